@@ -15,6 +15,8 @@ pub struct App {
     pub settings: Arc<Settings>,
     /// The sources of the verdict.
     pub connection: Connection,
+    /// The source that reads the logs, if any are named.
+    pub last_events: Option<Arc<LastEventReader>>,
     /// Tells the time.
     pub clock: Clock,
 }
@@ -22,18 +24,31 @@ pub struct App {
 impl App {
     /// Builds the parts. `memory` keeps which sources have seen a session alive.
     pub fn new(settings: Settings, memory: Arc<dyn Memory>, clock: Clock) -> Self {
-        let log = (!settings.logs.globs.is_empty()).then(|| {
-            let logs = Arc::clone(&settings.logs);
-            Arc::new(LastEventReader::new(
-                logs,
-                settings.sources.clone(),
-                clock.clone(),
-            )) as Arc<dyn LogView>
+        Self::after(None, settings, memory, clock)
+    }
+
+    /// The same after a reload: what `former` has read in the logs stays known, so that the
+    /// reload changes no verdict.
+    pub fn after(
+        former: Option<&LastEventReader>,
+        settings: Settings,
+        memory: Arc<dyn Memory>,
+        clock: Clock,
+    ) -> Self {
+        let last_events = (!settings.logs.globs.is_empty()).then(|| {
+            let (logs, sources) = (Arc::clone(&settings.logs), settings.sources.clone());
+            let reader = LastEventReader::new(logs, sources, clock.clone());
+            Arc::new(match former {
+                Some(former) => reader.after(former),
+                None => reader,
+            })
         });
+        let log = last_events.clone().map(|reader| reader as Arc<dyn LogView>);
         let connection = Connection::new(settings.connection.clone(), log, memory, clock.clone());
         Self {
             settings: Arc::new(settings),
             connection,
+            last_events,
             clock,
         }
     }

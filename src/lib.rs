@@ -27,6 +27,7 @@
 //! - `control` maps sessions to services and calls `crates/supervisor`. It knows neither policy
 //!   nor journal.
 //! - `rules` prints the alerting rules for the configured thresholds.
+//! - `reload` has what both programs share of a reload of the configuration.
 //! - HTTP, log files, supervisors and time are in `crates/`, which know nothing about Baileys.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 // Time comes from `clock::Clock`; unit tests may read the real one.
@@ -42,6 +43,7 @@ pub mod folder;
 pub mod host;
 pub mod logs;
 pub mod policy;
+pub mod reload;
 pub mod remediator;
 pub mod rules;
 pub mod state_file;

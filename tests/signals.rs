@@ -107,7 +107,7 @@ fn with_a_hangup_it_goes_on() {
         let (world, before) = stopped_bot();
         send(world.pid(), name, *signal);
         if *signal == libc::SIGHUP {
-            world.says("reload is not supported yet; ignoring");
+            world.says("configuration loaded");
         }
         world.unmark("hold-ask-down");
         is_done(&world, &before);

@@ -21,7 +21,6 @@ use baileys_exporter::exporter::status;
 use clap::{Parser, Subcommand, ValueEnum};
 use clock::Clock;
 use exporter_toolkit::{Listeners, WebConfig, bind};
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Prometheus exporter for the auth folders of WhatsApp bots built on Baileys.
 ///
@@ -250,7 +249,7 @@ async fn show_status(settings: Settings, session: Option<&str>, output: Output) 
 }
 
 async fn serve(exporter: Arc<Exporter>, listen: &[String], web_config: Option<&Path>) -> ExitCode {
-    let (Ok(stopped), Ok(mut hangup)) = (until_stopped(), signal(SignalKind::hangup())) else {
+    let (Ok(stopped), Ok(mut hangup)) = (until_stopped(), cli::hangups()) else {
         log::say("error: cannot listen for signals");
         return ExitCode::from(FAILED);
     };
@@ -287,7 +286,7 @@ async fn serve(exporter: Arc<Exporter>, listen: &[String], web_config: Option<&P
         let exporter = Arc::clone(&exporter);
         async move {
             while hangup.recv().await.is_some() {
-                let _ = exporter.reload();
+                let _ = Arc::clone(&exporter).reload_now().await;
             }
         }
     });

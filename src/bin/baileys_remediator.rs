@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baileys_exporter::cli::exit_codes::FAILED;
-use baileys_exporter::cli::{self, complain, ignore_hangups, log, until_stopped};
+use baileys_exporter::cli::{self, complain, hangups, log, until_stopped};
 use baileys_exporter::config::{
-    CommonFlags, LogFlags, RemediatorFlags, Settings, System, check, parse_span,
+    CommonFlags, ConfigError, LogFlags, RemediatorFlags, Settings, System, check, parse_span,
 };
 use baileys_exporter::policy::Tier;
+use baileys_exporter::reload::Load;
 use baileys_exporter::remediator::console::{self, CleanOptions, Output};
 use baileys_exporter::remediator::insurance::commands::{self as insurance, RestoreOptions};
 use baileys_exporter::remediator::pause;
@@ -232,19 +233,22 @@ fn main() -> ExitCode {
 async fn program() -> ExitCode {
     let cli: Cli = cli::parse();
     cli.log.init();
-    let loaded =
-        Settings::load(&cli.common, &cli.remediator).and_then(|mut settings| match cli.command {
-            Command::Runs { .. } | Command::Pause { .. } | Command::Resume => Ok(settings),
-            Command::Serve { .. } => {
-                settings.require_sessions()?;
-                settings.labels.resolve(&System)?;
-                Ok(settings)
-            }
-            _ => {
-                settings.require_sessions()?;
-                Ok(settings)
-            }
-        });
+    let needs_sessions = !matches!(
+        cli.command,
+        Command::Runs { .. } | Command::Pause { .. } | Command::Resume
+    );
+    let is_serving = matches!(cli.command, Command::Serve { .. });
+    let load = move || -> Result<Settings, ConfigError> {
+        let mut settings = Settings::load(&cli.common, &cli.remediator)?;
+        if needs_sessions {
+            settings.require_sessions()?;
+        }
+        if is_serving {
+            settings.labels.resolve(&System)?;
+        }
+        Ok(settings)
+    };
+    let loaded = load();
     if matches!(cli.command, Command::CheckConfig) {
         let report = check::report(loaded, |settings| {
             let polled = settings.alertmanagers.as_ref();
@@ -265,7 +269,8 @@ async fn program() -> ExitCode {
         // Above.
         Command::CheckConfig => return ExitCode::SUCCESS,
         Command::Serve { listen, web_config } => {
-            return serve(settings, &listen, web_config.as_deref()).await;
+            let load = Box::new(move || load().map_err(|error| error.to_string()));
+            return serve(settings, load, &listen, web_config.as_deref()).await;
         }
         Command::Plan { session, output } => console::plan(settings, &session, output).await,
         Command::Clean {
@@ -376,9 +381,15 @@ async fn cannot_serve(settings: &Settings, error: &str) -> ExitCode {
     ExitCode::from(FAILED)
 }
 
-async fn serve(settings: Settings, listen: &[String], web_config: Option<&Path>) -> ExitCode {
-    let stopped = match until_stopped().and_then(|stopped| ignore_hangups().map(|()| stopped)) {
-        Ok(stopped) => stopped,
+async fn serve(
+    settings: Settings,
+    load: Load,
+    listen: &[String],
+    web_config: Option<&Path>,
+) -> ExitCode {
+    let signals = until_stopped().and_then(|stopped| Ok((stopped, hangups()?)));
+    let (stopped, mut hangups) = match signals {
+        Ok(signals) => signals,
         Err(error) => {
             return cannot_serve(&settings, &format!("cannot listen for signals: {error}")).await;
         }
@@ -391,7 +402,7 @@ async fn serve(settings: Settings, listen: &[String], web_config: Option<&Path>)
         let ctx = console::context(settings.clone())?;
         let checked = ctx.store.in_place(Store::check_pages);
         checked.map_err(|error| error.to_string())?;
-        Remediator::new(ctx)
+        Remediator::new(ctx, load)
     });
     let remediator = match opened {
         Ok(remediator) => Arc::new(remediator),
@@ -410,6 +421,14 @@ async fn serve(settings: Settings, listen: &[String], web_config: Option<&Path>)
         tls = web_config.as_ref().is_some_and(WebConfig::has_tls),
         "listening"
     );
+    let reloads = tokio::spawn({
+        let remediator = Arc::clone(&remediator);
+        async move {
+            while hangups.recv().await.is_some() {
+                let _ = remediator.reload().await;
+            }
+        }
+    });
     let shutdown = async move {
         let signal = stopped.await;
         tracing::info!(
@@ -420,5 +439,6 @@ async fn serve(settings: Settings, listen: &[String], web_config: Option<&Path>)
     remediator
         .serve(Listeners::new(listeners, web_config), shutdown)
         .await;
+    reloads.abort();
     ExitCode::SUCCESS
 }

@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::exit_codes::FAILED;
 use self::neutral::{neutral, neutral_styled};
@@ -20,17 +20,12 @@ pub use self::signals::until_stopped;
 /// Whether something could not be written to standard output.
 static OUTPUT_FAILED: AtomicBool = AtomicBool::new(false);
 
-/// Keeps SIGHUP, including that of a closed terminal, from ending the process.
+/// The SIGHUPs that ask for a reload, those of a closed terminal among them. After this call
+/// none of them ends the process.
 ///
 /// Errors: failed to install the signal handler.
-pub fn ignore_hangups() -> io::Result<()> {
-    let mut hangup = signal(SignalKind::hangup())?;
-    tokio::spawn(async move {
-        while hangup.recv().await.is_some() {
-            tracing::warn!("SIGHUP received: reload is not supported yet; ignoring");
-        }
-    });
-    Ok(())
+pub fn hangups() -> io::Result<Signal> {
+    signal(SignalKind::hangup())
 }
 
 /// Whether [`defer_signals`] was called.

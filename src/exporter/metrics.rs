@@ -8,6 +8,7 @@ use crate::folder::discovery::SkipReason;
 use crate::folder::{Creds, Kind, SessionName, Timestamp};
 use crate::logs::{Patterns, Published};
 use crate::policy::Tier;
+use crate::reload::ReloadState;
 use exporter_toolkit::declare_metrics;
 use exporter_toolkit::metric_families::MetricFamilies;
 use exporter_toolkit::process_metrics;
@@ -108,15 +109,6 @@ declare_metrics! {
         "1 if the last load of the configuration succeeded; after a failure the former one stays in force.";
     RELOAD_TIME: gauge "baileys_exporter_config_last_reload_success_timestamp_seconds" &[],
         "When the configuration in force was loaded, as Unix time.";
-}
-
-/// The state of the configuration, for its two metrics.
-#[derive(Clone, Copy, Debug)]
-pub struct ReloadState {
-    /// Whether the last load succeeded.
-    pub successful: bool,
-    /// When the configuration in force was loaded.
-    pub loaded_at: Timestamp,
 }
 
 /// Fills the metric families of one scrape. `connection` tells the latest verdict on a session.

@@ -22,13 +22,12 @@ use tokio::sync::Notify;
 use crate::app::App;
 use crate::config::Settings;
 use crate::connection::{Connection, Memory, Recent, State, Verdict};
-use crate::folder::{SessionName, Timestamp};
-use crate::logs::{LogSettings, Monitor, SessionsSeen, overview};
-use exporter_toolkit::{
-    self as web, ConcurrencyLimit, Listeners, Rate, RateLimit, Response, exposition,
-};
+use crate::folder::SessionName;
+use crate::logs::{LastEventReader, LogSettings, Monitor, SessionsSeen, overview};
+use crate::reload::{self, Asker, Load, Reloads};
+use exporter_toolkit::{self as web, ConcurrencyLimit, Listeners, Response, exposition};
 
-use super::metrics::{ReloadState, metric_families};
+use super::metrics::metric_families;
 use super::page::page;
 use super::sightings_file::SightingsFile;
 use super::snapshot::{Collector, Snapshot};
@@ -40,12 +39,6 @@ const PAGE_FOR: Duration = Duration::from_secs(10);
 
 /// Pages at the same time; more get 503.
 const MAX_PAGES: usize = 8;
-
-/// Reloads by HTTP; more get 429.
-const RELOADS: Rate = Rate {
-    interval: Duration::from_secs(5),
-    burst: 5,
-};
 
 /// How often all sources are asked about all sessions.
 const VERDICTS_EVERY: Duration = Duration::from_secs(30);
@@ -60,9 +53,6 @@ const FIRST_LOOK: Duration = Duration::from_secs(10);
 /// How often auth folders beside the watched ones are looked for.
 const BESIDE_EVERY: Duration = Duration::from_secs(60);
 
-/// How to read the configuration again.
-pub type Load = Box<dyn Fn() -> Result<Settings, String> + Send + Sync>;
-
 /// The running exporter.
 pub struct Exporter {
     load: Load,
@@ -70,8 +60,7 @@ pub struct Exporter {
     metrics_path: String,
     scrapes: ConcurrencyLimit,
     pages: ConcurrencyLimit,
-    /// One at a time.
-    reloads: (ConcurrencyLimit, RateLimit),
+    reloads: Reloads,
     reloading: Mutex<()>,
     page: tokio::sync::Mutex<Option<(Instant, String)>>,
     /// Set once the logs are read, where any are named.
@@ -91,47 +80,35 @@ type Latest = Arc<Mutex<HashMap<SessionName, (Instant, State)>>>;
 struct Loaded {
     settings: Arc<Settings>,
     connection: Connection,
+    last_events: Option<Arc<LastEventReader>>,
     collector: Arc<Mutex<Collector>>,
-    reload: ReloadState,
     latest: Latest,
 }
 
 impl Loaded {
-    /// `former`: the collector before a reload.
+    /// `former`: what was in force before a reload. Its verdicts stay until the sources were
+    /// asked again; without a source nothing would replace them.
     fn new(
         settings: Settings,
         memory: &Arc<dyn Memory>,
         clock: &Clock,
-        former: Option<Arc<Mutex<Collector>>>,
+        former: Option<&Self>,
     ) -> Self {
-        let App {
-            settings,
-            connection,
-            ..
-        } = App::new(settings, Arc::clone(memory), clock.clone());
-        let collector = Collector::new(Arc::clone(&settings), clock.clone());
+        let last_events = former.and_then(|former| former.last_events.as_deref());
+        let app = App::after(last_events, settings, Arc::clone(memory), clock.clone());
+        let collector = Collector::new(Arc::clone(&app.settings), clock.clone());
+        let collector = match former {
+            Some(former) => collector.after(Arc::clone(&former.collector)),
+            None => collector,
+        };
+        let latest = former.filter(|_| app.connection.has_sources());
         Self {
-            collector: Arc::new(Mutex::new(match former {
-                Some(former) => collector.after(former),
-                None => collector,
-            })),
-            settings,
-            connection: connection.sharing_for(SHARE_FOR),
-            reload: ReloadState {
-                successful: true,
-                loaded_at: Timestamp::of(clock),
-            },
-            latest: Latest::default(),
+            collector: Arc::new(Mutex::new(collector)),
+            settings: app.settings,
+            connection: app.connection.sharing_for(SHARE_FOR),
+            last_events: app.last_events,
+            latest: latest.map_or_else(Latest::default, |former| Arc::clone(&former.latest)),
         }
-    }
-
-    /// The same with the verdicts of `former`, until the sources were asked again. Without a
-    /// source nothing would replace them.
-    fn after(mut self, former: &Self) -> Self {
-        if self.connection.has_sources() {
-            self.latest = Arc::clone(&former.latest);
-        }
-        self
     }
 }
 
@@ -162,10 +139,7 @@ impl Exporter {
             kept,
             reloaded: Notify::new(),
             others: AtomicBool::new(true),
-            reloads: (
-                ConcurrencyLimit::new(1),
-                RateLimit::new(RELOADS, clock.clone()),
-            ),
+            reloads: Reloads::new(clock.clone()),
             reloading: Mutex::new(()),
             clock,
             metrics_path,
@@ -283,33 +257,18 @@ impl Exporter {
             .reloading
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let loaded = (self.load)();
+        let loaded = (self.load)().and_then(|settings| self.take_up(settings));
+        self.reloads.note(&loaded);
+        loaded
+    }
+
+    fn take_up(&self, settings: Settings) -> Result<(), String> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        match loaded {
-            Ok(settings) => {
-                let logs = Arc::clone(&settings.logs);
-                if let Err(error) = self.reload_logs(&logs) {
-                    state.reload.successful = false;
-                    tracing::error!(
-                        "the configuration was not loaded, the former one stays in force: {error}"
-                    );
-                    return Err(error);
-                }
-                let former = Some(Arc::clone(&state.collector));
-                let new = Loaded::new(settings, &self.memory, &self.clock, former);
-                *state = new.after(&state);
-                self.reloaded.notify_one();
-                tracing::info!("configuration loaded");
-                Ok(())
-            }
-            Err(error) => {
-                state.reload.successful = false;
-                tracing::error!(
-                    "the configuration was not loaded, the former one stays in force: {error}"
-                );
-                Err(error)
-            }
-        }
+        reload::require_same_file(&state.settings, &settings)?;
+        self.reload_logs(&settings.logs)?;
+        *state = Loaded::new(settings, &self.memory, &self.clock, Some(&state));
+        self.reloaded.notify_one();
+        Ok(())
     }
 
     fn reload_logs(&self, settings: &Arc<LogSettings>) -> Result<(), String> {
@@ -405,12 +364,12 @@ impl Exporter {
                 web::method_not_allowed(&[Method::POST])
             }
             "/-/reload" => {
-                let (one, rate) = &self.reloads;
-                let refusal = web::refuse_foreign(&request).or_else(|| rate.refusal());
-                match refusal {
-                    Some(refusal) => refusal,
-                    None => one.clone().run(Arc::clone(&self).reload_now()).await,
+                if let Some(refusal) = web::refuse_foreign(&request) {
+                    return refusal;
                 }
+                let exporter = Arc::clone(&self);
+                let reload = async move { exporter.reload_now().await };
+                self.reloads.answer(Asker::Anybody, reload).await
             }
             path if !reads
                 && (path == self.metrics_path
@@ -434,23 +393,19 @@ impl Exporter {
         }
     }
 
-    async fn reload_now(self: Arc<Self>) -> Response {
-        match tokio::task::spawn_blocking(move || self.reload()).await {
-            Ok(Ok(())) => web::text(StatusCode::OK, "configuration loaded\n"),
-            _ => web::text(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "the configuration was not loaded, the former one stays in force; the log says why\n",
-            ),
-        }
+    /// [`Exporter::reload`], on a thread that may block.
+    pub async fn reload_now(self: Arc<Self>) -> Result<(), String> {
+        let reload = tokio::task::spawn_blocking(move || self.reload());
+        reload.await.unwrap_or_else(|error| Err(error.to_string()))
     }
 
     async fn metrics(self: Arc<Self>, headers: HeaderMap) -> Response {
         let snapshot = self.look().await;
-        let (reload, latest) = {
+        let (settings, latest) = {
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-            (state.reload, Arc::clone(&state.latest))
+            (Arc::clone(&state.settings), Arc::clone(&state.latest))
         };
-        let settings = self.settings();
+        let reload = self.reloads.state();
         let monitor = self.monitor().clone();
         let clock = self.clock.clone();
         let seen = self.sessions_seen(&snapshot);

@@ -51,7 +51,7 @@ impl Survey {
 }
 
 /// Logs what is wrong when it begins and when it ends, not each time it is seen.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct ProblemLog {
     known: BTreeSet<String>,
 }

@@ -93,7 +93,7 @@ pub struct LastEventReader {
     sessions: Mutex<Sessions>,
     listed: Mutex<Option<(Instant, Files)>>,
     seen: Mutex<HashMap<PathBuf, SeenEvent>>,
-    looks: AtomicUsize,
+    looks: Arc<AtomicUsize>,
     looked_for: Duration,
     own: OwnLogs,
     clock: Clock,
@@ -122,10 +122,37 @@ impl LastEventReader {
             }),
             listed: Mutex::default(),
             seen: Mutex::default(),
-            looks: AtomicUsize::new(0),
+            looks: Arc::default(),
             looked_for: LOOKED_FOR,
             own: OwnLogs::of_this_process(),
             clock,
+        }
+    }
+
+    /// The same after a reload: it remembers what `former` has read, where the same would be
+    /// read in it now. Reads that `former` waits for count here as well.
+    #[must_use]
+    pub fn after(self, former: &Self) -> Self {
+        let held = |reader: &Self| {
+            let seen = reader.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.clone()
+        };
+        let reads_the_same = |a: &LogSettings, b: &LogSettings| {
+            a.patterns.patterns() == b.patterns.patterns() && a.mapper.reads_lines_like(&b.mapper)
+        };
+        let seen = match reads_the_same(&self.settings, &former.settings) {
+            true => held(former),
+            false => HashMap::new(),
+        };
+        // While a look around takes long, nothing is remembered of the folders.
+        if let Ok(known) = former.sessions.try_lock() {
+            let mut own = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+            own.discovery.remember(&known.discovery);
+        }
+        Self {
+            seen: Mutex::new(seen),
+            looks: Arc::clone(&former.looks),
+            ..self
         }
     }
 

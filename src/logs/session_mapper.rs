@@ -45,7 +45,7 @@ pub struct SessionMapper {
     declared: DeclaredSessions,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum NamePart {
     Text(String),
     Group(String),
@@ -196,6 +196,12 @@ impl SessionMapper {
     /// Whether each line may name its session.
     pub fn by_line(&self) -> bool {
         self.line.is_some()
+    }
+
+    /// Whether lines give the same sessions as with `other`.
+    pub fn reads_lines_like(&self, other: &Self) -> bool {
+        let line = |mapper: &Self| mapper.line.as_ref().map(|line| line.as_str().to_owned());
+        line(self) == line(other) && (self.line.is_none() || self.name == other.name)
     }
 
     /// The session of a log's lines, if the lines do not name one, and the rule that assigned it.

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::folder::Timestamp;
 use crate::policy::guard::MOVABLE_KINDS;
 use crate::policy::insurance::RestoreRefusal;
+use crate::reload::ReloadState;
 use exporter_toolkit::metric_families::MetricFamilies;
 use exporter_toolkit::{declare_metrics, process_metrics};
 
@@ -92,6 +93,10 @@ declare_metrics! {
         "Messages of `notify` since the start, by outcome: sent, failed (and tried again).";
     OTHER_HOSTS: gauge "baileys_remediator_unmatched_alerts" &[],
         "Alerts about auth folders while none of them has the labels of this host (alertmanager.match), as of the last look at all hosts; 0 while one has, and where no Alertmanager is polled.";
+    RELOAD_SUCCESS: gauge "baileys_remediator_config_last_reload_successful" &[],
+        "1 if the last load of the configuration succeeded; after a failure the former one stays in force.";
+    RELOAD_TIME: gauge "baileys_remediator_config_last_reload_success_timestamp_seconds" &[],
+        "When the configuration in force was loaded, as Unix time.";
     TRUNCATED: counter "baileys_remediator_webhook_alerts_truncated_total" &[],
         "Alerts that Alertmanager truncated from its requests (max_alerts) since the start; they start no run.";
 }
@@ -146,8 +151,6 @@ pub struct Live {
     pub truncated: AtomicU64,
     /// Bytes in all quarantines.
     pub quarantined: AtomicU64,
-    /// Sessions known.
-    pub sessions: AtomicU64,
     insurance: Mutex<Report>,
 }
 
@@ -172,13 +175,14 @@ impl Live {
         *known = report;
     }
 
-    /// These Alertmanagers are polled.
+    /// These Alertmanagers are polled, and no other.
     pub fn polls(&self, names: &[String]) {
-        let names = names.iter().map(|name| (name.clone(), None));
-        self.alertmanagers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend(names);
+        let alertmanagers = self.alertmanagers.lock();
+        let mut alertmanagers = alertmanagers.unwrap_or_else(PoisonError::into_inner);
+        alertmanagers.retain(|known, _| names.contains(known));
+        for name in names {
+            alertmanagers.entry(name.clone()).or_default();
+        }
     }
 
     /// Stores whether an Alertmanager answered, and says whether that is new.
@@ -226,21 +230,36 @@ impl Live {
     }
 }
 
+/// What the process knows without the journal.
+#[derive(Clone, Copy, Debug)]
+pub struct ProcessState<'a> {
+    /// Numbers that start at 0.
+    pub live: &'a Live,
+    /// Auth folders known.
+    pub sessions: usize,
+    /// Whether the journal can be used.
+    pub is_journal_up: bool,
+    /// The last load of the configuration.
+    pub reload: ReloadState,
+}
+
 /// Fills the metric families of one scrape. Every known series exists from the start, at 0;
 /// those from the journal are absent while it cannot be read.
 pub fn metric_families(
-    live: &Live,
-    is_journal_up: bool,
+    process: &ProcessState<'_>,
     journal: Option<(&CounterTotals, &Overview)>,
 ) -> MetricFamilies {
     let mut out = MetricFamilies::default();
     process_metrics::add(&mut out);
     out.add(&BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
-    out.add(&JOURNAL_UP, &[], f64::from(is_journal_up));
+    out.add(&JOURNAL_UP, &[], f64::from(process.is_journal_up));
+    out.add(&SESSIONS, &[], process.sessions as f64);
+    out.add(&RELOAD_SUCCESS, &[], f64::from(process.reload.successful));
+    out.add(&RELOAD_TIME, &[], process.reload.loaded_at.seconds());
     if let Some((totals, overview)) = journal {
         add_journal(&mut out, totals, overview);
     }
-    add_live(&mut out, live);
+    add_live(&mut out, process.live);
     out
 }
 
@@ -338,7 +357,6 @@ fn add_live(out: &mut MetricFamilies, live: &Live) {
         &[],
         live.quarantined.load(Ordering::Relaxed) as f64,
     );
-    out.add(&SESSIONS, &[], live.sessions.load(Ordering::Relaxed) as f64);
     {
         let insurance = live
             .insurance

@@ -3,6 +3,7 @@
 //! | path | what |
 //! |---|---|
 //! | `POST /webhook` | Alertmanager's alerts, with the bearer token |
+//! | `POST /-/reload` | reads the configuration again, as SIGHUP does; with the same token, not from a foreign page |
 //! | `GET /` | a page: the queue, the latest runs, missing permissions |
 //! | `GET /plan?session=NAME` | what a clean-up would do; nothing is moved |
 //! | `GET /run?id=N` | the full record of a run |
@@ -13,10 +14,11 @@
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
+use clock::Clock;
 use exporter_toolkit::exposition;
 use hyper::HeaderMap;
 use hyper::body::Incoming;
@@ -24,25 +26,24 @@ use hyper::header::AUTHORIZATION;
 use hyper::{Method, Request as HttpRequest, StatusCode};
 use rustix::fs::FlockOperation;
 use serde_json::json;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 
-use crate::config::System;
-use crate::connection::State;
-use crate::folder::discovery::{self, ProblemLog, Skipped};
-use crate::folder::{Discovery, Found};
+use crate::connection::{Connection, State};
+use crate::folder::{Found, Timestamp};
 use crate::policy::ladder::Standing;
+use crate::reload::{Load, Reloads};
 use crate::state_file;
 use exporter_toolkit::{self as web, ConcurrencyLimit, Listeners, Response};
 
-use super::metrics::{Live, metric_families};
+use super::metrics::{Live, ProcessState, metric_families};
 use super::overview::overview;
-use super::pull::Poller;
 use super::quarantine::QuarantineName;
-use super::restart::coordinator::RestartCoordinator;
-use super::runner::{self, Context, blocking};
-use super::store::StoreError;
+use super::runner::{self, Context};
+use super::store::clock::Moment;
 use super::store::runs::Action;
+use super::store::{SharedStore, Store, StoreError};
 use super::webhook;
+use configured::Configured;
 
 /// Runs under way at the same time; never two on one session.
 const WORKERS: usize = 4;
@@ -57,15 +58,10 @@ const MAX_SCRAPES: usize = 4;
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// An alert must be recorded within this time, or the answer is 503.
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Discovery runs at most this often, unless a name is unknown.
-const SURVEY_FOR: Duration = Duration::from_secs(10);
-/// The same before a run, because its name must belong to exactly one folder.
-const SURVEY_FOR_A_RUN: Duration = Duration::from_secs(1);
 /// Pending restarts are checked at least this often, even if armed runs are checked less often.
 const RESUME_EVERY: Duration = Duration::from_secs(60);
-/// Time limit for the discovery before pending restarts are resumed.
-const LOOK_AROUND_TIMEOUT: Duration = Duration::from_secs(10);
 
+mod configured;
 mod health;
 mod housekeeping;
 mod intake;
@@ -77,23 +73,29 @@ mod pages;
 mod perform;
 mod polling;
 mod refusal_log;
+mod reload;
+mod sessions;
 mod token;
 mod work;
 
 /// The running remediator.
 pub struct Remediator {
-    ctx: Context,
-    restarts: Arc<RestartCoordinator>,
-    /// The webhook is off without it.
-    token: Option<token::TokenFile>,
-    /// No Alertmanager is polled without it.
-    poller: Option<Poller>,
-    discovery: Mutex<(Discovery, ProblemLog)>,
-    known: Mutex<LastSurvey>,
+    /// The configuration in force. A run, a request and a round of a background task read it
+    /// once, and keep what they have read.
+    current: RwLock<Arc<Configured>>,
+    load: Load,
+    reloads: Reloads,
+    /// The turn of a reload.
+    reloading: Arc<tokio::sync::Mutex<()>>,
+    /// Another configuration is in force.
+    reloaded: watch::Sender<()>,
+    reload_refusals: refusal_log::RefusalLog,
+    store: SharedStore,
+    clock: Clock,
     active: Mutex<HashSet<i64>>,
     due: Mutex<HashMap<(String, QuarantineName), Instant>>,
     /// When the wall clock was last compared with the monotonic clock.
-    clock: Mutex<Option<Instant>>,
+    compared: Mutex<Option<Instant>>,
     /// Bytes in each session's quarantine.
     held: Mutex<HashMap<String, u64>>,
     live: Live,
@@ -114,78 +116,31 @@ pub struct Remediator {
     _state_lock: std::fs::File,
 }
 
-/// Another discovery takes very long: a file system may hang.
-#[derive(Debug)]
-struct Busy;
-
-impl From<Busy> for StoreError {
-    fn from(_: Busy) -> Self {
-        Self::Unusable("looking for the sessions takes too long; a file system may hang".into())
-    }
-}
-
-/// What the last discovery found.
-#[derive(Default)]
-struct LastSurvey {
-    found: Vec<Found>,
-    /// What was left out.
-    skipped: Vec<Skipped>,
-    at: Option<Instant>,
-}
-
 impl Remediator {
-    /// Creates the remediator from this configuration and journal.
+    /// Creates the remediator from this configuration and journal. `load` reads the
+    /// configuration again.
     ///
     /// Errors: no usable token file, or another `serve` uses this state directory.
-    pub fn new(ctx: Context) -> Result<Self, String> {
-        ctx.settings.require_trigger()?;
-        let token_file = ctx.settings.token_file.clone();
-        let token = token_file.map(token::TokenFile::new).transpose()?;
-        let poller = match &ctx.settings.alertmanagers {
-            Some(settings) => Some(Poller::new(settings.resolve(&System)?)),
-            None => None,
-        };
-        if let Some(poller) = &poller
-            && poller.matches().is_empty()
-        {
-            tracing::warn!(
-                "no alertmanager.match is configured: an alert of another host about a session of the same name would act here; with more than one host set alertmanager.match: {{instance: \"{{hostname}}:10273\"}}"
-            );
-        }
-        if !ctx.connection.has_sources() {
-            tracing::warn!(
-                "no connection probe is configured: every clean-up will be refused; see --connection.command"
-            );
-        }
-        for problem in ctx.connection.settings.problems() {
-            tracing::warn!("{problem}");
-        }
-        if token.is_some() && ctx.settings.alert_match.is_empty() {
-            tracing::warn!(
-                "no --webhook.match is configured: an alert from another host for a session of the same name would act here; with more than one host, set --webhook.match=instance=…"
-            );
-        }
-        let mut discovery = ctx.settings.discovery();
-        let survey = discovery.survey();
-        let state_path = &ctx.settings.state_path;
-        let state_lock = lock_state(state_path)?
+    pub fn new(ctx: Context, load: Load) -> Result<Self, String> {
+        let (store, clock) = (ctx.store.clone(), ctx.clock.clone());
+        let state_path = ctx.settings.state_path.clone();
+        let configured = Configured::new(ctx)?;
+        let state_lock = lock_state(&state_path)?
             .ok_or_else(|| format!("another `serve` uses --state.path {}", state_path.display()))?;
-        let refusals = refusal_log::RefusalLog::new(ctx.clock.clone());
+        let refusals = |what| refusal_log::RefusalLog::new(what, clock.clone());
         Ok(Self {
-            restarts: RestartCoordinator::new(ctx.clone()),
-            ctx,
-            token,
-            poller,
-            discovery: Mutex::new((discovery, ProblemLog::default())),
-            // A scrape before the first discovery of the watch loop reports these.
-            known: Mutex::new(LastSurvey {
-                found: survey.found,
-                skipped: survey.skipped,
-                at: None,
-            }),
+            current: RwLock::new(Arc::new(configured)),
+            load,
+            reloads: Reloads::new(clock.clone()),
+            reloading: Arc::default(),
+            reloaded: watch::Sender::new(()),
+            reload_refusals: refusals("/-/reload"),
+            refusals: refusals("the webhook"),
+            store,
+            clock,
             active: Mutex::default(),
             due: Mutex::default(),
-            clock: Mutex::default(),
+            compared: Mutex::default(),
             held: Mutex::default(),
             live: Live::default(),
             standings: Mutex::default(),
@@ -194,7 +149,6 @@ impl Remediator {
             sweep_now: Notify::new(),
             places: Arc::new(Semaphore::new(WORKERS)),
             webhooks: ConcurrencyLimit::new(MAX_REQUESTS),
-            refusals,
             scrapes: ConcurrencyLimit::new(MAX_SCRAPES),
             scrape: tokio::sync::Mutex::default(),
             recovered: AtomicBool::new(false),
@@ -224,7 +178,7 @@ impl Remediator {
         tasks.spawn(Arc::clone(&self).evaluate_for_ever(stopping.clone()));
         tasks.spawn(Arc::clone(&self).notify_for_ever(stopping.clone()));
         tasks.spawn(Arc::clone(&self).sweep_for_ever(stopping));
-        let privileges = tokio::spawn(Arc::clone(&self).say_privileges());
+        let privileges = tokio::spawn(Arc::clone(&self).check_privileges_for_ever());
         let handler = {
             let remediator = Arc::clone(&self);
             move |request: HttpRequest<Incoming>, _| {
@@ -232,8 +186,9 @@ impl Remediator {
                 async move { remediator.answer(request).await }
             }
         };
-        // Alertmanager can send one credential only, and the webhook wants the token.
+        // Alertmanager can send one credential only, and these want the token.
         let listeners = listeners.into().with_own_credential("/webhook");
+        let listeners = listeners.with_own_credential("/-/reload");
         web::serve(listeners, web::ServerLimits::default(), handler, shutdown).await;
         let _ = stop.send(true);
         privileges.abort();
@@ -248,6 +203,7 @@ impl Remediator {
                 self.live.request(response.status().as_u16());
                 response
             }
+            "/-/reload" => self.answer_reload(&request).await,
             "/" | "/plan" | "/run" | "/metrics" | "/-/healthy" | "/-/ready" if !reads => {
                 web::method_not_allowed(&[Method::GET, Method::HEAD])
             }
@@ -261,69 +217,92 @@ impl Remediator {
             }
             "/-/healthy" => web::text(StatusCode::OK, "baileys_remediator is healthy.\n"),
             "/-/ready" => self.ready(),
-            _ => web::not_found(&["/", "POST /webhook", "/metrics", "/-/healthy", "/-/ready"]),
+            _ => web::not_found(&[
+                "/",
+                "POST /webhook",
+                "/metrics",
+                "/-/healthy",
+                "/-/ready",
+                "POST /-/reload",
+            ]),
         }
     }
 
     async fn metrics(self: Arc<Self>, headers: HeaderMap) -> Response {
-        let shared = self.ctx.store.clone();
+        let shared = self.store.clone();
         let remediator = Arc::clone(&self);
         let _turn = remediator.scrape.lock().await;
         shared
             .block(move |store| {
-                let sessions: Vec<_> = self
-                    .known_sessions()
-                    .into_iter()
-                    .map(|found| found.session)
-                    .collect();
+                let current = self.current();
+                let settings = &current.ctx.settings;
+                let known = current.sessions.known().into_iter();
+                let sessions: Vec<_> = known.map(|found| found.session).collect();
                 let read = {
                     let store = store.lock();
                     store.check().and_then(|()| {
-                        let seen =
-                            overview(&self.ctx.settings, &store, &sessions, self.ctx.moment())?;
+                        let seen = overview(settings, &store, &sessions, self.moment())?;
                         Ok((store.counters().totals()?, seen))
                     })
                 };
                 let failed = |error| self.journal.note_failure(&Err(error));
                 let read = read.map_err(failed).ok();
                 let journal = read.as_ref().map(|(totals, seen)| (totals, seen));
-                let is_up = self.journal.problem().is_none();
-                let families = metric_families(&self.live, is_up, journal);
-                let labels = self.ctx.settings.labels.pairs();
-                exposition::respond(&headers, families.with_labels(labels))
+                let process = ProcessState {
+                    live: &self.live,
+                    sessions: sessions.len(),
+                    is_journal_up: self.journal.problem().is_none(),
+                    reload: self.reloads.state(),
+                };
+                let families = metric_families(&process, journal);
+                exposition::respond(&headers, families.with_labels(settings.labels.pairs()))
             })
             .await
+    }
+
+    /// Checks the bearer token of a request.
+    ///
+    /// Errors: what to answer.
+    async fn authorize(
+        &self,
+        token: &token::TokenFile,
+        headers: &HeaderMap,
+        refusals: &refusal_log::RefusalLog,
+    ) -> Result<(), Response> {
+        let token = token.read().await.map_err(|error| {
+            tracing::error!("{error}");
+            web::text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the token file cannot be used; see the log\n",
+            )
+        })?;
+        if web::bearer_matches(headers, &token) {
+            return Ok(());
+        }
+        let why = match headers.contains_key(AUTHORIZATION) {
+            true => "its bearer token is not the one in the token file (401)",
+            false => {
+                "it has no bearer token; Alertmanager sends it with http_config.authorization (401)"
+            }
+        };
+        refusals.refused(401, why);
+        Err(web::unauthorized())
     }
 
     async fn webhook(self: Arc<Self>, request: HttpRequest<Incoming>) -> Response {
         if request.method() != Method::POST {
             return web::method_not_allowed(&[Method::POST]);
         }
-        let Some(token) = &self.token else {
+        let current = self.current();
+        let Some(token) = &current.token else {
             return web::text(
                 StatusCode::NOT_FOUND,
                 "the webhook is off: no --webhook.token-file is configured\n",
             );
         };
-        let token = match token.read().await {
-            Ok(token) => token,
-            Err(error) => {
-                tracing::error!("{error}");
-                return web::text(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "the token file cannot be used; see the log\n",
-                );
-            }
-        };
-        if !web::bearer_matches(request.headers(), &token) {
-            let why = match request.headers().contains_key(AUTHORIZATION) {
-                true => "its bearer token is not the one in the token file (401)",
-                false => {
-                    "it has no bearer token; Alertmanager sends it with http_config.authorization (401)"
-                }
-            };
-            self.refusals.refused(401, why);
-            return web::unauthorized();
+        let authorized = self.authorize(token, request.headers(), &self.refusals);
+        if let Err(refusal) = authorized.await {
+            return refusal;
         }
         let Some(permit) = self.webhooks.try_acquire() else {
             return self.webhooks.refusal();
@@ -347,12 +326,11 @@ impl Remediator {
         };
         // In a separate task, so that alerts are recorded even if the client disconnects.
         let remediator = Arc::clone(&self);
-        let store = &self.ctx.store;
-        let accepted = store.block(move |store| {
+        let accepted = self.store.block(move |store| {
             let _permit = permit;
-            remediator.accept(store, &payload)
+            remediator.accept(&current, store, &payload)
         });
-        let Ok(accepted) = self.ctx.clock.timeout(ACCEPT_TIMEOUT, accepted).await else {
+        let Ok(accepted) = self.clock.timeout(ACCEPT_TIMEOUT, accepted).await else {
             tracing::error!("timeout while recording an alert; a file system may hang");
             return web::text(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -379,183 +357,67 @@ impl Remediator {
         }
     }
 
-    /// The session of this name, if discovery finds one.
-    async fn find(self: &Arc<Self>, name: String) -> Result<Option<Found>, Busy> {
-        self.find_by(name, SURVEY_FOR).await
+    /// Now, by all clocks.
+    fn moment(&self) -> Moment {
+        Moment::of(&self.clock)
     }
 
-    /// Like [`Self::find`]; uses a discovery that is at most `max_age` old.
-    async fn find_by(
-        self: &Arc<Self>,
-        name: String,
-        max_age: Duration,
-    ) -> Result<Option<Found>, Busy> {
-        let remediator = Arc::clone(self);
-        blocking(move || remediator.find_now_by(&name, max_age)).await
+    /// Wall time.
+    fn now(&self) -> Timestamp {
+        Timestamp::of(&self.clock)
     }
 
-    /// Like [`Self::find`], but blocks. Runs the discovery again if the name is unknown, or if
-    /// the last one is old and no other thread is running one. (On a hung mount it may never
-    /// end; then the last result stays in use.)
-    fn find_now(&self, name: &str) -> Result<Option<Found>, Busy> {
-        self.find_now_by(name, SURVEY_FOR)
-    }
-
-    fn find_now_by(&self, name: &str, max_age: Duration) -> Result<Option<Found>, Busy> {
-        let known = |max_age: Duration| {
-            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            let is_fresh = known
-                .at
-                .is_some_and(|at| self.ctx.clock.since(at) < max_age);
-            (
-                known
-                    .found
-                    .iter()
-                    .find(|found| found.session.as_str() == name)
-                    .cloned(),
-                is_fresh,
-            )
-        };
-        match known(max_age) {
-            (Some(found), true) => return Ok(Some(found)),
-            (Some(found), false) => match self.discovery.try_lock() {
-                Ok(mut discovery) => self.survey(&mut discovery),
-                Err(_) => return Ok(Some(found)),
-            },
-            (None, _) => {
-                let Some(mut discovery) = self.discovery_within(Duration::from_secs(5)) else {
-                    return Err(Busy);
-                };
-                // Another thread may have run it meanwhile.
-                if !known(Duration::from_secs(1)).1 {
-                    self.survey(&mut discovery);
-                }
-            }
-        }
-        Ok(known(SURVEY_FOR).0)
-    }
-
-    /// The discovery; `None` if another thread uses it for longer than `patience`.
-    fn discovery_within(
-        &self,
-        patience: Duration,
-    ) -> Option<MutexGuard<'_, (Discovery, ProblemLog)>> {
-        let clock = &self.ctx.clock;
-        let began = clock.now();
-        loop {
-            match self.discovery.try_lock() {
-                Ok(discovery) => return Some(discovery),
-                Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
-                Err(TryLockError::WouldBlock) if clock.since(began) >= patience => return None,
-                Err(TryLockError::WouldBlock) => clock.block(Duration::from_millis(20)),
-            }
-        }
-    }
-
-    fn survey(&self, (discovery, problems): &mut (Discovery, ProblemLog)) {
-        let survey = discovery.survey();
-        let skipped = survey.skipped.iter().map(|skipped| skipped.message.clone());
-        problems.report(skipped.chain(survey.passed_over));
-        self.live
-            .sessions
-            .store(survey.found.len() as u64, Ordering::Relaxed);
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.found = survey.found;
-        known.skipped = survey.skipped;
-        known.at = Some(self.ctx.clock.now());
-    }
-
-    /// Whether the last discovery found several folders of this name.
-    fn is_duplicate(&self, session: &str) -> bool {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        discovery::duplicate(&known.skipped, session).is_some()
-    }
-
-    async fn all_sessions(self: &Arc<Self>) -> Vec<Found> {
-        let remediator = Arc::clone(self);
-        blocking(move || remediator.all_sessions_now()).await
-    }
-
-    fn all_sessions_now(&self) -> Vec<Found> {
-        self.survey(
-            &mut self
-                .discovery
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
-        self.known_sessions()
-    }
-
-    /// Like [`Self::all_sessions_now`], but returns the last result if another thread is running
-    /// the discovery. So on a hung mount one thread waits, not one more every minute.
-    fn sessions_unless_busy(&self) -> Vec<Found> {
-        match self.discovery.try_lock() {
-            Ok(mut discovery) => self.survey(&mut discovery),
-            Err(TryLockError::Poisoned(poisoned)) => self.survey(&mut poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => {}
-        }
-        self.known_sessions()
-    }
-
-    fn known_sessions(&self) -> Vec<Found> {
-        self.known
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .found
-            .clone()
-    }
-
-    /// The sessions; those of the last discovery if it takes long, because a hung file system
-    /// must not delay the others.
-    async fn look_around(self: &Arc<Self>) -> Vec<Found> {
-        let remediator = Arc::clone(self);
-        let looked = blocking(move || remediator.sessions_unless_busy());
-        match self.ctx.clock.timeout(LOOK_AROUND_TIMEOUT, looked).await {
-            Ok(known) => known,
-            Err(_) => self.known_sessions(),
-        }
+    /// One short access to the journal; see [`Context::ask`].
+    async fn ask<T: Send + 'static>(&self, ask: impl FnOnce(&Store) -> T + Send + 'static) -> T {
+        self.store.call(ask).await
     }
 
     /// Resumes pending restarts, and queues armed runs when they may run.
-    async fn watch_for_ever(self: Arc<Self>, mut stopping: tokio::sync::watch::Receiver<bool>) {
+    async fn watch_for_ever(self: Arc<Self>, mut stopping: watch::Receiver<bool>) {
         let mut looking: Option<tokio::task::JoinHandle<()>> = None;
         let mut looked_at: Option<Instant> = None;
-        let look_every = self.ctx.settings.armed.look_every;
+        let mut reloaded = self.reloaded.subscribe();
         loop {
-            let known = self.look_around().await;
-            self.restarts.resume_pending_restarts(&known).await;
+            let current = self.current();
+            let look_every = current.ctx.settings.armed.look_every;
+            let known = current.sessions.look_around().await;
+            current.restarts.resume_pending_restarts(&known).await;
             // Slow sources must not delay the start of other bots.
-            let is_time = looked_at.is_none_or(|at| self.ctx.clock.since(at) >= look_every);
+            let is_time = looked_at.is_none_or(|at| self.clock.since(at) >= look_every);
             if is_time
                 && looking
                     .as_ref()
                     .is_none_or(tokio::task::JoinHandle::is_finished)
             {
-                looked_at = Some(self.ctx.clock.now());
+                looked_at = Some(self.clock.now());
                 let remediator = Arc::clone(&self);
                 looking = Some(tokio::spawn(async move {
-                    if let Err(error) = remediator.look_at_armed(&known).await {
+                    if let Err(error) = remediator.look_at_armed(&current, &known).await {
                         tracing::error!("{error}");
                     }
                 }));
             }
             tokio::select! {
                 _ = stopping.changed() => break,
-                () = self.ctx.clock.sleep(look_every.min(RESUME_EVERY)) => {}
+                _ = reloaded.changed() => {}
+                () = self.clock.sleep(look_every.min(RESUME_EVERY)) => {}
             }
         }
         if let Some(looking) = looking {
             looking.abort();
         }
-        self.restarts.leave().await;
+        self.current().restarts.leave().await;
     }
 
     /// Queues the armed runs whose bot is found stopped, and one whose window is open.
-    async fn look_at_armed(self: &Arc<Self>, known: &[Found]) -> Result<(), StoreError> {
-        let keep_for = self.ctx.settings.armed.keep_for;
-        let now = self.ctx.moment();
+    async fn look_at_armed(
+        self: &Arc<Self>,
+        current: &Arc<Configured>,
+        known: &[Found],
+    ) -> Result<(), StoreError> {
+        let keep_for = current.ctx.settings.armed.keep_for;
+        let now = self.moment();
         let armed = self
-            .ctx
             .ask(move |store| {
                 let forgotten = store.armed().disarm_forgotten(keep_for, now)?;
                 if forgotten > 0 {
@@ -581,25 +443,23 @@ impl Remediator {
             else {
                 continue;
             };
-            let (remediator, place, all) = (Arc::clone(self), found.clone(), known.to_vec());
+            let (current, place, all) = (Arc::clone(current), found.clone(), known.to_vec());
+            let connection = current.ctx.connection.clone();
             let may = armed.action == Action::Cleanup && !one_has_a_window;
             let in_window = may
                 && self
-                    .ctx
                     .store
                     .block(move |store| {
-                        remediator
-                            .restarts
-                            .window_is_open(store, &place.session, &all)
+                        let restarts = &current.restarts;
+                        restarts.window_is_open(store, &place.session, &all)
                     })
                     .await?;
-            if !in_window && !self.is_disconnected(found).await {
+            if !in_window && !is_disconnected(&connection, found).await {
                 continue;
             }
             let (session, action) = (armed.session.clone(), armed.action);
-            let now = self.ctx.moment();
+            let now = self.moment();
             let queued = self
-                .ctx
                 .ask(move |store| store.armed().enqueue(&session, action, now))
                 .await?;
             if let Some(id) = queued {
@@ -615,14 +475,13 @@ impl Remediator {
         }
         Ok(())
     }
+}
 
-    async fn is_disconnected(&self, found: &Found) -> bool {
-        let connection = &self.ctx.connection;
-        let asked = connection.ask(&found.session).await;
-        match runner::look(found).await {
-            Ok(inventory) => connection.judge(asked, &inventory).state == State::Disconnected,
-            Err(_) => false,
-        }
+async fn is_disconnected(connection: &Connection, found: &Found) -> bool {
+    let asked = connection.ask(&found.session).await;
+    match runner::look(found).await {
+        Ok(inventory) => connection.judge(asked, &inventory).state == State::Disconnected,
+        Err(_) => false,
     }
 }
 

@@ -377,6 +377,13 @@ MORE
         net::post(&url, &headers, body.as_bytes())
     }
 
+    /// `POST /-/reload`.
+    pub fn reload(&self) -> net::Answer {
+        let headers = [("Authorization".to_owned(), format!("Bearer {TOKEN}"))];
+        let url = format!("http://127.0.0.1:{}/-/reload", self.port);
+        net::post(&url, &headers, b"").unwrap()
+    }
+
     /// Runs a command as the user that serves.
     pub fn command(&self, args: &[&str]) -> (Option<i32>, String, String) {
         let args = args.iter().map(|arg| (*arg).to_owned());

@@ -471,3 +471,30 @@ fn a_log_that_is_a_fifo_is_an_error_and_hangs_nobody() {
             .contains("not a regular file")
     );
 }
+
+/// What was read long before the end of the log, which a new reader would not read.
+#[test]
+fn a_reload_forgets_nothing_that_was_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("b.log");
+    let text = pino("10:00:00", OPENED) + &pino("11:00:00", CLOSED);
+    std::fs::write(&path, &text).unwrap();
+    let before = reader(dir.path(), None);
+    let session = SessionName::from_text("b");
+    let says = |reader: &LastEventReader| reader.last_event_of(&session).unwrap().unwrap();
+    let noise = pino("11:00:01", "nothing of interest").repeat(4_000);
+    assert!(noise.len() < WINDOW as usize && noise.len() * 4 > WINDOW as usize);
+    for _ in 0..4 {
+        let last = says(&before).last.unwrap();
+        assert!(!last.opened);
+        let mut file = std::fs::File::options().append(true).open(&path).unwrap();
+        std::io::Write::write_all(&mut file, noise.as_bytes()).unwrap();
+    }
+    let known = says(&before);
+    assert!(known.last.is_some_and(|last| !last.opened), "{known:?}");
+    assert_eq!(says(&reader(dir.path(), None)).last, None, "too long ago");
+    assert_eq!(says(&reader(dir.path(), None).after(&before)), known);
+    // Where lines are read in another way nothing is taken over.
+    let by_line = reader(dir.path(), Some(r#""session":"(?P<session>[^"]+)""#));
+    assert_eq!(says(&by_line.after(&before)).last, None);
+}

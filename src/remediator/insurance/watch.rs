@@ -148,12 +148,18 @@ fn is_file(shape: Shape) -> bool {
 }
 
 /// Checks every session, again and again.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct CredsWatch {
     store: CopyStore,
     insurance: Insurance,
     retention: Duration,
     clock: Clock,
+    memory: Arc<WatchMemory>,
+}
+
+/// What is known from one check to the next.
+#[derive(Debug, Default)]
+struct WatchMemory {
     looked: Mutex<HashMap<String, Looked>>,
     due: Mutex<HashMap<(String, String), Instant>>,
     hanging: Mutex<HashSet<String>>,
@@ -180,9 +186,17 @@ impl CredsWatch {
             insurance,
             retention,
             clock,
-            looked: Mutex::default(),
-            due: Mutex::default(),
-            hanging: Mutex::default(),
+            memory: Arc::default(),
+        }
+    }
+
+    /// The same with other settings, as after a reload. It knows what this one knows.
+    #[must_use]
+    pub fn with_settings(&self, insurance: Insurance, retention: Duration) -> Self {
+        Self {
+            insurance,
+            retention,
+            ..self.clone()
         }
     }
 
@@ -220,7 +234,7 @@ impl CredsWatch {
                 }
             }
         }
-        held(&self.looked).retain(|session, _| names.contains(session));
+        held(&self.memory.looked).retain(|session, _| names.contains(session));
         if !self.insurance.enabled {
             report.ended = Some(self.now());
             return report;
@@ -238,7 +252,7 @@ impl CredsWatch {
         deletes: Deletes,
     ) -> (String, CheckOutcome) {
         let session = found.session.to_string();
-        if !held(&self.hanging).insert(session.clone()) {
+        if !held(&self.memory.hanging).insert(session.clone()) {
             return (
                 session,
                 CheckOutcome {
@@ -250,7 +264,7 @@ impl CredsWatch {
         let watch = Arc::clone(&self);
         let look = blocking(move || {
             let looked = watch.look(&found, deletes, watch.now(), watch.clock.now());
-            held(&watch.hanging).remove(found.session.as_str());
+            held(&watch.memory.hanging).remove(found.session.as_str());
             looked
         });
         match self.clock.timeout(COPY_TIMEOUT, look).await {
@@ -335,7 +349,7 @@ impl CredsWatch {
         let Ok(folder) = found.place.open() else {
             return Ok(Holds::NoLogin);
         };
-        let known = held(&self.looked).get(session).copied();
+        let known = held(&self.memory.looked).get(session).copied();
         let there = stat(folder.as_fd(), OsStr::new("creds.json"))
             .ok()
             .flatten();
@@ -357,7 +371,7 @@ impl CredsWatch {
                 return Ok(Holds::Identity(known.identity));
             }
         }
-        held(&self.looked).remove(session);
+        held(&self.memory.looked).remove(session);
         match read_settled(folder.as_fd()) {
             CredsReading::Nothing | CredsReading::Unstable => Ok(Holds::NoLogin),
             CredsReading::Good {
@@ -382,7 +396,7 @@ impl CredsWatch {
                         identity: facts.identity,
                         content,
                     };
-                    held(&self.looked).insert(session.to_owned(), looked);
+                    held(&self.memory.looked).insert(session.to_owned(), looked);
                 }
                 Ok(Holds::Identity(facts.identity))
             }
@@ -465,18 +479,18 @@ impl CredsWatch {
         }
         // The wait starts again for copies that are no longer due.
         let asked = asked.into_inner();
-        held(&self.due).retain(|key, _| names.contains(&key.0) || asked.contains(key));
+        held(&self.memory.due).retain(|key, _| names.contains(&key.0) || asked.contains(key));
     }
 
     /// Whether this has been due for at least [`DUE_FOR`].
     fn is_due(&self, session: &str, what: &str, clock: Instant) -> bool {
         let key = (session.to_owned(), what.to_owned());
-        let since = *held(&self.due).entry(key).or_insert(clock);
+        let since = *held(&self.memory.due).entry(key).or_insert(clock);
         clock.saturating_duration_since(since) >= DUE_FOR
     }
 
     fn forget_due(&self, session: &str, no_longer: impl Fn(&str) -> bool) {
-        held(&self.due).retain(|(owner, what), _| owner != session || !no_longer(what));
+        held(&self.memory.due).retain(|(owner, what), _| owner != session || !no_longer(what));
     }
 }
 

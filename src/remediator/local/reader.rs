@@ -21,7 +21,6 @@ const READ_TIMEOUT: Duration = Duration::from_secs(3);
 /// Reads the folders, again and again; remembers what need not be read twice.
 #[derive(Debug)]
 pub struct FolderReader {
-    settings: Arc<Settings>,
     looks: Looks,
     /// A look that takes too long still leaves here what it has read.
     caches: HashMap<FolderPath, Arc<Mutex<ReadCache>>>,
@@ -30,10 +29,9 @@ pub struct FolderReader {
 }
 
 impl FolderReader {
-    /// A reader for these settings.
-    pub fn new(settings: Arc<Settings>, clock: Clock) -> Self {
+    /// A reader that has read nothing.
+    pub fn new(clock: Clock) -> Self {
         Self {
-            settings,
             looks: Looks::default().with_timeout(READ_TIMEOUT),
             caches: HashMap::new(),
             problems: ProblemLog::default(),
@@ -41,14 +39,14 @@ impl FolderReader {
         }
     }
 
-    /// Reads each folder once, and logs which cannot be read. Blocks; a folder that hangs is
-    /// one that could not be read.
-    pub fn read(&mut self, found: &[Found]) -> Vec<Reading> {
+    /// Reads each folder once, with the limits of `settings`, and logs which cannot be read.
+    /// Blocks; a folder that hangs is one that could not be read.
+    pub fn read(&mut self, settings: &Settings, found: &[Found]) -> Vec<Reading> {
         let mut round = self.looks.round();
         let (mut readings, mut problems) = (Vec::new(), Vec::new());
         let mut caches = HashMap::new();
         for found in found {
-            let limits = limits_of(&self.settings, &found.session);
+            let limits = limits_of(settings, &found.session);
             let known = self.caches.remove(&found.place);
             // Later looks remember what creds.json said.
             let settles = known.is_none() && limits.creds == CredsPlace::Folder;

@@ -44,12 +44,17 @@ fn a_session_has_one_latest_run_and_what_is_known_of_its_clean_up() {
         session_status: vec![latest],
         ..Overview::default()
     };
-    let families = metric_families(
-        &Live::default(),
-        true,
-        Some((&CounterTotals::default(), &overview)),
-    )
-    .into_vec();
+    let process = ProcessState {
+        live: &Live::default(),
+        sessions: 1,
+        is_journal_up: true,
+        reload: ReloadState {
+            successful: true,
+            loaded_at: at(10),
+        },
+    };
+    let families = metric_families(&process, Some((&CounterTotals::default(), &overview)));
+    let families = families.into_vec();
     let series = |name: &str| -> Vec<(Vec<String>, f64)> {
         let of_name = families.iter().filter(|family| family.name() == name);
         let metrics = of_name.flat_map(|family| family.get_metric());

@@ -40,6 +40,11 @@ impl Poller {
         &self.names
     }
 
+    /// Whether the same Alertmanagers are asked about the same labels.
+    pub fn asks_like(&self, other: &Self) -> bool {
+        self.config.urls == other.config.urls && self.config.matches == other.config.matches
+    }
+
     /// The labels of this host's alerts.
     pub fn matches(&self) -> &BTreeMap<String, String> {
         &self.config.matches

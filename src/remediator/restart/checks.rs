@@ -171,7 +171,7 @@ impl RestartCoordinator {
         let Some(service) = self.ctx.settings.services.of(session) else {
             return Ok(false);
         };
-        if !service.windows.contains(now.wall) || self.window.try_lock().is_err() {
+        if !service.windows.contains(now.wall) || self.shared.window.try_lock().is_err() {
             return Ok(false);
         }
         let (stops, resumed) = {

@@ -62,11 +62,24 @@ impl Default for Bounds {
     }
 }
 
-/// Runs at most one restart of each service at a time, and keeps their tasks.
+/// Runs at most one restart of each service at a time, by one configuration. After a reload
+/// another one does that; the two share what is under way.
 #[derive(Debug)]
 pub struct RestartCoordinator {
     pub(super) ctx: Context,
     pub(super) bounds: Bounds,
+    pub(super) shared: Arc<SharedRestarts>,
+    /// The number of its configuration: one more with each reload.
+    configuration: u64,
+    /// Whether another configuration is in force.
+    superseded: watch::Sender<bool>,
+    /// Whether the folders were searched for records that the journal has lost.
+    pub(super) looked_in_folders: std::sync::atomic::AtomicBool,
+}
+
+/// The restarts that are under way, by whatever configuration, and their tasks.
+#[derive(Debug, Default)]
+pub(super) struct SharedRestarts {
     leases: Arc<Leases>,
     claimed: Mutex<BTreeSet<i64>>,
     /// Services with a run that returned to the queue, and until when it stays there.
@@ -74,10 +87,9 @@ pub struct RestartCoordinator {
     /// Restarts that are over but may still be in the journal.
     over: Mutex<BTreeMap<RestartId, RestartEnd>>,
     pub(super) window: tokio::sync::Mutex<()>,
+    /// Whether the program is to end.
     pub(super) leaving: watch::Sender<bool>,
     drivers: Mutex<JoinSet<()>>,
-    /// Whether the folders were searched for records that the journal has lost.
-    pub(super) looked_in_folders: std::sync::atomic::AtomicBool,
 }
 
 impl RestartCoordinator {
@@ -90,33 +102,65 @@ impl RestartCoordinator {
         Self {
             ctx,
             bounds,
-            leases: Arc::default(),
-            claimed: Mutex::default(),
-            waits: Mutex::default(),
-            over: Mutex::default(),
-            window: tokio::sync::Mutex::default(),
-            leaving: watch::Sender::new(false),
-            drivers: Mutex::default(),
+            shared: Arc::default(),
+            configuration: 0,
+            superseded: watch::Sender::new(false),
             looked_in_folders: std::sync::atomic::AtomicBool::new(false),
         }
+    }
+
+    /// A coordinator by another configuration, which is not in force yet.
+    pub fn successor(&self, ctx: Context) -> Arc<Self> {
+        Arc::new(Self {
+            ctx,
+            bounds: self.bounds,
+            shared: Arc::clone(&self.shared),
+            configuration: self.configuration + 1,
+            superseded: watch::Sender::new(false),
+            looked_in_folders: std::sync::atomic::AtomicBool::new(false),
+        })
+    }
+
+    /// Puts this configuration in force in the place of `former`: from now on restarts begin
+    /// under this one only. Those under way go on under the former, until they have ended or only
+    /// wait for a change; what waits is resumed under this one.
+    ///
+    /// Errors: `check` refuses it, for the services that are being restarted now. Then nothing
+    /// changes.
+    pub fn put_in_force(
+        &self,
+        former: &Self,
+        check: impl FnOnce(&BTreeSet<String>) -> Result<(), String>,
+    ) -> Result<(), String> {
+        self.shared.leases.put_in_force(self.configuration, check)?;
+        former.superseded.send_replace(true);
+        Ok(())
     }
 
     /// Runs that a restart of the same process performs along with its own; recovery must not
     /// take them for interrupted.
     pub fn claimed(&self) -> std::sync::MutexGuard<'_, BTreeSet<i64>> {
-        self.claimed.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .claimed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Services whose runs returned to the queue a moment ago; they are not tried at once.
     fn waiting_services(&self) -> Vec<String> {
-        let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waits = self
+            .shared
+            .waits
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let now = self.ctx.clock.now();
         waits.retain(|_, until| *until > now);
         waits.keys().cloned().collect()
     }
 
     pub(super) fn over(&self) -> std::sync::MutexGuard<'_, BTreeMap<RestartId, RestartEnd>> {
-        self.over.lock().unwrap_or_else(PoisonError::into_inner)
+        let over = self.shared.over.lock();
+        over.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// This restart is over: it is never resumed, also while its record cannot be deleted.
@@ -138,22 +182,32 @@ impl RestartCoordinator {
     }
 
     pub(super) fn lease(&self, service: &str) -> Option<ServiceLease> {
-        self.leases.take(service)
+        self.shared.leases.take(service, self.configuration)
     }
 
-    /// Whether the program is to end.
-    pub(super) fn leaving(&self) -> watch::Receiver<bool> {
-        self.leaving.subscribe()
+    /// Resolves when a restart is to be left as soon as it may: the program is to end, or
+    /// another configuration is in force.
+    pub(super) fn left(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut leaving = self.shared.leaving.subscribe();
+        let mut superseded = self.superseded.subscribe();
+        async move {
+            // The sender is held by the driver's coordinator.
+            let _ = tokio::select! {
+                left = leaving.wait_for(|is_set| *is_set) => left.is_ok(),
+                left = superseded.wait_for(|is_set| *is_set) => left.is_ok(),
+            };
+        }
     }
 
     /// The program is to end: what has begun is finished, as far as it can be.
     pub async fn leave(&self) {
-        self.leaving.send_replace(true);
+        self.shared.leaving.send_replace(true);
         self.drained().await;
     }
 
     pub(super) fn drivers(&self) -> std::sync::MutexGuard<'_, JoinSet<()>> {
-        self.drivers.lock().unwrap_or_else(PoisonError::into_inner)
+        let drivers = self.shared.drivers.lock();
+        drivers.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until every restart has ended or was left.
@@ -169,7 +223,7 @@ impl RestartCoordinator {
         store: &BlockingStore<'_>,
         known: &[Found],
     ) -> Result<Vec<String>, StoreError> {
-        let mut busy = self.leases.services();
+        let mut busy = self.shared.leases.services();
         busy.extend(self.waiting_services());
         let pending = store.lock().restarts().pending()?;
         busy.extend(pending.into_iter().map(|state| state.service));

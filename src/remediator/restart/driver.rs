@@ -134,7 +134,8 @@ impl Driver {
     /// Feeds events to the machine until the restart ends or may be left.
     pub async fn drive(mut self, first: Event) {
         let clock = self.clock().clone();
-        let mut leaving = self.coordinator.leaving();
+        let left = self.coordinator.left();
+        tokio::pin!(left);
         let mut event = first;
         loop {
             if self.step(&event).await {
@@ -158,7 +159,7 @@ impl Driver {
                     }
                 },
                 () = sleep_until(&clock, deadline) => Event::Deadline(id),
-                () = leave(&mut leaving), if !self.state.leaving => Event::Signal,
+                () = &mut left, if !self.state.leaving => Event::Signal,
             };
         }
         self.folders.clear();
@@ -649,11 +650,5 @@ async fn sleep_until(clock: &Clock, deadline: Option<Instant>) {
     match deadline {
         Some(at) => clock.sleep_until(at).await,
         None => std::future::pending().await,
-    }
-}
-
-async fn leave(leaving: &mut tokio::sync::watch::Receiver<bool>) {
-    if leaving.wait_for(|leaving| *leaving).await.is_err() {
-        std::future::pending::<()>().await;
     }
 }

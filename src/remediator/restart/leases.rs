@@ -3,9 +3,17 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The services that have a lease, by name.
+/// The services that have a lease.
 #[derive(Debug, Default)]
-pub(super) struct Leases(Mutex<BTreeSet<String>>);
+pub(super) struct Leases(Mutex<Leased>);
+
+#[derive(Debug, Default)]
+struct Leased {
+    /// By name.
+    services: BTreeSet<String>,
+    /// The configuration in force: only under it are leases given.
+    configuration: u64,
+}
 
 /// The right to stop or start one service; given back when dropped.
 #[derive(Debug)]
@@ -15,14 +23,17 @@ pub(super) struct ServiceLease {
 }
 
 impl Leases {
-    fn names(&self) -> MutexGuard<'_, BTreeSet<String>> {
+    fn leased(&self) -> MutexGuard<'_, Leased> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The lease of a service; `None` while another restart has it.
-    pub(super) fn take(self: &Arc<Self>, service: &str) -> Option<ServiceLease> {
-        let is_new = self.names().insert(service.to_owned());
-        is_new.then(|| ServiceLease {
+    /// The lease of a service under a configuration; `None` while another restart has it, and
+    /// once another configuration is in force.
+    pub(super) fn take(self: &Arc<Self>, service: &str, under: u64) -> Option<ServiceLease> {
+        let mut leased = self.leased();
+        let is_given = leased.configuration == under && leased.services.insert(service.to_owned());
+        drop(leased);
+        is_given.then(|| ServiceLease {
             leases: Arc::clone(self),
             service: service.to_owned(),
         })
@@ -30,12 +41,29 @@ impl Leases {
 
     /// The services that have a lease now.
     pub(super) fn services(&self) -> BTreeSet<String> {
-        self.names().clone()
+        self.leased().services.clone()
+    }
+
+    /// From now on leases are given under this configuration only. Those that were given stay.
+    ///
+    /// Errors: `check` refuses it, for the services that have a lease now. Then nothing changes.
+    pub(super) fn put_in_force(
+        &self,
+        configuration: u64,
+        check: impl FnOnce(&BTreeSet<String>) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let mut leased = self.leased();
+        check(&leased.services)?;
+        leased.configuration = configuration;
+        Ok(())
     }
 }
 
 impl Drop for ServiceLease {
     fn drop(&mut self) {
-        self.leases.names().remove(&self.service);
+        self.leases.leased().services.remove(&self.service);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,7 +24,7 @@ impl RestartCoordinator {
     /// Starts a driver. `false` during a shutdown, because nothing would wait for the driver.
     pub(super) fn spawn(&self, driver: Driver, first: Event) -> bool {
         let mut drivers = self.drivers();
-        if *self.leaving.borrow() {
+        if *self.shared.leaving.borrow() {
             return false;
         }
         while drivers.try_join_next().is_some() {}
@@ -60,7 +60,8 @@ impl RestartCoordinator {
             .await;
         if matches!(result, RestartResult::Busy) {
             let until = self.ctx.clock.now() + LOCK_EVERY;
-            let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
+            let waits = self.shared.waits.lock();
+            let mut waits = waits.unwrap_or_else(PoisonError::into_inner);
             waits.insert(name, until);
         }
         result
@@ -80,7 +81,7 @@ impl RestartCoordinator {
         };
         let _one_window_at_a_time = match trigger {
             Trigger::Emergency => None,
-            Trigger::Window => match self.window.try_lock() {
+            Trigger::Window => match self.shared.window.try_lock() {
                 Ok(slot) => Some(slot),
                 Err(_) => return RestartResult::NeedsNoStop,
             },

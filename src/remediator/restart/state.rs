@@ -76,10 +76,10 @@ impl Forbids {
     pub const fn text(self) -> &'static str {
         match self {
             Forbids::Removed => {
-                "this program has stopped the service, and the configuration no longer names it: start it by hand, or name it again and restart `serve`, which then starts it"
+                "this program has stopped the service, and the configuration no longer names it: start it by hand, or name it again and reload `serve`, which then starts it"
             }
             Forbids::NotAllowed => {
-                "this program has stopped the service, and its entry of `processes` has no `allow_restart: true` any more: start it by hand, or set that again and restart `serve`, which then starts it"
+                "this program has stopped the service, and its entry of `processes` has no `allow_restart: true` any more: start it by hand, or set that again and reload `serve`, which then starts it"
             }
         }
     }
@@ -314,7 +314,8 @@ pub struct Restart {
     pub stopped_looks: u8,
     /// The journal has lost it, and it was loaded from a quarantine.
     pub adopted: bool,
-    /// The program is shutting down.
+    /// It is left as soon as it may be: the program is shutting down, or another configuration
+    /// is in force.
     pub leaving: bool,
     /// When it was stopped, for the downtime.
     pub stopped_at: Option<Now>,
@@ -413,7 +414,7 @@ pub enum Event {
     Cleaned(u64),
     /// The awaited effect took too long.
     Deadline(u64),
-    /// The program is asked to end.
+    /// The program is asked to end, or another configuration is in force.
     Signal,
     /// A driver takes up a recorded restart: after a start of this program, or in a later round.
     OwnRestart,

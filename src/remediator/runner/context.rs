@@ -8,6 +8,7 @@ use crate::app::App;
 use crate::config::Settings;
 use crate::connection::Connection;
 use crate::folder::Timestamp;
+use crate::logs::LastEventReader;
 use crate::remediator::store::clock::Moment;
 use crate::remediator::store::sightings::StoredSightings;
 use crate::remediator::store::{SharedStore, Store};
@@ -19,6 +20,8 @@ pub struct Context {
     pub settings: Arc<Settings>,
     /// The sources of the verdict.
     pub connection: Connection,
+    /// The source that reads the logs, if any are named.
+    pub last_events: Option<Arc<LastEventReader>>,
     /// The store.
     pub store: SharedStore,
     /// Tells the time.
@@ -32,18 +35,31 @@ impl Context {
         if let Err(error) = store.clock().share_steps(&clock) {
             tracing::warn!("failed to load the steps of the clock: {error}");
         }
-        let store = SharedStore::new(store);
+        Self::build(None, settings, SharedStore::new(store), clock)
+    }
+
+    /// The parts for another configuration, as after a reload: store, clock and what is known of
+    /// the sessions stay.
+    #[must_use]
+    pub fn with_settings(&self, settings: Settings) -> Self {
+        let (store, clock) = (self.store.clone(), self.clock.clone());
+        Self::build(self.last_events.as_deref(), settings, store, clock)
+    }
+
+    fn build(
+        former: Option<&LastEventReader>,
+        settings: Settings,
+        store: SharedStore,
+        clock: Clock,
+    ) -> Self {
         let memory = Arc::new(StoredSightings(store.clone()));
-        let App {
-            settings,
-            connection,
-            clock,
-        } = App::new(settings, memory, clock);
+        let app = App::after(former, settings, memory, clock);
         Self {
-            settings,
-            connection,
+            settings: app.settings,
+            connection: app.connection,
+            last_events: app.last_events,
             store,
-            clock,
+            clock: app.clock,
         }
     }
 
@@ -57,6 +73,7 @@ impl Context {
         App {
             settings: Arc::clone(&self.settings),
             connection: self.connection.clone(),
+            last_events: self.last_events.clone(),
             clock: self.clock.clone(),
         }
     }

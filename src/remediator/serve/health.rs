@@ -28,7 +28,7 @@ impl Remediator {
         let mut checking: Option<JoinHandle<Result<(), StoreError>>> = None;
         loop {
             let check = checking.get_or_insert_with(|| {
-                let (store, clock) = (self.ctx.store.clone(), self.ctx.clock.clone());
+                let (store, clock) = (self.store.clone(), self.clock.clone());
                 let check = move |store: &Store| {
                     // Detect a step of the clock early, even if the journal is lost.
                     clock.steady_for();
@@ -39,7 +39,7 @@ impl Remediator {
             });
             let checked = tokio::select! {
                 _ = stopping.changed() => return,
-                checked = self.ctx.clock.timeout(CHECK_TIMEOUT, check) => checked,
+                checked = self.clock.timeout(CHECK_TIMEOUT, check) => checked,
             };
             let hangs =
                 || StoreError::Unusable("the journal does not answer; its disk may hang".into());
@@ -53,7 +53,7 @@ impl Remediator {
             self.journal.note(&checked);
             tokio::select! {
                 _ = stopping.changed() => return,
-                () = self.ctx.clock.sleep(CHECK_EVERY) => {}
+                () = self.clock.sleep(CHECK_EVERY) => {}
             }
         }
     }

@@ -37,13 +37,12 @@ impl Remediator {
     /// skipped, because its service has a pending restart or a run is under way there, or if the
     /// journal failed, for example because its disk is full.
     pub(super) async fn recover(self: &Arc<Self>) -> bool {
+        let current = self.current();
+        let ctx = &current.ctx;
         let (mut busy, mut all) = (HashSet::new(), true);
-        for found in self.all_sessions().await {
-            let recovered = self
-                .ctx
-                .clock
-                .timeout(RECOVER_TIMEOUT, runner::recover(&self.ctx, &found))
-                .await;
+        for found in current.sessions.all().await {
+            let recovering = runner::recover(ctx, &found);
+            let recovered = self.clock.timeout(RECOVER_TIMEOUT, recovering).await;
             match recovered {
                 Ok(Ok(true)) => {}
                 Ok(Ok(false)) => {
@@ -60,7 +59,8 @@ impl Remediator {
             }
         }
         let remediator = Arc::clone(self);
-        let looked = self.ctx.store.block(move |store| {
+        let under = Arc::clone(&current);
+        let looked = self.store.block(move |store| {
             let orphans = store.lock().runs().orphans()?;
             // Read after the orphans: a run of this process among them is active, or has ended
             // since, and a run that has ended is not ended again.
@@ -69,7 +69,7 @@ impl Remediator {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .clone();
-            active.extend(remediator.restarts.claimed().iter());
+            active.extend(under.restarts.claimed().iter());
             Ok::<_, StoreError>((orphans, active))
         });
         let (orphans, active) = looked.await.unwrap_or_else(|error| {
@@ -81,7 +81,7 @@ impl Remediator {
             if active.contains(&orphan.id) || busy.contains(&orphan.session) {
                 continue;
             }
-            if let Err(stop) = runner::end_orphan(&self.ctx, orphan, self.known_sessions()).await {
+            if let Err(stop) = runner::end_orphan(ctx, orphan, current.sessions.known()).await {
                 tracing::error!("failed to end a run from before the restart: {stop}");
                 all &= !matches!(stop, RunError::Store(_));
             }
@@ -102,34 +102,31 @@ impl Remediator {
         loop {
             tokio::select! {
                 _ = stopping.changed() => return,
-                () = self.ctx.clock.sleep(wait) => {}
+                () = self.clock.sleep(wait) => {}
                 // The worker lets go of the run first.
-                () = self.sweep_now.notified() => self.ctx.clock.sleep(RECOVER_AGAIN).await,
+                () = self.sweep_now.notified() => self.clock.sleep(RECOVER_AGAIN).await,
             }
             wait = tokio::select! {
                 _ = stopping.changed() => return,
                 all = self.recover() => if all { SWEEP_EVERY } else { RECOVER_AGAIN },
             };
             self.recovered.store(true, Ordering::Relaxed);
-            if swept.is_some_and(|at| self.ctx.clock.since(at) < SWEEP_EVERY) {
+            if swept.is_some_and(|at| self.clock.since(at) < SWEEP_EVERY) {
                 continue;
             }
-            swept = Some(self.ctx.clock.now());
+            swept = Some(self.clock.now());
             let remediator = Arc::clone(&self);
-            let store = &self.ctx.store;
+            let store = &self.store;
             store
                 .block(move |store| {
-                    if let Err(error) = remediator.empty_quarantines(
-                        store,
-                        remediator.ctx.now(),
-                        remediator.ctx.clock.now(),
-                    ) {
+                    let (now, clock) = (remediator.now(), remediator.clock.now());
+                    if let Err(error) = remediator.empty_quarantines(store, now, clock) {
                         tracing::error!("{error}");
                     }
                 })
                 .await;
-            let now = self.ctx.moment();
-            if let Err(error) = self.ctx.ask(move |store| store.prune(now)).await {
+            let now = self.moment();
+            if let Err(error) = self.ask(move |store| store.prune(now)).await {
                 tracing::error!("{error}");
             }
         }
@@ -140,22 +137,21 @@ impl Remediator {
         self: Arc<Self>,
         mut stopping: tokio::sync::watch::Receiver<bool>,
     ) {
-        let settings = &self.ctx.settings;
+        let settings = Arc::clone(&self.current().ctx.settings);
         let store = CopyStore::new(&settings.state_path);
-        let watch = Arc::new(CredsWatch::new(
-            store,
-            settings.insurance,
-            settings.retention,
-            self.ctx.clock.clone(),
-        ));
+        let (insurance, retention) = (settings.insurance, settings.retention);
+        let watch = CredsWatch::new(store, insurance, retention, self.clock.clone());
         loop {
-            let found = self.all_sessions().await;
+            let current = self.current();
+            let settings = &current.ctx.settings;
+            let watch = Arc::new(watch.with_settings(settings.insurance, settings.retention));
+            let found = current.sessions.all().await;
             let remediator = Arc::clone(&self);
-            let deletes = self.ctx.store.block(move |store| {
-                let now = remediator.ctx.now();
+            let deletes = self.store.block(move |store| {
+                let now = remediator.now();
                 // If that is unknown, nothing is deleted.
                 remediator
-                    .deletes(store, now, remediator.ctx.clock.now())
+                    .deletes(store, now, remediator.clock.now())
                     .unwrap_or_else(|error| {
                         tracing::error!("{error}");
                         Deletes {
@@ -171,7 +167,7 @@ impl Remediator {
             }
             tokio::select! {
                 _ = stopping.changed() => return,
-                () = self.ctx.clock.sleep(SWEEP_EVERY) => {}
+                () = self.clock.sleep(SWEEP_EVERY) => {}
             }
         }
     }
@@ -180,9 +176,6 @@ impl Remediator {
         self: Arc<Self>,
         mut stopping: tokio::sync::watch::Receiver<bool>,
     ) {
-        if !self.ctx.connection.has_sources() {
-            return;
-        }
         loop {
             tokio::select! {
                 _ = stopping.changed() => return,
@@ -190,21 +183,21 @@ impl Remediator {
             }
             tokio::select! {
                 _ = stopping.changed() => return,
-                () = self.ctx.clock.sleep(ROLL_CALL_EVERY) => {}
+                () = self.clock.sleep(ROLL_CALL_EVERY) => {}
             }
         }
     }
 
     /// Asks all sources about every session. The answers are recorded as sightings.
     pub(super) async fn roll_call(self: &Arc<Self>) {
-        let connection = self
-            .ctx
-            .connection
-            .clone()
-            .sharing_for(ROLL_CALL_SHARES_FOR);
-        let connection = Arc::new(connection);
+        let current = self.current();
+        if !current.ctx.connection.has_sources() {
+            return;
+        }
+        let connection = current.ctx.connection.clone();
+        let connection = Arc::new(connection.sharing_for(ROLL_CALL_SHARES_FOR));
         let mut asked = tokio::task::JoinSet::new();
-        for found in self.all_sessions().await {
+        for found in current.sessions.all().await {
             if asked.len() >= ROLL_CALL_AT_ONCE {
                 asked.join_next().await;
             }
@@ -237,7 +230,7 @@ impl Remediator {
         now: Timestamp,
         clock: Instant,
     ) -> Result<Deletes, StoreError> {
-        let mut last = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.compared.lock().unwrap_or_else(PoisonError::into_inner);
         let passed = last
             .replace(clock)
             .map(|before| clock.saturating_duration_since(before));
@@ -253,10 +246,11 @@ impl Remediator {
     /// [`DUE_FOR`]. Each step of the wall clock restarts that time, because dates from before may
     /// be wrong.
     fn purge(&self, store: &BlockingStore<'_>, now: Timestamp, clock: Instant, since: Timestamp) {
-        let retention = self.ctx.settings.retention;
+        let current = self.current();
+        let retention = current.ctx.settings.retention;
         let mut due = HashMap::new();
         let mut seen = self.due.lock().unwrap_or_else(PoisonError::into_inner);
-        for found in self.all_sessions_now() {
+        for found in current.sessions.all_now() {
             let Ok(folder) = LockedFolder::lock(&found.place) else {
                 continue;
             };
@@ -292,7 +286,7 @@ impl Remediator {
     }
 
     pub(super) async fn measure_quarantines(&self) {
-        let sessions = self.known_sessions();
+        let sessions = self.current().sessions.known();
         let held = blocking(move || {
             let bytes = |found: &Found| quarantined_bytes(&found.place).ok();
             sessions

@@ -11,6 +11,7 @@ use crate::remediator::store::runs::Action;
 use crate::remediator::store::{BlockingStore, StoreError};
 use crate::remediator::webhook::{self, Payload};
 
+use super::configured::Configured;
 use super::{ACCEPT_TIMEOUT, Remediator};
 
 /// Alerts that started no run: session, action and outcome.
@@ -62,6 +63,7 @@ impl Remediator {
     /// many alerts queued none.
     pub(super) fn accept(
         &self,
+        current: &Configured,
         store: &BlockingStore<'_>,
         payload: &Payload,
     ) -> Result<(usize, usize), StoreError> {
@@ -77,7 +79,7 @@ impl Remediator {
         }
         let (mut intake, via) = (Intake::default(), payload.via());
         let mut ignored = BTreeMap::<&'static str, u64>::new();
-        let matches = &self.ctx.settings.alert_match;
+        let matches = &current.ctx.settings.alert_match;
         for alert in &payload.alerts {
             if let Some(over) = webhook::resolved(alert, matches) {
                 intake.over.push((over.session, over.action));
@@ -90,7 +92,7 @@ impl Remediator {
                 Err(reason) => *ignored.entry(reason.label()).or_default() += 1,
             }
         }
-        let taken = self.take(store, intake)?;
+        let taken = self.take(current, store, intake)?;
         for (outcome, alerts) in ignored.iter().chain(&taken.outcomes) {
             self.live.alert(outcome, *alerts);
         }
@@ -108,14 +110,18 @@ impl Remediator {
 
     /// Puts on record what a poll or a local evaluation found. `known`: what started no run the
     /// last time, so that each is logged once.
-    pub(super) async fn record(self: &Arc<Self>, intake: Intake, known: &mut Unstarted) {
+    pub(super) async fn record(
+        self: &Arc<Self>,
+        current: &Arc<Configured>,
+        intake: Intake,
+        known: &mut Unstarted,
+    ) {
         let mut taken = Taken::default();
         if !intake.is_empty() {
-            let remediator = Arc::clone(self);
+            let (remediator, current) = (Arc::clone(self), Arc::clone(current));
             let work = self
-                .ctx
                 .store
-                .block(move |store| remediator.take(store, intake));
+                .block(move |store| remediator.take(&current, store, intake));
             tokio::pin!(work);
             // Not left behind: with each poll one more thread would wait for that disk.
             let result = match tokio::time::timeout(ACCEPT_TIMEOUT, &mut work).await {
@@ -164,6 +170,7 @@ impl Remediator {
     /// Puts alerts on record.
     pub(super) fn take(
         &self,
+        current: &Configured,
         store: &BlockingStore<'_>,
         intake: Intake,
     ) -> Result<Taken, StoreError> {
@@ -181,12 +188,12 @@ impl Remediator {
         }
         let (mut wanted, mut unknown) = (Vec::new(), Vec::new());
         for request in intake.wanted {
-            match self.find_now(&request.session)? {
+            match current.sessions.find_now(&request.session)? {
                 Some(_) => wanted.push(request),
                 None => unknown.push(request),
             }
         }
-        let now = self.ctx.now();
+        let now = self.now();
         let mut taken = Taken::default();
         for (requests, outcome) in [
             (&unknown, UNKNOWN_SESSION),
@@ -200,7 +207,7 @@ impl Remediator {
             }
         }
         let accepted = {
-            let (store, now) = (store.lock(), self.ctx.moment());
+            let (store, now) = (store.lock(), self.moment());
             store.atomic(|| {
                 let accepted = store.queue().accept(&wanted, now)?;
                 store.armed().repeated(&wanted, now)?;

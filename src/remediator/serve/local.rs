@@ -26,7 +26,8 @@ impl Remediator {
         self: Arc<Self>,
         mut stopping: tokio::sync::watch::Receiver<bool>,
     ) {
-        if self.ctx.settings.trigger != TriggerSource::Local {
+        // A reload does not change it.
+        if self.current().ctx.settings.trigger != TriggerSource::Local {
             return;
         }
         tracing::info!(
@@ -35,7 +36,7 @@ impl Remediator {
         let mut evaluating = Evaluating {
             reader: None,
             ladder: Ladder::default(),
-            began: self.ctx.clock.now(),
+            began: self.clock.now(),
             unstarted: Unstarted::new(),
         };
         loop {
@@ -45,29 +46,30 @@ impl Remediator {
             }
             tokio::select! {
                 _ = stopping.changed() => return,
-                () = self.ctx.clock.sleep(EVALUATE_EVERY) => {}
+                () = self.clock.sleep(EVALUATE_EVERY) => {}
             }
         }
     }
 
     async fn evaluate(self: &Arc<Self>, evaluating: &mut Evaluating) {
-        let found = self.look_around().await;
-        let mut reader = evaluating.reader.take().unwrap_or_else(|| {
-            FolderReader::new(Arc::clone(&self.ctx.settings), self.ctx.clock.clone())
-        });
+        let current = self.current();
+        let found = current.sessions.look_around().await;
+        let reader = evaluating.reader.take();
+        let mut reader = reader.unwrap_or_else(|| FolderReader::new(self.clock.clone()));
+        let settings = Arc::clone(&current.ctx.settings);
         let (reader, readings) = blocking(move || {
-            let readings = reader.read(&found);
+            let readings = reader.read(&settings, &found);
             (reader, readings)
         })
         .await;
         evaluating.reader = Some(reader);
-        let now = self.ctx.clock.since(evaluating.began);
+        let now = self.clock.since(evaluating.began);
         let standings = evaluating.ladder.evaluate(now, &readings);
         self.standings
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone_from(&standings);
-        let armed = match self.ctx.ask(|store| store.armed().all()).await {
+        let armed = match self.ask(|store| store.armed().all()).await {
             Ok(armed) => armed,
             Err(error) => return tracing::error!("failed to load the armed runs: {error}"),
         };
@@ -75,16 +77,17 @@ impl Remediator {
             .into_iter()
             .map(|run| (run.session, run.action))
             .collect();
-        let asked = local::ask(&standings, &armed, self.ctx.now());
+        let asked = local::ask(&standings, &armed, self.now());
         let intake = Intake {
             wanted: asked.wanted,
             suppressed: asked.suppressed,
             over: asked.over,
         };
-        self.record(intake, &mut evaluating.unstarted).await;
+        self.record(&current, intake, &mut evaluating.unstarted)
+            .await;
         let unread = readings
             .iter()
             .filter(|reading| reading.accumulated.is_none());
-        self.live.evaluated(self.ctx.now(), unread.count());
+        self.live.evaluated(self.now(), unread.count());
     }
 }

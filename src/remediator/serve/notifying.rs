@@ -10,13 +10,13 @@ use crate::remediator::store::StoreError;
 use crate::remediator::store::runs::{Run, RunsSeen};
 
 use super::Remediator;
+use super::configured::Configured;
 
 /// How often the journal is looked at for news.
 const NEWS_EVERY: Duration = Duration::from_secs(10);
 
 /// What is known from one look to the next.
 struct Notifying {
-    sender: Sender,
     title: String,
     reports: Reports,
     outbox: Outbox,
@@ -27,44 +27,56 @@ struct Notifying {
     fails: bool,
 }
 
+impl Notifying {
+    fn new(began: Instant) -> Self {
+        Self {
+            title: format!("baileys_remediator on {}", System.hostname()),
+            reports: Reports::default(),
+            outbox: Outbox::default(),
+            began,
+            seen: None,
+            fails: false,
+        }
+    }
+}
+
 impl Remediator {
     /// Looks for news and sends messages until the end.
     pub(super) async fn notify_for_ever(
         self: Arc<Self>,
         mut stopping: tokio::sync::watch::Receiver<bool>,
     ) {
-        let Some(notify) = self.ctx.settings.notify.clone() else {
-            return;
-        };
-        let mut notifying = Notifying {
-            sender: Sender::new(notify),
-            title: format!("baileys_remediator on {}", System.hostname()),
-            reports: Reports::default(),
-            outbox: Outbox::default(),
-            began: self.ctx.clock.now(),
-            seen: None,
-            fails: false,
-        };
+        let mut notifying: Option<Notifying> = None;
         loop {
-            tokio::select! {
-                _ = stopping.changed() => return,
-                () = self.notify(&mut notifying) => {}
+            let current = self.current();
+            match &current.ctx.settings.notify {
+                // Once it is configured again, it reports what happens from then on.
+                None => notifying = None,
+                Some(notify) => {
+                    let sender = Sender::new(notify.clone());
+                    let notifying =
+                        notifying.get_or_insert_with(|| Notifying::new(self.clock.now()));
+                    tokio::select! {
+                        _ = stopping.changed() => return,
+                        () = self.notify(&current, &sender, notifying) => {}
+                    }
+                }
             }
             tokio::select! {
                 _ = stopping.changed() => return,
-                () = self.ctx.clock.sleep(NEWS_EVERY) => {}
+                () = self.clock.sleep(NEWS_EVERY) => {}
             }
         }
     }
 
-    async fn notify(self: &Arc<Self>, notifying: &mut Notifying) {
-        match self.news(notifying.seen.clone()).await {
+    async fn notify(&self, current: &Configured, sender: &Sender, notifying: &mut Notifying) {
+        match self.news(current, notifying.seen.clone()).await {
             Ok((seen, ended, notices)) => {
                 if notifying.seen.is_none() {
                     tracing::debug!("from now on news is sent");
                 }
                 notifying.seen = Some(seen);
-                let now = self.ctx.clock.since(notifying.began);
+                let now = self.clock.since(notifying.began);
                 let reports = &mut notifying.reports;
                 let of_runs = reports.of_runs(&ended, now);
                 let of_notices = reports.of_notices(&notices);
@@ -82,12 +94,12 @@ impl Remediator {
         notifying
             .outbox
             .add(notifying.reports.of_standings(&standings));
-        let now = self.ctx.clock.since(notifying.began);
+        let now = self.clock.since(notifying.began);
         let Some(text) = notifying.outbox.due(&notifying.title, now) else {
             return;
         };
-        let sent = notifying.sender.send(&text).await;
-        let now = self.ctx.clock.since(notifying.began);
+        let sent = sender.send(&text).await;
+        let now = self.clock.since(notifying.began);
         self.live.notified(sent.is_ok());
         match sent {
             Ok(()) => {
@@ -109,19 +121,19 @@ impl Remediator {
 
     /// The runs that have ended since `seen`, and the notices of the state.
     async fn news(
-        self: &Arc<Self>,
+        &self,
+        current: &Configured,
         seen: Option<RunsSeen>,
     ) -> Result<(RunsSeen, Vec<Run>, Vec<StatusNotice>), StoreError> {
-        let (settings, now) = (Arc::clone(&self.ctx.settings), self.ctx.moment());
-        let names = self.known_sessions().into_iter();
+        let (settings, now) = (Arc::clone(&current.ctx.settings), self.moment());
+        let names = current.sessions.known().into_iter();
         let names: Vec<_> = names.map(|found| found.session).collect();
-        self.ctx
-            .ask(move |store| {
-                store.check()?;
-                let (seen, ended) = store.runs().ended_since(seen)?;
-                let notices = overview(&settings, store, &names, now)?.notices();
-                Ok((seen, ended, notices))
-            })
-            .await
+        self.ask(move |store| {
+            store.check()?;
+            let (seen, ended) = store.runs().ended_since(seen)?;
+            let notices = overview(&settings, store, &names, now)?.notices();
+            Ok((seen, ended, notices))
+        })
+        .await
     }
 }

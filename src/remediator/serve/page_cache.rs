@@ -1,7 +1,7 @@
 //! The limit and the cached results of the pages.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use exporter_toolkit::ConcurrencyLimit;
@@ -17,6 +17,14 @@ pub(super) struct Pages {
     pub(super) limit: ConcurrencyLimit,
     pub(super) plans: Mutex<HashMap<String, (Instant, String)>>,
     pub(super) privileges: Mutex<Vec<FindingGroup>>,
+}
+
+impl Pages {
+    /// Forgets the plans: another configuration may have others.
+    pub(super) fn forget_plans(&self) {
+        let plans = self.plans.lock();
+        plans.unwrap_or_else(PoisonError::into_inner).clear();
+    }
 }
 
 impl Default for Pages {

@@ -45,7 +45,7 @@ impl Remediator {
                 _ => remediator.front_page().await,
             }
         });
-        match self.ctx.clock.timeout(PAGE_TIMEOUT, answer).await {
+        match self.clock.timeout(PAGE_TIMEOUT, answer).await {
             Ok(response) => response,
             Err(_) => sorry(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -56,19 +56,13 @@ impl Remediator {
 
     async fn front_page(self: Arc<Self>) -> Response {
         let remediator = Arc::clone(&self);
-        let told = self.ctx.ask(move |store| {
-            let sessions: Vec<_> = remediator
-                .known_sessions()
-                .into_iter()
-                .map(|found| found.session)
-                .collect();
+        let current = self.current();
+        let told = self.ask(move |store| {
+            let known = current.sessions.known().into_iter();
+            let sessions: Vec<_> = known.map(|found| found.session).collect();
+            let (settings, now) = (&current.ctx.settings, remediator.moment());
             Ok::<_, StoreError>(Front {
-                overview: overview(
-                    &remediator.ctx.settings,
-                    store,
-                    &sessions,
-                    remediator.ctx.moment(),
-                )?,
+                overview: overview(settings, store, &sessions, now)?,
                 sessions: sessions.iter().map(ToString::to_string).collect(),
                 waiting: store.audit().waiting(SHOWN)?,
                 runs: store.audit().recent(SHOWN)?,
@@ -82,7 +76,7 @@ impl Remediator {
             })
         });
         match told.await {
-            Ok(front) => web::html(page::front(&front, self.ctx.now())),
+            Ok(front) => web::html(page::front(&front, self.now())),
             Err(error) => {
                 tracing::error!("failed to build the front page: {error}");
                 sorry(
@@ -101,7 +95,6 @@ impl Remediator {
             );
         };
         match self
-            .ctx
             .ask(move |store| store.audit().show(&RunKey::Id(id)))
             .await
         {
@@ -129,13 +122,14 @@ impl Remediator {
         };
         let held = |pages: &Pages| {
             let mut plans = pages.plans.lock().unwrap_or_else(PoisonError::into_inner);
-            plans.retain(|_, (at, _)| self.ctx.clock.since(*at) < PLAN_FOR);
+            plans.retain(|_, (at, _)| self.clock.since(*at) < PLAN_FOR);
             plans.get(&session).map(|(_, page)| page.clone())
         };
         if let Some(page) = held(&self.pages) {
             return web::html(page);
         }
-        let found = match self.find(session.clone()).await {
+        let current = self.current();
+        let found = match current.sessions.find(session.clone()).await {
             Ok(Some(found)) => found,
             Ok(None) => return sorry(StatusCode::NOT_FOUND, "There is no session with this name."),
             Err(_) => {
@@ -145,16 +139,15 @@ impl Remediator {
                 );
             }
         };
-        if self.is_duplicate(&session) {
+        if current.sessions.is_duplicate(&session) {
             return sorry(
                 StatusCode::CONFLICT,
                 "Several folders have this name; the log names them.",
             );
         }
         let app = App {
-            clock: self.ctx.clock.clone(),
-            settings: Arc::clone(&self.ctx.settings),
-            connection: self.ctx.connection.clone().without_remembering(),
+            connection: current.ctx.connection.clone().without_remembering(),
+            ..current.ctx.app()
         };
         let ask = CleanRequest {
             mode: CleanupMode::Cleanup,
@@ -163,23 +156,35 @@ impl Remediator {
         };
         let (verdict, plan) = runner::preview(&app, &found, ask).await;
         let view = PlanView::new(&session, &verdict, plan.as_ref());
-        let page = page::plan(&view, self.ctx.now());
+        let page = page::plan(&view, self.now());
         let mut plans = self
             .pages
             .plans
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if plans.len() < MAX_HELD {
-            plans.insert(session, (self.ctx.clock.now(), page.clone()));
+        if plans.len() < MAX_HELD && Arc::ptr_eq(&current, &self.current()) {
+            plans.insert(session, (self.clock.now(), page.clone()));
         }
         web::html(page)
     }
 
+    /// Checks the permissions at the start and after each reload.
+    pub(super) async fn check_privileges_for_ever(self: Arc<Self>) {
+        let mut reloaded = self.reloaded.subscribe();
+        loop {
+            self.say_privileges().await;
+            if reloaded.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Logs the result of the permission check: one line for each finding, however many sessions
     /// have it.
-    pub(super) async fn say_privileges(self: Arc<Self>) {
-        let sessions = self.all_sessions().await;
-        let settings = Arc::clone(&self.ctx.settings);
+    async fn say_privileges(&self) {
+        let current = self.current();
+        let sessions = current.sessions.all().await;
+        let settings = Arc::clone(&current.ctx.settings);
         let count = sessions.len();
         for entry in settings
             .services
@@ -210,7 +215,7 @@ impl Remediator {
             }
             (privileges::grouped(findings), closed)
         });
-        let Ok((groups, closed)) = self.ctx.clock.timeout(PRIVILEGES_TIMEOUT, looked).await else {
+        let Ok((groups, closed)) = self.clock.timeout(PRIVILEGES_TIMEOUT, looked).await else {
             tracing::warn!("timeout: the permission check takes too long; a file system may hang");
             return;
         };

@@ -8,6 +8,7 @@ use crate::remediator::pull::{Poll, Poller};
 use crate::remediator::store::queue::{Request, Via};
 
 use super::Remediator;
+use super::configured::Configured;
 use super::intake::{Intake, Unstarted};
 
 /// Polls after which the alerts of all hosts are asked for, while there is none of this host.
@@ -15,7 +16,9 @@ const ALL_HOSTS_EVERY: u32 = 20;
 
 /// What is known from one poll to the next.
 struct Polling {
+    /// Of the last poll.
     poller: Poller,
+    is_beside_the_webhook: bool,
     absences: Absences,
     polls: u32,
     /// Whether any Alertmanager answered.
@@ -24,46 +27,82 @@ struct Polling {
     unstarted: Unstarted,
 }
 
+impl Polling {
+    fn new(current: &Configured, poller: &Poller) -> Self {
+        let is_beside_the_webhook = current.token.is_some();
+        Self {
+            poller: poller.clone(),
+            is_beside_the_webhook,
+            absences: match is_beside_the_webhook {
+                true => Absences::beside_the_webhook(),
+                false => Absences::default(),
+            },
+            polls: 0,
+            was_up: None,
+            unstarted: Unstarted::new(),
+        }
+    }
+
+    /// Takes up what was configured anew. Where others are asked, or about other labels, what was
+    /// absent so far does not count.
+    fn take_up(&mut self, current: &Configured, poller: &Poller) {
+        let is_same =
+            self.poller.asks_like(poller) && self.is_beside_the_webhook == current.token.is_some();
+        match is_same {
+            true => self.poller = poller.clone(),
+            false => *self = Self::new(current, poller),
+        }
+    }
+}
+
 impl Remediator {
     /// Polls the configured Alertmanagers until the end.
     pub(super) async fn poll_for_ever(
         self: Arc<Self>,
         mut stopping: tokio::sync::watch::Receiver<bool>,
     ) {
-        let Some(poller) = self.poller.clone() else {
-            return;
-        };
-        self.live.polls(poller.names());
-        let mut pause = poller.first_pause(random());
-        let mut polling = Polling {
-            absences: match self.token {
-                Some(_) => Absences::beside_the_webhook(),
-                None => Absences::default(),
-            },
-            poller,
-            polls: 0,
-            was_up: None,
-            unstarted: Unstarted::new(),
-        };
+        let mut reloaded = self.reloaded.subscribe();
+        let mut polling: Option<Polling> = None;
         loop {
+            let current = self.current();
+            let pause = match (&current.poller, &polling) {
+                (None, _) => None,
+                (Some(poller), None) => Some(poller.first_pause(random())),
+                (Some(poller), Some(_)) => Some(poller.pause(random())),
+            };
+            let names = current.poller.as_ref().map(Poller::names);
+            self.live.polls(names.unwrap_or_default());
+            let pause = async {
+                match pause {
+                    Some(pause) => self.clock.sleep(pause).await,
+                    None => drop(reloaded.changed().await),
+                }
+            };
             tokio::select! {
                 _ = stopping.changed() => return,
-                () = self.ctx.clock.sleep(pause) => {}
+                () = pause => {}
             }
+            let current = self.current();
+            let Some(poller) = &current.poller else {
+                polling = None;
+                self.live.others.store(0, Ordering::Relaxed);
+                continue;
+            };
+            let polling = polling.get_or_insert_with(|| Polling::new(&current, poller));
+            polling.take_up(&current, poller);
             tokio::select! {
                 _ = stopping.changed() => return,
-                () = self.poll(&mut polling) => {}
+                () = self.poll(&current, polling) => {}
             }
             polling.polls = polling.polls.wrapping_add(1);
-            pause = polling.poller.pause(random());
         }
     }
 
-    async fn poll(self: &Arc<Self>, polling: &mut Polling) {
+    async fn poll(self: &Arc<Self>, current: &Arc<Configured>, polling: &mut Polling) {
         let answers = polling.poller.poll(false).await;
         self.note_answers(polling, &answers);
         let answers: Vec<_> = answers.into_iter().map(Result::ok).collect();
-        let armed = match self.ctx.ask(|store| store.armed().all()).await {
+        let armed = match self.ask(|store| store.armed().all()).await {
             Ok(armed) => armed,
             Err(error) => return tracing::error!("failed to load the armed runs: {error}"),
         };
@@ -90,7 +129,7 @@ impl Remediator {
             suppressed: merged.suppressed,
             over: merged.gone,
         };
-        self.record(intake, &mut polling.unstarted).await;
+        self.record(current, intake, &mut polling.unstarted).await;
     }
 
     /// Metric and log: which Alertmanagers answer.

@@ -1,5 +1,5 @@
-//! Logs refused requests to the webhook: a wrong token or an invalid body would stay unnoticed,
-//! because Alertmanager only counts them. Rate-limited, because every client that can reach the
+//! Logs refused requests that carry, or should carry, the token: a wrong token or an invalid
+//! body would stay unnoticed, because Alertmanager only counts them. Rate-limited, because every client that can reach the
 //! address can cause them.
 
 use std::collections::BTreeMap;
@@ -14,13 +14,16 @@ const ONE_LINE_EACH: Duration = Duration::from_secs(60);
 /// Logs refused requests.
 #[derive(Debug)]
 pub(super) struct RefusalLog {
+    /// What was asked.
+    what: &'static str,
     clock: Clock,
     by_status: Mutex<BTreeMap<u16, LogRateLimit>>,
 }
 
 impl RefusalLog {
-    pub(super) fn new(clock: Clock) -> Self {
+    pub(super) fn new(what: &'static str, clock: Clock) -> Self {
         Self {
+            what,
             clock,
             by_status: Mutex::default(),
         }
@@ -39,7 +42,8 @@ impl RefusalLog {
             tracing::warn!(
                 status,
                 not_logged_before = left_out,
-                "a request to the webhook was refused: {why}"
+                "a request to {} was refused: {why}",
+                self.what
             );
         }
     }

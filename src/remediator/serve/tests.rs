@@ -1,6 +1,6 @@
+use super::configured::Configured;
 use super::perform::Performed;
 use super::*;
-use crate::app::App;
 use crate::config::{CommonFlags, RemediatorFlags, Settings};
 use crate::connection::State;
 use crate::folder::identity::insurable;
@@ -12,18 +12,19 @@ use crate::remediator::insurance::store::{CopyStore, limits_of};
 use crate::remediator::quarantine::LockedFolder;
 use crate::remediator::store::queue::Request;
 use crate::remediator::store::runs::{Ending, Status};
-use crate::remediator::store::sightings::StoredSightings;
 use std::ffi::OsStr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Gives the remediator other settings, and the parts that they ask for.
-fn set(remediator: &mut Remediator, settings: Settings) {
-    let memory = Arc::new(StoredSightings(remediator.ctx.store.clone()));
-    let app = App::new(settings, memory, clock::Clock::system());
-    remediator.ctx.settings = app.settings;
-    remediator.ctx.connection = app.connection;
+fn set(remediator: &Remediator, settings: Settings) {
+    let former = remediator.current();
+    let next = Configured::after(&former, settings).unwrap();
+    next.restarts
+        .put_in_force(&former.restarts, |_| Ok(()))
+        .unwrap();
+    *remediator.current.write().unwrap() = Arc::new(next);
 }
 
 /// A remediator for one small bot whose clean-up moves one session of 40 days ago. It reads
@@ -59,21 +60,27 @@ fn remediator(dir: &Path) -> Remediator {
         state_path: Some(dir.join("state")),
         ..RemediatorFlags::default()
     };
-    Remediator::new(context(Settings::load(&common, &remediator).unwrap()).unwrap()).unwrap()
+    let load = move || Settings::load(&common, &remediator).map_err(|error| error.to_string());
+    Remediator::new(context(load().unwrap()).unwrap(), Box::new(load)).unwrap()
 }
 
 #[tokio::test]
 async fn retention_needs_both_clocks() {
     let dir = tempfile::tempdir().unwrap();
     let remediator = remediator(dir.path());
-    let found = remediator.find_now("bot").unwrap().unwrap();
+    let found = remediator
+        .current()
+        .sessions
+        .find_now("bot")
+        .unwrap()
+        .unwrap();
     let ask = CleanRequest {
         mode: CleanupMode::Cleanup,
         tier: None,
         force: None,
     };
     let mut ending = Ending::default();
-    runner::clean(&remediator.ctx, 1, &found, ask, &mut ending)
+    runner::clean(&remediator.current().ctx, 1, &found, ask, &mut ending)
         .await
         .unwrap();
     let held = || {
@@ -89,7 +96,7 @@ async fn retention_needs_both_clocks() {
     let sweep = |wall: u32, other: u32| {
         remediator
             .empty_quarantines(
-                &remediator.ctx.store.blocking_in_test(),
+                &remediator.store.blocking_in_test(),
                 now.plus(hours(wall)),
                 clock + hours(other),
             )
@@ -114,7 +121,6 @@ async fn retention_needs_both_clocks() {
     assert_eq!(sweep(59 * day, 59 * day), 1);
     assert_eq!(sweep(61 * day, 61 * day), 1, "due, but not for six hours");
     remediator
-        .ctx
         .store
         .in_test()
         .pause()
@@ -122,7 +128,6 @@ async fn retention_needs_both_clocks() {
         .unwrap();
     assert_eq!(sweep(62 * day, 62 * day), 1, "a pause keeps it");
     remediator
-        .ctx
         .store
         .in_test()
         .pause()
@@ -131,7 +136,6 @@ async fn retention_needs_both_clocks() {
     assert_eq!(sweep(62 * day + 7, 62 * day + 7), 0, "due for six hours");
     assert_eq!(
         remediator
-            .ctx
             .store
             .in_test()
             .counters()
@@ -148,7 +152,12 @@ async fn retention_needs_both_clocks() {
 async fn a_clock_that_is_corrected_costs_nobody_the_undo() {
     let dir = tempfile::tempdir().unwrap();
     let remediator = remediator(dir.path());
-    let found = remediator.find_now("bot").unwrap().unwrap();
+    let found = remediator
+        .current()
+        .sessions
+        .find_now("bot")
+        .unwrap()
+        .unwrap();
     let (now, clock) = (Timestamp::now(), Instant::now());
     let folder = LockedFolder::lock(&found.place).unwrap();
     let inventory = folder.scan().unwrap();
@@ -157,7 +166,7 @@ async fn a_clock_that_is_corrected_costs_nobody_the_undo() {
         tier: None,
         force: None,
     };
-    let limits = limits_of(&remediator.ctx.settings, &found.session);
+    let limits = limits_of(&remediator.current().ctx.settings, &found.session);
     let plan = crate::policy::plan(&inventory, false, now, &limits, &ask).unwrap();
     let behind = now.minus(DAY * 60);
     folder
@@ -174,13 +183,13 @@ async fn a_clock_that_is_corrected_costs_nobody_the_undo() {
             .len()
     };
     remediator
-        .empty_quarantines(&remediator.ctx.store.blocking_in_test(), behind, clock)
+        .empty_quarantines(&remediator.store.blocking_in_test(), behind, clock)
         .unwrap();
     for hours in 1..48 {
         let passed = Duration::from_secs(3_600) * hours;
         remediator
             .empty_quarantines(
-                &remediator.ctx.store.blocking_in_test(),
+                &remediator.store.blocking_in_test(),
                 now.plus(passed),
                 clock + passed,
             )
@@ -190,7 +199,7 @@ async fn a_clock_that_is_corrected_costs_nobody_the_undo() {
     for passed in [DAY * 31, DAY * 32, DAY * 33] {
         remediator
             .empty_quarantines(
-                &remediator.ctx.store.blocking_in_test(),
+                &remediator.store.blocking_in_test(),
                 now.plus(passed),
                 clock + passed,
             )
@@ -204,7 +213,12 @@ async fn a_run_is_rolled_forward_only_as_the_guard_still_allows() {
     for creds_break in [true, false] {
         let dir = tempfile::tempdir().unwrap();
         let remediator = remediator(dir.path());
-        let found = remediator.find_now("bot").unwrap().unwrap();
+        let found = remediator
+            .current()
+            .sessions
+            .find_now("bot")
+            .unwrap()
+            .unwrap();
         let folder = LockedFolder::lock(&found.place).unwrap();
         let inventory = folder.scan().unwrap();
         let ask = CleanRequest {
@@ -212,7 +226,7 @@ async fn a_run_is_rolled_forward_only_as_the_guard_still_allows() {
             tier: None,
             force: None,
         };
-        let limits = limits_of(&remediator.ctx.settings, &found.session);
+        let limits = limits_of(&remediator.current().ctx.settings, &found.session);
         let plan = crate::policy::plan(&inventory, false, Timestamp::now(), &limits, &ask).unwrap();
         let run = QuarantineName::new(Timestamp::now());
         // A crash right after the plan was written.
@@ -225,7 +239,11 @@ async fn a_run_is_rolled_forward_only_as_the_guard_still_allows() {
         if creds_break {
             std::fs::write(found.place.path().join("creds.json"), "").unwrap();
         }
-        assert!(runner::recover(&remediator.ctx, &found).await.unwrap());
+        assert!(
+            runner::recover(&remediator.current().ctx, &found)
+                .await
+                .unwrap()
+        );
         let kept = found.place.path().join("session-40.0.json").exists();
         assert_eq!(
             kept, creds_break,
@@ -237,26 +255,33 @@ async fn a_run_is_rolled_forward_only_as_the_guard_still_allows() {
 #[tokio::test]
 async fn the_roll_call_remembers_who_is_alive_and_touches_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let mut remediator = remediator(dir.path());
+    let remediator = remediator(dir.path());
     let bot = dir.path().join("sessions/bot");
     let written = || std::fs::metadata(&bot).unwrap().modified().unwrap();
     let (before, answer) = (written(), dir.path().join("answer"));
     std::fs::write(&answer, "connected").unwrap();
-    let mut settings = Settings::clone(&remediator.ctx.settings);
+    let mut settings = Settings::clone(&remediator.current().ctx.settings);
     settings.connection.trust = globset::GlobSet::empty();
     settings.connection.probes = vec![
         crate::connection::Probe::command_line(&format!("cat {}", answer.display()), None).unwrap(),
     ];
-    set(&mut remediator, settings);
+    set(&remediator, settings);
     let remediator = Arc::new(remediator);
-    let found = remediator.find_now("bot").unwrap().unwrap();
+    let found = remediator
+        .current()
+        .sessions
+        .find_now("bot")
+        .unwrap()
+        .unwrap();
     let verdict = async || {
         let ask = CleanRequest {
             mode: CleanupMode::Cleanup,
             tier: None,
             force: None,
         };
-        runner::preview(&remediator.ctx.app(), &found, ask).await.0
+        runner::preview(&remediator.current().ctx.app(), &found, ask)
+            .await
+            .0
     };
     std::fs::write(&answer, "disconnected").unwrap();
     remediator.roll_call().await;
@@ -277,7 +302,6 @@ async fn the_roll_call_remembers_who_is_alive_and_touches_nothing() {
     );
     assert_eq!(
         remediator
-            .ctx
             .store
             .in_test()
             .sightings()
@@ -297,7 +321,7 @@ async fn a_process_that_starts_again_under_a_clean_up_stops_it() {
     use supervisor::{PidFile, Spec};
     for starts_again in [true, false] {
         let dir = tempfile::tempdir().unwrap();
-        let mut remediator = remediator(dir.path());
+        let remediator = remediator(dir.path());
         // Whoever is asked the second time finds the process running.
         let script = format!(
             "cd {}; if [ -e asked ] && {starts_again}; then echo {} >bot.pid; fi; touch asked; echo disconnected",
@@ -308,7 +332,7 @@ async fn a_process_that_starts_again_under_a_clean_up_stops_it() {
         let mut ended = std::process::Command::new("true").spawn().unwrap();
         std::fs::write(dir.path().join("bot.pid"), ended.id().to_string()).unwrap();
         ended.wait().unwrap();
-        let mut settings = Settings::clone(&remediator.ctx.settings);
+        let mut settings = Settings::clone(&remediator.current().ctx.settings);
         let line = format!("sh {}/ask.sh", dir.path().display());
         settings.connection.probes = vec![Probe::command_line(&line, None).unwrap()];
         let pid_file = format!("{}/bot.pid", dir.path().display());
@@ -318,15 +342,20 @@ async fn a_process_that_starts_again_under_a_clean_up_stops_it() {
             .build();
         let rule = ServiceRule::new(globs.unwrap(), None, spec, false, Timing::default()).unwrap();
         settings.connection.processes = Services::new(vec![rule]).unwrap();
-        set(&mut remediator, settings);
-        let found = remediator.find_now("bot").unwrap().unwrap();
+        set(&remediator, settings);
+        let found = remediator
+            .current()
+            .sessions
+            .find_now("bot")
+            .unwrap()
+            .unwrap();
         let ask = CleanRequest {
             mode: CleanupMode::Cleanup,
             tier: None,
             force: None,
         };
         let mut ending = Ending::default();
-        let done = runner::clean(&remediator.ctx, 1, &found, ask, &mut ending).await;
+        let done = runner::clean(&remediator.current().ctx, 1, &found, ask, &mut ending).await;
         let evidence = ending.evidence.unwrap();
         let kept = found.place.path().join("session-40.0.json").exists();
         assert_eq!(
@@ -353,7 +382,7 @@ async fn a_name_of_two_processes_lets_neither_be_stopped() {
         r#"{"noiseKey":{},"nextPreKeyId":31}"#,
     )
     .unwrap();
-    let mut remediator = remediator(dir.path());
+    let remediator = remediator(dir.path());
     let rule = |sessions: &str, name: &str| {
         let mut globs = globset::GlobSetBuilder::new();
         globs.add(globset::Glob::new(sessions).unwrap());
@@ -371,15 +400,14 @@ async fn a_name_of_two_processes_lets_neither_be_stopped() {
         )
         .unwrap()
     };
-    let mut settings = Settings::clone(&remediator.ctx.settings);
+    let mut settings = Settings::clone(&remediator.current().ctx.settings);
     settings.services = Services::new(vec![rule("bot", "other"), rule("*", "{session}")]).unwrap();
     // Nothing but a stop would do.
     settings.connection.probes =
         vec![crate::connection::Probe::command_line("echo connected", None).unwrap()];
-    set(&mut remediator, settings);
-    remediator.restarts = RestartCoordinator::new(remediator.ctx.clone());
+    set(&remediator, settings);
     let remediator = Arc::new(remediator);
-    assert_eq!(remediator.known_sessions().len(), 2);
+    assert_eq!(remediator.current().sessions.known().len(), 2);
     for session in ["bot", "other"] {
         let request = Request {
             session: session.into(),
@@ -390,28 +418,29 @@ async fn a_name_of_two_processes_lets_neither_be_stopped() {
             via: crate::remediator::store::queue::Via::default(),
         };
         remediator
-            .ctx
             .store
             .in_test()
             .queue()
             .accept(&[request], Timestamp::now())
             .unwrap();
         let run = remediator
-            .ctx
             .store
             .in_test()
             .queue()
             .take(Timestamp::now(), &[])
             .unwrap()
             .unwrap();
-        let told = remediator.perform_inner(&run, &mut Ending::default()).await;
+        let told = {
+            let current = remediator.current();
+            let mut ending = Ending::default();
+            remediator.perform_inner(&current, &run, &mut ending).await
+        };
         let Performed::Ended(Err(error)) = told else {
             panic!("{told:?}")
         };
         assert_eq!(error.label(), "service_unknown", "{error}");
         assert!(error.to_string().contains("another `name`"), "{error}");
         remediator
-            .ctx
             .store
             .in_test()
             .runs()
@@ -447,7 +476,7 @@ async fn a_pause_judges_by_the_limits_of_a_run() {
         .unwrap();
     std::fs::remove_file(dir.path().join("sessions/bot/creds.json")).unwrap();
     let run = {
-        let store = remediator.ctx.store.in_test();
+        let store = remediator.store.in_test();
         store.pause().set("ann", "a test", now).unwrap();
         let request = Request {
             session: "bot".into(),
@@ -462,7 +491,8 @@ async fn a_pause_judges_by_the_limits_of_a_run() {
         store.queue().take(now, &[]).unwrap().unwrap()
     };
     let mut ending = Ending::default();
-    let performed = Arc::new(remediator).perform_inner(&run, &mut ending).await;
+    let (current, remediator) = (remediator.current(), Arc::new(remediator));
+    let performed = remediator.perform_inner(&current, &run, &mut ending).await;
     assert!(
         matches!(performed, Performed::Ended(Err(_))),
         "{performed:?}"
@@ -487,7 +517,12 @@ fn start_is_refused_and_says_what_to_do() {
             .mode();
         assert_eq!(found & 0o777, mode, "{name}");
     }
-    let again = Remediator::new(first.ctx.clone()).err().unwrap();
+    let again = {
+        let ctx = first.current().ctx.clone();
+        Remediator::new(ctx, Box::new(|| Err("not asked".into())))
+            .err()
+            .unwrap()
+    };
     assert!(again.contains("another `serve`"), "{again}");
     drop(first);
     let token = dir.path().join("token");
@@ -520,12 +555,12 @@ async fn runs_that_hang_give_their_places_to_others() {
         hold.display()
     );
     let mut remediator = remediator(dir.path());
-    let mut settings = Settings::clone(&remediator.ctx.settings);
+    let mut settings = Settings::clone(&remediator.current().ctx.settings);
     settings.connection.timeout = DAY;
     settings.connection.probes =
         vec![crate::connection::Probe::command_line(&probe, None).unwrap()];
-    set(&mut remediator, settings);
-    remediator.ctx.clock = clock::Clock::fast(60);
+    set(&remediator, settings);
+    remediator.clock = clock::Clock::fast(60);
     let remediator = Arc::new(remediator);
     let ask = |session: &str| {
         let request = Request {
@@ -536,7 +571,7 @@ async fn runs_that_hang_give_their_places_to_others() {
             starts_at: "s".into(),
             via: crate::remediator::store::queue::Via::default(),
         };
-        let store = remediator.ctx.store.in_test();
+        let store = remediator.store.in_test();
         store.queue().accept(&[request], Timestamp::now()).unwrap();
     };
     for session in hung.iter().map(String::as_str).chain(["bot"]) {
@@ -547,7 +582,7 @@ async fn runs_that_hang_give_their_places_to_others() {
         .map(|_| tokio::spawn(Arc::clone(&remediator).work(stopping.clone())))
         .collect();
     let ended = |session: &str| {
-        let store = remediator.ctx.store.in_test();
+        let store = remediator.store.in_test();
         let runs = store.audit().recent(10).unwrap();
         let run = runs.into_iter().find(|run| run.session == session);
         run.is_some_and(|run| ![Status::Queued, Status::Running].contains(&run.status))
@@ -558,7 +593,7 @@ async fn runs_that_hang_give_their_places_to_others() {
         }
     });
     let waited = waited.await;
-    let runs = remediator.ctx.store.in_test().audit().recent(10);
+    let runs = remediator.store.in_test().audit().recent(10);
     assert!(waited.is_ok(), "{runs:#?}");
     assert!(hung.iter().all(|session| !ended(session)));
     std::fs::remove_file(&hold).unwrap();

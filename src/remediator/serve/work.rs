@@ -23,8 +23,10 @@ impl Remediator {
             let Ok(place) = place else { return };
             let woken = self.wake.notified();
             let remediator = Arc::clone(&self);
+            // The run keeps the configuration under which it was taken.
+            let current = self.current();
+            let under = Arc::clone(&current);
             let next = self
-                .ctx
                 .store
                 .block(move |store| {
                     let checked = store.lock().check();
@@ -32,15 +34,14 @@ impl Remediator {
                     if checked.is_err() {
                         return Ok(None);
                     }
-                    let busy = remediator
-                        .restarts
-                        .busy_sessions(store, &remediator.known_sessions())?;
+                    let known = under.sessions.known();
+                    let busy = under.restarts.busy_sessions(store, &known)?;
                     // Mark it as active before recovery can take it for an interrupted run.
                     let mut active = remediator
                         .active
                         .lock()
                         .unwrap_or_else(PoisonError::into_inner);
-                    let next = store.lock().queue().take(remediator.ctx.moment(), &busy);
+                    let next = store.lock().queue().take(remediator.moment(), &busy);
                     if let Ok(Some(run)) = &next {
                         active.insert(run.id);
                     }
@@ -53,10 +54,11 @@ impl Remediator {
                     // In a separate task: if it panics, the worker and the other runs continue,
                     // and the next sweep ends the run.
                     let remediator = Arc::clone(&self);
-                    let mut run = tokio::spawn(async move { remediator.perform(&run).await });
+                    let mut run =
+                        tokio::spawn(async move { remediator.perform(&current, &run).await });
                     let ended = tokio::select! {
                         ended = &mut run => ended,
-                        () = self.ctx.clock.sleep(GIVES_PLACE_AFTER) => {
+                        () = self.clock.sleep(GIVES_PLACE_AFTER) => {
                             drop(place);
                             run.await
                         }
@@ -77,7 +79,7 @@ impl Remediator {
                     tokio::select! {
                         () = woken => {}
                         // Wake up without a notification too, in case it came too early.
-                        () = self.ctx.clock.sleep(Duration::from_secs(1)) => {}
+                        () = self.clock.sleep(Duration::from_secs(1)) => {}
                         _ = stopping.changed() => {}
                     }
                 }

@@ -121,7 +121,7 @@ fn a_look_keeps_what_is_new_and_good() {
     assert_eq!(look(now).insured, Some(now));
     assert_eq!(sample.copies(), [1]);
     assert!(
-        held(&sample.watch.looked).contains_key("bot"),
+        held(&sample.watch.memory.looked).contains_key("bot"),
         "the next look is a stat"
     );
     // A quiet bot: seen every day, its copy never ages.

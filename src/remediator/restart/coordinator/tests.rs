@@ -674,3 +674,4 @@ fn the_shipped_unit_waits_for_the_longest_run() {
 }
 
 mod faults;
+mod reload;

@@ -204,8 +204,9 @@ impl ModelWorld {
         if state.phase == Phase::WaitingForConnection
             && after.phase == Phase::HandedOver(HandedTo::Operator)
         {
+            // The stop of another remediator looks like an operator's; that one starts it again.
             assert!(
-                self.by_operator,
+                self.by_operator || self.other_is_pending(who),
                 "its own stop is taken for an operator's: {self:#?}"
             );
             self.stays_stopped |= !self.other_is_pending(who);

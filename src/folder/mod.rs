@@ -10,6 +10,7 @@ pub mod inventory;
 pub mod json;
 pub mod kind;
 pub mod looks;
+pub mod no_links;
 pub mod resolve;
 pub mod scan;
 pub mod session_name;

@@ -10,12 +10,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use clock::Clock;
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::creds::{Creds, parse_creds, parse_session};
 use super::inventory::{Entry, FileName, History, Inventory, SessionActivity, Shape, Stamp};
 use super::kind::Kind;
+use super::no_links;
 use super::time::Timestamp;
 
 /// Name of the quarantine inside an auth folder. It is never part of an inventory.
@@ -56,13 +57,7 @@ impl FolderPath {
     /// Opens the folder. No part of its path may be a link, so a directory swapped for a link
     /// is an error (`ELOOP`) and never another folder.
     pub fn open(&self) -> io::Result<OwnedFd> {
-        Ok(rustix::fs::openat2(
-            CWD,
-            self.path(),
-            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-            ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
-        )?)
+        Ok(no_links::open_path(&self.path())?)
     }
 }
 

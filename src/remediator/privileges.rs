@@ -12,13 +12,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    Access, AtFlags, CWD, Dir, Mode, OFlags, ResolveFlags, StatVfsMountFlags, Statx,
-    StatxAttributes, StatxFlags,
+    Access, AtFlags, CWD, Dir, StatVfsMountFlags, Statx, StatxAttributes, StatxFlags,
 };
 use rustix::io::Errno;
 
 use crate::config::Settings;
 use crate::folder::discovery::explain;
+use crate::folder::no_links;
 use crate::folder::scan::{QUARANTINE_DIR, QUARANTINE_TAG, stat};
 use crate::folder::{FileName, FolderPath, Kind, Looks, SessionName};
 use exporter_toolkit::secret::{self, SecretError};
@@ -272,16 +272,7 @@ fn look_at_file(fd: BorrowedFd<'_>, name: &OsStr, facts: &mut FolderFacts) {
 }
 
 pub(super) fn look_at_quarantine(folder: BorrowedFd<'_>) -> Quarantine {
-    let opened = rustix::fs::openat2(
-        folder,
-        QUARANTINE_DIR,
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-        ResolveFlags::BENEATH
-            | ResolveFlags::NO_SYMLINKS
-            | ResolveFlags::NO_MAGICLINKS
-            | ResolveFlags::NO_XDEV,
-    );
+    let opened = no_links::open_in(folder, QUARANTINE_DIR);
     let fd = match opened {
         Ok(fd) => fd,
         Err(Errno::NOENT) => return Quarantine::Missing,

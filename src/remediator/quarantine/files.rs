@@ -4,9 +4,10 @@ use std::ffi::OsStr;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, ResolveFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
+use crate::folder::no_links;
 use crate::folder::scan::stat;
 
 use super::{Obstacle, obstacle, obstacle_io};
@@ -58,16 +59,7 @@ pub(in crate::remediator) fn open_beneath(
     dir: BorrowedFd<'_>,
     name: &str,
 ) -> Result<OwnedFd, Errno> {
-    rustix::fs::openat2(
-        dir,
-        name,
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-        ResolveFlags::BENEATH
-            | ResolveFlags::NO_SYMLINKS
-            | ResolveFlags::NO_MAGICLINKS
-            | ResolveFlags::NO_XDEV,
-    )
+    no_links::open_in(dir, name)
 }
 
 pub(in crate::remediator) fn make_dir(

@@ -125,7 +125,7 @@ else
       integration crash_safety
       integration emergency --skip the_real_baileys
       for test in logs systemd availability messages before_a_stop signals real_baileys creds_insurance folder_readings log_samples log_sessions discovery web_config storms dashboards end_to_end \
-        webhook races pull exporter inhibition browser service_control connection status_apis records cli rules; do
+        webhook races pull exporter inhibition browser service_control install connection status_apis records cli rules; do
         integration "$test"
       done
       beside "Ctrl-C in the demo" cargo test --quiet --workspace --test demo

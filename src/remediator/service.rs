@@ -219,8 +219,8 @@ impl Remediator {
         tasks.spawn(Arc::clone(&self).roll_call_for_ever(stopping.clone()));
         tasks.spawn(Arc::clone(&self).insure_for_ever(stopping.clone()));
         tasks.spawn(Arc::clone(&self).poll_for_ever(stopping.clone()));
-        tasks.spawn(Arc::clone(&self).sweep_for_ever(stopping));
-        let privileges = tokio::spawn(Arc::clone(&self).say_privileges());
+        tasks.spawn(Arc::clone(&self).sweep_for_ever(stopping.clone()));
+        tasks.spawn(Arc::clone(&self).check_privileges_for_ever(stopping));
         let handler = {
             let service = Arc::clone(&self);
             move |request: HttpRequest<Incoming>, _| {
@@ -232,7 +232,6 @@ impl Remediator {
         let listeners = listeners.into().with_own_credential("/webhook");
         web::serve(listeners, web::ServerLimits::default(), handler, shutdown).await;
         let _ = stop.send(true);
-        privileges.abort();
         while tasks.join_next().await.is_some() {}
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use exporter_toolkit::ConcurrencyLimit;
@@ -16,7 +17,10 @@ const MAX_PAGES: usize = 4;
 pub(super) struct Pages {
     pub(super) limit: ConcurrencyLimit,
     pub(super) plans: Mutex<HashMap<String, (Instant, String)>>,
-    pub(super) privileges: Mutex<Vec<FindingGroup>>,
+    /// Findings of the last permission check; `None` before the first.
+    pub(super) privileges: Mutex<Option<Vec<FindingGroup>>>,
+    /// A permission check is under way.
+    pub(super) is_checking: AtomicBool,
 }
 
 impl Default for Pages {
@@ -25,6 +29,7 @@ impl Default for Pages {
             limit: ConcurrencyLimit::new(MAX_PAGES),
             plans: Mutex::default(),
             privileges: Mutex::default(),
+            is_checking: AtomicBool::default(),
         }
     }
 }

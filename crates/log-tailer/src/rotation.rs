@@ -23,7 +23,7 @@ pub(crate) struct RotationIndex {
     clock: Clock,
     directories: HashMap<PathBuf, Names>,
     /// By log, as long as its directory is as it was.
-    rotations: HashMap<PathBuf, Found>,
+    rotations: HashMap<PathBuf, FoundRotations>,
 }
 
 /// A directory's sorted names, and when it had been changed last.
@@ -39,7 +39,7 @@ struct Names {
 
 /// What was found beside a log.
 #[derive(Debug)]
-struct Found {
+struct FoundRotations {
     rotations: Rotations,
     /// The listing of the directory that it comes from ([`Names::listed`]).
     listing: u32,
@@ -116,7 +116,7 @@ impl RotationIndex {
         if !is_known {
             let rotations = self.list(dir, name)?;
             let listing = listing(self);
-            let found = Found { rotations, listing };
+            let found = FoundRotations { rotations, listing };
             self.rotations.insert(path.to_owned(), found);
         }
         Ok(self

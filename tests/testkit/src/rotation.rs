@@ -284,7 +284,7 @@ impl Site {
     }
 
     /// Frees `PATH.1` as logrotate does: each `PATH.K` becomes `PATH.K+1`. So many are kept that
-    /// none is removed before [`KEPT`] at one rotation in 0.8 seconds.
+    /// none is removed within two minutes at one rotation in 0.8 seconds.
     pub fn shift(&self) -> Result<PathBuf> {
         const KEEP: u64 = 150;
         self.rotations.fetch_add(1, Ordering::SeqCst);

@@ -11,12 +11,15 @@ if ((EUID != 0)); then
   echo "NOT RUN: tests/packages/try.sh needs root"
   exit 0
 fi
+# What is mounted here ends with this script.
+[[ ${MOUNTS_ARE_PRIVATE:-} ]] || MOUNTS_ARE_PRIVATE=1 exec unshare --mount --propagation private "$0" "$@"
 work=$(mktemp -d)
 root=$work/root
 systemd=
 cleanup() {
   [[ -z $systemd ]] || kill -KILL "$systemd" 2>/dev/null || true
   [[ ! -d /sys/fs/cgroup/$(basename "$work") ]] || find "/sys/fs/cgroup/$(basename "$work")" -depth -type d -exec rmdir {} \; 2>/dev/null || true
+  umount "$root/proc" 2>/dev/null || true
   rm -rf --one-file-system "$work"
 }
 trap cleanup EXIT
@@ -43,6 +46,7 @@ done
 . /etc/os-release
 mmdebstrap --quiet --variant=minbase --include=systemd,systemd-sysv,iproute2,nodejs,curl,ca-certificates \
   "${VERSION_CODENAME:-bookworm}" "$root"
+mount -t proc proc "$root/proc"
 cp "$deb" "$root/1.deb"
 cp "$work/next.deb" "$root/2.deb"
 inside() { chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 "$@"; }
@@ -102,6 +106,7 @@ if inside "/$unpacked/install.sh" 2>/dev/null; then fail "install.sh installs a 
 rm -r "${root:?}/$unpacked"
 echo "tarball: ok"
 
+umount "$root/proc"
 # --- both programs under systemd, beside a bot under pm2 ----------------------------------
 npm ci --silent --ignore-scripts --no-audit --no-fund --prefix tests/pm2
 cp -a tests/pm2/node_modules "$root/opt/pm2"

@@ -85,6 +85,7 @@ node_20() {
   fi
 }
 
+declare -A started=()
 # integration TEST [FILTER...]: each is a step of its own, so that the table tells them apart.
 integration() {
   local test=$1 threads=()
@@ -93,6 +94,7 @@ integration() {
     emergency | systemd | log_samples | status_apis) threads=(--test-threads=6) ;;
   esac
   shift
+  started[$test]=1
   beside "tests/$test.rs${*:+ $*}" cargo test --quiet --workspace --test "$test" -- "${threads[@]}" "$@"
 }
 
@@ -127,6 +129,10 @@ else
       for test in logs systemd availability messages before_a_stop signals real_baileys creds_insurance folder_readings log_samples log_sessions discovery web_config storms dashboards end_to_end \
         webhook races pull exporter inhibition browser service_control install connection status_apis records cli rules; do
         integration "$test"
+      done
+      for file in tests/*.rs; do
+        test=$(basename "$file" .rs)
+        [[ -v started[$test] ]] || integration "$test"
       done
       beside "Ctrl-C in the demo" cargo test --quiet --workspace --test demo
       beside "make demo DEMO_ARGS=--check" make --no-print-directory demo DEMO_PROFILE=dev DEMO_ARGS=--check

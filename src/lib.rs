@@ -39,6 +39,7 @@ pub mod connection;
 pub mod control;
 pub mod exporter;
 pub mod folder;
+pub mod host;
 pub mod logs;
 pub mod policy;
 pub mod remediator;

@@ -13,6 +13,7 @@ mod restart_world;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -341,6 +342,12 @@ fn what_root_makes_in_the_state_directory_belongs_to_its_owner() {
     if !world.run_all_as(USER) {
         return;
     }
+    // Root runs only the commands that root alone can write.
+    let etc = tempfile::tempdir().unwrap();
+    fs::set_permissions(etc.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let config = etc.path().join("config.yml");
+    fs::copy(world.at("config.yml"), &config).unwrap();
+    world.use_config(config);
     world.run_as(0);
     world.start();
     let run = world.asked("emergency");
@@ -721,11 +728,20 @@ fn a_journal_with_damaged_pages_is_refused_at_the_start_and_a_bot_that_is_down_i
     world.wait_for_file("reached-stop");
     world.signal(rustix::process::Signal::KILL);
     assert!(!world.ends());
-    world.unmark("hold-stop");
     let journal = world.at("state/journal.sqlite");
     damage_pages(&journal);
     let damaged = fs::read(&journal).unwrap();
     let mut again = world.serve_command().spawn().unwrap();
+    // The bot still runs at its first looks, and is stopped later.
+    world.wait("it looks", || {
+        match world.read("log").contains("waiting for it") {
+            true => Ok(()),
+            false => Err("not yet".to_owned()),
+        }
+    });
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(again.try_wait().unwrap(), None, "{}", world.read("log"));
+    world.unmark("hold-stop");
     let ended = world.wait("it ends", || {
         let ended = again.try_wait().map_err(|error| error.to_string())?;
         ended.ok_or_else(|| "it runs".to_owned())

@@ -19,7 +19,7 @@ use std::process::Command;
 
 use restart_world::World;
 use serde_json::{Value, json};
-use testkit::fixture::Snapshot;
+use testkit::fixture::{self, Snapshot};
 
 /// Undoes what `set` did when it is dropped.
 struct Undo(Vec<String>);
@@ -267,6 +267,56 @@ fn a_creds_json_that_cannot_be_copied() {
     assert_eq!(world.status()["armed"][0]["session"], "bot");
 }
 
+/// Only the owner of a file, and root, may make another one of that owner and group.
+#[test]
+fn a_creds_json_that_could_not_be_put_back() {
+    let (mut world, before) = World::new();
+    if !world.run_all_as(61_244) {
+        return;
+    }
+    // The bot, of the remediator's user, may write it by its group.
+    let shared = |path: &Path, mode: u32| {
+        std::os::unix::fs::chown(path, Some(61_245), Some(61_244)).unwrap();
+        fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    };
+    for name in before.names() {
+        shared(&world.folder().join(name), 0o660);
+    }
+    shared(&world.folder(), 0o770);
+    world.start();
+    let run = nobody_is_stopped(&world, &before, "creds_not_copied");
+    let detail = run["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("could not be put back") && detail.contains("user 61245"),
+        "{detail}"
+    );
+    assert!(world.read("log").contains("an emergency stops no bot here"));
+    let left = fs::read_dir(world.folder().join(".baileys_quarantine")).unwrap();
+    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["BAILEYS_QUARANTINE.TAG"]);
+}
+
+/// The same for each other session of the process.
+#[test]
+fn a_creds_json_of_another_session_that_could_not_be_put_back() {
+    let (mut world, before) = World::new();
+    let folder = world.at("sessions/two");
+    let quiet = std::time::SystemTime::now() - std::time::Duration::from_secs(900);
+    fixture::unpack("bloated-classic-387", &folder, quiet).unwrap();
+    if !world.run_all_as(61_244) {
+        return;
+    }
+    std::os::unix::fs::chown(&folder, Some(61_245), Some(61_245)).unwrap();
+    fs::set_permissions(&folder, PermissionsExt::from_mode(0o755)).unwrap();
+    world.start();
+    let run = nobody_is_stopped(&world, &before, "creds_not_copied");
+    let detail = run["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("creds.json of two") && detail.contains("could not be put back"),
+        "{detail}"
+    );
+}
+
 /// A second session of the process, whose creds.json has a copy and is missing: a person is
 /// about to pair it anew.
 fn unpaired(world: &mut World) -> PathBuf {
@@ -343,4 +393,25 @@ fn a_stop_that_cannot_be_called_counts_as_none() {
         world.metric("baileys_remediator_service_stops_total"),
         Some(0.0)
     );
+}
+
+/// A glob that is written wrongly, or an entry behind one that takes every session.
+#[test]
+fn an_entry_of_processes_that_no_session_uses_is_named() {
+    let (mut world, _) = World::new();
+    let config = fs::read_to_string(world.at("config.yml")).unwrap();
+    let more = "  - {name: x, sessions: ['Bot_*'], command: {gone: ['true']}}\n  - {name: y, sessions: [bot], command: {gone: ['true']}}\n";
+    fs::write(world.at("config.yml"), format!("{config}{more}")).unwrap();
+    let (_, _, err) = world.command(&["doctor"]);
+    let wanted = [
+        "processes[1]: its `sessions` match no session",
+        "processes[2]: an earlier entry comes first",
+    ];
+    for wanted in wanted {
+        assert!(err.contains(wanted), "{err}");
+    }
+    world.start();
+    for wanted in wanted {
+        world.says(wanted);
+    }
 }

@@ -268,6 +268,55 @@ fn two_sessions_of_one_name_are_reported_with_a_hint() {
 }
 
 /// `plan`, `clean`, `runs`, `undo`, from beginning to end, and each refusal on the way.
+/// A bot that was logged out and paired anew: its folder was emptied file by file, and the
+/// quarantine stays.
+#[test]
+fn undo_puts_no_keys_of_an_old_identity_beside_a_new_one() {
+    let world = new_world();
+    world.bot("bot", BLOATED, "disconnected");
+    world
+        .remediator(&["clean", "bot"])
+        .must(0, &["files moved into the quarantine"]);
+    let folder = world.path("sessions/bot");
+    let creds = fs::read_to_string(folder.join("creds.json")).unwrap();
+    let mut creds: Value = serde_json::from_str(&creds).unwrap();
+    let quiet = SystemTime::now() - QUARTER;
+    let write = |creds: &Value| {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                fs::remove_file(path).unwrap();
+            }
+        }
+        let path = folder.join("creds.json");
+        fs::write(&path, creds.to_string()).unwrap();
+        File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_modified(quiet)
+            .unwrap();
+    };
+    creds["signedIdentityKey"]["public"] = serde_json::json!({"type": "Buffer", "data": "AAAA"});
+    let me = creds["me"].take();
+    // With a QR code shown, and logged in.
+    for me in [Value::Null, me] {
+        creds["me"] = me;
+        write(&creds);
+        world
+            .remediator(&["undo", "1"])
+            .must(1, &["paired anew", "--force"]);
+        assert_eq!(
+            fs::read_dir(&folder).unwrap().count(),
+            2,
+            "creds.json and the quarantine"
+        );
+    }
+    world
+        .remediator(&["undo", "1", "--force", "--yes"])
+        .must(0, &["files put back"]);
+}
+
 #[test]
 fn plan_clean_undo() {
     let world = new_world();
@@ -538,7 +587,7 @@ fn force_asks_back() {
     let flags = world.remediator_flags();
     world
         .remediator(&["clean", "bot", "--force"])
-        .must(2, &["no terminal to ask on", "--yes"]);
+        .must(2, &["there is no terminal", "--yes"]);
     // On its own --yes overrides nothing.
     world
         .remediator(&["clean", "bot", "--yes"])
@@ -584,7 +633,7 @@ fn force_asks_back() {
     world.remediator(&["undo", &run]).must(1, &["connected"]);
     world
         .remediator(&["undo", &run, "--force"])
-        .must(2, &["no terminal to ask on"]);
+        .must(2, &["there is no terminal"]);
     let said = on_terminal(
         &world,
         REMEDIATOR,
@@ -756,9 +805,10 @@ fn mistakes_are_explained() {
     );
 }
 
-/// Every flag is in the help of every command that takes it; the version is told.
+/// The help of a program names every flag that its commands share; the help of a command
+/// names its own, and refers to the program for the others in one line.
 #[test]
-fn help_names_every_flag() {
+fn help_names_every_flag_once() {
     let world = new_world();
     let common = [
         "--sessions.path",
@@ -772,61 +822,202 @@ fn help_names_every_flag() {
         "--log.format",
     ];
     let remediator = ["--state.path", "--webhook.token-file", "--webhook.match"];
-    let cases: [(&str, &[&str], &[&str]); 8] = [
-        (
-            EXPORTER,
-            &[],
-            &[
-                "status",
-                "--web.listen-address",
-                "--web.telemetry-path",
-                "--web.max-requests",
-            ],
-        ),
+    let exporter = [
+        "check-config",
+        "status",
+        "--web.listen-address",
+        "--web.telemetry-path",
+        "--web.max-requests",
+        "--logs.state-path",
+    ];
+    let commands = [
+        "serve",
+        "plan",
+        "clean",
+        "runs",
+        "undo",
+        "Exit code 0: done",
+    ];
+    let help = |program: &str, args: &[&str]| world.run(program, args, Vec::new());
+    help(EXPORTER, &["--help"])
+        .must(0, &common)
+        .must(0, &exporter);
+    help(REMEDIATOR, &["--help"])
+        .must(0, &common)
+        .must(0, &remediator)
+        .must(0, &commands);
+    let cases: [(&str, &[&str], &[&str]); 10] = [
         (EXPORTER, &["status"], &["--output", "table", "json"]),
-        (
-            REMEDIATOR,
-            &[],
-            &[
-                "serve",
-                "plan",
-                "clean",
-                "runs",
-                "undo",
-                "Exit code 0: done",
-            ],
-        ),
+        (EXPORTER, &["rules"], &[]),
+        (REMEDIATOR, &["check-config"], &[]),
         (REMEDIATOR, &["serve"], &["--web.listen-address", "10274"]),
         (REMEDIATOR, &["plan"], &["<SESSION>", "--output"]),
+        (REMEDIATOR, &["pause"], &["--reason"]),
         (
             REMEDIATOR,
             &["clean"],
             &[
-                "<SESSION>",
+                "SESSION",
+                "--tier",
                 "--dry-run",
                 "--force",
                 "--yes",
                 "--inactive-for",
             ],
         ),
-        (REMEDIATOR, &["runs"], &["--limit", "--output"]),
+        (
+            REMEDIATOR,
+            &["runs"],
+            &["--session", "--status", "--limit", "--output"],
+        ),
         (REMEDIATOR, &["undo"], &["<RUN>", "--force", "--yes"]),
+        (REMEDIATOR, &["creds", "restore"], &["--version", "--force"]),
     ];
     for (program, command, own) in cases {
-        let args: Vec<&str> = command.iter().copied().chain(["--help"]).collect();
-        let said = world
-            .run(program, &args, Vec::new())
-            .must(0, own)
-            .must(0, &common);
-        if program == REMEDIATOR {
-            said.must(0, &remediator);
+        let name = Path::new(program).file_name().unwrap().to_str().unwrap();
+        let refers = format!("Shared options, such as --config.file: see `{name} --help`.");
+        let asked: Vec<&str> = command.iter().copied().chain(["--help"]).collect();
+        let told: Vec<&str> = ["help"].iter().chain(command).copied().collect();
+        for args in [asked, told] {
+            let said = help(program, &args).must(0, own).must(0, &[&refers]);
+            for shared in common.iter().chain(&remediator) {
+                let lines: Vec<&str> = said.out.lines().filter(|l| l.contains(shared)).collect();
+                assert!(lines.iter().all(|line| *line == refers), "{said:?}");
+            }
+            let options = said.out.find("Options:").unwrap();
+            let first = said.out[options..].lines().nth(1).unwrap();
+            assert!(
+                own.iter().filter(|flag| flag.starts_with("--")).count() == 0
+                    || own.iter().any(|flag| first.contains(flag)),
+                "its own options come first: {said:?}"
+            );
         }
     }
+    let pause = help(REMEDIATOR, &["pause", "--help"]).out;
+    assert!(pause.lines().count() < 16, "{pause}");
+    // They are taken after a command as before.
+    let sessions = world.exporter_flags();
+    world
+        .run(EXPORTER, &["status"], sessions)
+        .must(2, &["no auth folder found"]);
     for program in [EXPORTER, REMEDIATOR] {
         world
             .run(program, &["--version"], Vec::new())
             .must(0, &[env!("CARGO_PKG_VERSION")]);
     }
+}
+
+/// Several sessions by tier or all, each by its own guards; and the filters of what is shown.
+#[test]
+fn several_sessions_and_one_of_several() {
+    let world = new_world();
+    let calm = world.bot("calm", "warning-130", "connected");
+    let bloated = world.bot("bloated", BLOATED, "disconnected");
+    let second = world.bot("second", BLOATED, "disconnected");
+
+    // A dry run moves nothing.
+    let said = world
+        .remediator(&["clean", "--tier=cleanup", "--dry-run"])
+        .must(0, &["bloated: ", "second: ", "Dry run: no file was moved."]);
+    assert!(!said.out.contains("calm"), "{said:?}");
+    for (session, before) in [("calm", &calm), ("bloated", &bloated), ("second", &second)] {
+        unchanged(&world, session, before);
+    }
+    // Only what is at the tier, and only by the guards.
+    world.probe_says("second", "connected");
+    let said = world
+        .remediator(&["clean", "--tier=cleanup"])
+        .must(1, &["bloated: ", "1 of 2 sessions cleaned up."]);
+    assert!(said.err.contains("second: refused"), "{said:?}");
+    assert!(world.snapshot("bloated").len() < bloated.len());
+    for (session, before) in [("calm", &calm), ("second", &second)] {
+        unchanged(&world, session, before);
+    }
+    assert!(world.runs_of("calm").is_empty());
+    world
+        .remediator(&["clean", "--tier=cleanup", "--sessions.exclude=second"])
+        .must(0, &["None of 2 sessions is at cleanup or above."]);
+    let said = world.remediator(&["clean", "--all"]);
+    let said = said.must(1, &["0 of 3 sessions cleaned up."]);
+    assert!(said.err.contains("calm: refused"), "{said:?}");
+    unchanged(&world, "calm", &calm);
+    // Force is for one session, by its name.
+    for wrong in [
+        &["clean"][..],
+        &["clean", "--all", "--force", "--yes"],
+        &["clean", "--tier=cleanup", "--force", "--yes"],
+        &["clean", "--all", "--inactive-for=1d"],
+        &["clean", "--all", "--tier=fatal"],
+        &["clean", "bloated", "--all"],
+        &["clean", "bloated", "--tier=fatal"],
+    ] {
+        let said = world.remediator(wrong);
+        assert_eq!(said.code, 2, "{wrong:?}: {said:?}");
+    }
+    world
+        .remediator(&["clean", "--tier=high"])
+        .must(2, &["one of monitor, warning, cleanup, emergency, fatal"]);
+
+    // What is on record, by session and by status.
+    let listed = |args: &[&str]| {
+        let args = [&["runs", "--output=json"], args].concat();
+        let runs = world.remediator(&args).must(0, &[]).json();
+        let runs = runs.as_array().unwrap().clone();
+        let word = |run: &Value, key: &str| run[key].as_str().unwrap().to_owned();
+        let mut told: Vec<_> = runs
+            .iter()
+            .map(|run| (word(run, "session"), word(run, "status")))
+            .collect();
+        told.sort();
+        told
+    };
+    let row = |session: &str, status: &str| (session.to_owned(), status.to_owned());
+    assert_eq!(listed(&[]).len(), 5);
+    assert_eq!(listed(&["--session=calm"]), [row("calm", "refused")]);
+    assert_eq!(listed(&["--status=done"]), [row("bloated", "done")]);
+    let both = ["--session=second", "--status=refused"];
+    assert_eq!(listed(&both), vec![row("second", "refused"); 2]);
+    assert_eq!(listed(&["--session=second", "--limit=1"]).len(), 1);
+    assert_eq!(listed(&["--session=calm", "--status=done"]), []);
+    world
+        .remediator(&["runs", "--session=nobody"])
+        .must(0, &["No run on record matches."]);
+    world
+        .remediator(&["runs", "--status=good"])
+        .must(2, &["one of queued, running, done, refused, failed"]);
+
+    // One session of several.
+    let said = world
+        .remediator(&["status", "bloated"])
+        .must(0, &["Automatic actions are on.", "bloated", "done"]);
+    assert!(
+        !said.out.contains("calm") && !said.out.contains("second"),
+        "{said:?}"
+    );
+    let said = world.remediator(&["status", "calm", "--output=json"]);
+    let json = said.must(0, &[]).json();
+    assert_eq!(json["runs"].as_array().unwrap().len(), 1);
+    assert_eq!(json["runs"][0]["session"], "calm");
+    let all = world.remediator(&["status", "--output=json"]).json();
+    assert_eq!(all["runs"], Value::Null);
+    world.remediator(&["status", "nobody"]).must(
+        2,
+        &["no session is called \"nobody\"; there is: bloated, calm, second"],
+    );
+    let said = world.exporter(&["status", "second"]).must(1, &["second"]);
+    assert_eq!(rows(&said.out)[1][0], "second");
+    assert!(!said.out.contains("calm"), "{said:?}");
+    let said = world.exporter(&["status", "bloated", "--output=json"]);
+    let json = said.must(0, &[]).json();
+    assert_eq!(
+        json.as_array().unwrap().len(),
+        1,
+        "its own exit code: {json}"
+    );
+    world.exporter(&["status", "nobody"]).must(
+        2,
+        &["no session is called \"nobody\"; there is: bloated, calm, second"],
+    );
 }
 
 /// A probe's command gets a clean environment, and the variables that the configuration names.

@@ -482,6 +482,106 @@ fn a_line_in_the_log_from_after_the_end_stands_against_it() {
     assert_eq!(world.doctor("bot", &[]).verdict(), ("disconnected", true));
 }
 
+/// A line of the library's logger.
+fn pino(ago: u64, pid: u32, text: &str) -> String {
+    let at = SystemTime::now() - Duration::from_secs(ago);
+    let at = at.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let at = at.as_millis();
+    format!(
+        "{{\"level\":30,\"time\":{at},\"pid\":{pid},\"hostname\":\"vm\",\"class\":\"baileys\",\"msg\":\"{text}\"}}\n"
+    )
+}
+
+const OPENED: &str = "opened connection to WA";
+const CLOSED: &str = "connection closed";
+
+/// A host whose only source is the logs.
+fn with_logs(sessions: &[&str], logs: &str) -> World {
+    let config = format!("connection: {{trust: ['*']}}\nlogs: {{paths: [{logs}]}}\n");
+    let world = World::new(sessions, &config);
+    fs::create_dir(world.at("logs")).unwrap();
+    world
+}
+
+#[test]
+fn a_close_of_another_session_of_the_process_is_no_evidence() {
+    let world = with_logs(&["main", "cliente2"], "'DIR/logs/*-out.log'");
+    let opened = pino(9000, 500, OPENED);
+    let closed = pino(700, 500, CLOSED);
+    world.write(
+        "logs/main-out.log",
+        &format!("{opened}{}{closed}", pino(8000, 500, OPENED)),
+    );
+    let unknown = ("unknown", false);
+    assert_eq!(world.doctor("main", &[]).verdict(), unknown);
+    // Also where the log shows only what the other session did.
+    world.write("logs/main-out.log", &format!("{opened}{closed}"));
+    let told = world.doctor("main", &[]);
+    assert_eq!(told.verdict(), unknown);
+    let why = "the connection was closed, but session cliente2 has no log of its own";
+    assert!(told.detail("log").starts_with(why), "{told:?}");
+    let (code, out, err) = world.remediator(&["clean", "main"]);
+    assert_eq!(code, Some(1), "{out}{err}");
+    let (_, out, err) = world.remediator(&["doctor"]);
+    assert!(
+        err.contains("sessions without a log: cliente2"),
+        "{out}{err}"
+    );
+    // A process and a log for each.
+    world.write("logs/cliente2-out.log", &pino(9000, 600, OPENED));
+    assert_eq!(world.doctor("main", &[]).verdict(), ("disconnected", false));
+    assert_eq!(
+        world.doctor("cliente2", &[]).verdict(),
+        ("connected", false)
+    );
+}
+
+#[test]
+fn a_bot_with_one_process_and_one_log_gets_its_verdict() {
+    let world = with_logs(&["bot"], "'DIR/logs/*-out.log'");
+    let before = format!(
+        "{}{}",
+        pino(20_000, 400, "connected to WA"),
+        pino(20_000, 400, OPENED)
+    );
+    let log = format!(
+        "{before}{}{}",
+        pino(9000, 500, OPENED),
+        pino(700, 500, CLOSED)
+    );
+    world.write("logs/bot-out.log", &log);
+    assert_eq!(world.doctor("bot", &[]).verdict(), ("disconnected", false));
+    // Under another name.
+    let world = with_logs(&["bot"], "'DIR/logs/*-out.log', 'bot=DIR/logs/index-*.log'");
+    world.write("logs/index-out.log", &log);
+    world.write("logs/index-error.log", "hello\n");
+    assert_eq!(world.doctor("bot", &[]).verdict(), ("disconnected", false));
+}
+
+#[test]
+fn a_close_in_the_log_of_another_bot_is_no_evidence() {
+    let all = "'DIR/logs/*-out.log', 'tienda=DIR/logs/*-out.log'";
+    let world = with_logs(&["ventas", "soporte", "tienda"], all);
+    world.write("logs/ventas-out.log", &pino(3000, 101, OPENED));
+    let closed = format!("{}{}", pino(2900, 102, OPENED), pino(700, 102, CLOSED));
+    world.write("logs/soporte-out.log", &closed);
+    world.write("logs/bot3-out.log", &pino(3100, 103, OPENED));
+    let state = |session: &str| world.doctor(session, &[]).verdict().0.to_owned();
+    assert_eq!(state("tienda"), "connected");
+    assert_eq!(state("ventas"), "connected");
+    assert_eq!(state("soporte"), "unknown", "two sessions claim its log");
+    world.write("logs/bot3-out.log", "its connection was opened long ago\n");
+    world.write("logs/other-out.log", &closed);
+    assert_eq!(state("tienda"), "unknown");
+    // As it is offered.
+    let own = all.replace("tienda=DIR/logs/*-out.log", "tienda=DIR/logs/bot3-out.log");
+    world.configure(&format!(
+        "connection: {{trust: ['*']}}\nlogs: {{paths: [{own}]}}\n"
+    ));
+    assert_eq!(state("tienda"), "unknown", "its log says nothing");
+    assert_eq!(state("soporte"), "disconnected");
+}
+
 #[test]
 fn a_container_and_a_contradiction() {
     let world = World::new(

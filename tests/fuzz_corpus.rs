@@ -64,12 +64,7 @@ fn the_corpus_knows_every_section() {
         .collect();
     let error = baileys_exporter::config::Settings::of_text("nope: 1").unwrap_err();
     let (_, known) = error.split_once("expected one of ").unwrap();
-    let sections: Vec<&str> = known
-        .split(" at line ")
-        .next()
-        .unwrap()
-        .split(", ")
-        .collect();
+    let sections: Vec<&str> = known.split("; ").next().unwrap().split(", ").collect();
     assert!(
         sections.contains(&"processes") && sections.contains(&"overrides"),
         "{error}"

@@ -312,7 +312,7 @@ fn the_log_tells_whether_the_bot_is_connected() {
         (opened(3), "connected", "the connection was opened 3h"),
         // A source that told of this bot's connection is believed when it tells of its end.
         (opened(3) + &line(hours(2), "connection closed"), "disconnected", "the connection was closed 2h"),
-        (line(hours(2), "connection errored"), "unknown", "it does not tell of a connection"),
+        (line(hours(2), "connection errored"), "unknown", "that the same process had opened it"),
         (opened(24 * 40) + &line(hours(2), "connection closed"), "unknown", "has not seen the session alive"),
         // Something was written since: somebody connected.
         (opened(60) + &line(hours(50), "connection closed"), "unknown", "a file was written since"),
@@ -327,7 +327,7 @@ fn the_log_tells_whether_the_bot_is_connected() {
         (
             opened(3) + &line(hours(2), "connection closed").replace("\"pid\":7", "\"pid\":8"),
             "unknown",
-            "it does not tell of a connection",
+            "that the same process had opened it",
         ),
         (
             opened(3)
@@ -593,6 +593,16 @@ fn logs_in_every_form_count_what_they_show() {
         .collect();
     let pretty = "[20:24:52.386] ERROR (7): stream errored out\r\n    node: {\r\n      \"tag\": \"stream:error\",\r\n      \"attrs\": {\r\n        \"code\": \"401\"\r\n      }\r\n    }\r\n";
     let indented = "close {\n  \"tag\": \"stream:error\",\n  \"attrs\": {},\n  \"content\": [\n    {\n      \"tag\": \"conflict\",\n      \"attrs\": {\n        \"type\": \"replaced\"\n      }\n    }\n  ]\n}\n";
+    let pm2: String = [
+        "connection closed due to  Error: Stream Errored (conflict)",
+        "    at x (y) {",
+        "  isBoom: true,",
+        "  output: { statusCode: 401 }",
+        "} , reconnecting  false",
+    ]
+    .iter()
+    .map(|line| format!("29-11-2026 10:00 +00:00: {line}\n"))
+    .collect();
     let megabytes = format!("{}device_removed\n", "z".repeat(3 << 20));
     let cases: Vec<(&str, Vec<u8>, &str, f64)> = vec![
         ("docker", docker(&format!("{removed}\n")).into(), "stream_error_401", 1.0),
@@ -618,6 +628,10 @@ fn logs_in_every_form_count_what_they_show() {
         ("idle", b"Worker Waiting For Messages!\nINFO: Waiting for message...\n".to_vec(), "waiting_for_message", 0.0),
         ("screen", b"Waiting for this message. This may take a while.\n".to_vec(), "waiting_for_message", 1.0),
         ("other_socket", b"ws: connection replaced\n".to_vec(), "connection_replaced", 0.0),
+        ("pm2_format", pm2.into(), "device_removed", 1.0),
+        ("stays_closed", b"Connection closed. Reconnecting: false\n".to_vec(), "device_removed", 1.0),
+        ("winston", b"{\"level\":\"warn\",\"message\":\"Connection closed\",\"statusCode\":401,\"reason\":\"loggedOut\"}\n".to_vec(), "device_removed", 1.0),
+        ("chat", "{\n  \"key\": {\n    \"remoteJid\": \"521@s.whatsapp.net\"\n  },\n  \"message\": {\n    \"conversation\": \"la sesión fue cerrada\"\n  }\n}\n".into(), "device_removed", 1.0),
         ("own", "CONEXIÓN CERRADA\nconexión cerrada\n".into(), "own", 2.0),
     ];
     let dir = tempfile::tempdir().unwrap();
@@ -671,6 +685,17 @@ fn logs_in_every_form_count_what_they_show() {
         .unwrap()
         .ok()
         .unwrap();
+    for (name, reports) in [
+        ("pm2_format", 1.0),
+        ("stays_closed", 1.0),
+        ("winston", 1.0),
+        ("chat", 0.0),
+    ] {
+        let series = format!(
+            "baileys_auth_signal_reports_total{{session=\"{name}\",pattern=\"device_removed\"}} "
+        );
+        assert_eq!(value(&text, &series), Some(reports), "{name}");
+    }
     for (name, half) in [("docker", 0.0), ("silent", 1.0)] {
         let series = format!("baileys_auth_log_half_monitored{{session=\"{name}\"}} ");
         assert_eq!(value(&text, &series), Some(half), "{name}");

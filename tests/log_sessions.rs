@@ -555,3 +555,55 @@ fn a_home_that_no_shell_has_expanded_is_told_of() {
         assert!(said.contains(part), "{said}");
     }
 }
+
+#[test]
+fn what_the_exporter_offers_gives_a_session_its_own_logs_only() {
+    let mut bots = Bots::new(&["ventas", "soporte", "tienda"]);
+    bots.log("ventas-out.log", BAD_MAC);
+    bots.log("soporte-out.log", REMOVED);
+    bots.log("bot3-out.log", BAD_MAC);
+    bots.start()
+        .counts("soporte", &[("device_removed", 1.0)], 2.0);
+    let said = bots.run(EXPORTER, "status");
+    let offered = said
+        .split('\'')
+        .find(|part| part.starts_with("--logs.path=tienda="))
+        .or_else(|| said.split("--logs.path='").nth(1)?.split('\'').next())
+        .unwrap_or_else(|| panic!("{said}"));
+    assert!(offered.starts_with("tienda="), "{said}");
+    assert!(offered.ends_with("/bot3-out.log"), "{said}");
+    bots.flags.push(format!("--logs.path={offered}"));
+    bots.stop();
+    for log in ["soporte-out.log", "bot3-out.log"] {
+        bots.log(log, REMOVED);
+    }
+    bots.start();
+    bots.counts("tienda", &[("device_removed", 1.0)], 2.0);
+    bots.counts("soporte", &[("device_removed", 2.0)], 2.0);
+    bots.stop();
+    // Also a glob over the logs of all bots gives each session its own.
+    let all = bots.path("logs").join("*-out.log");
+    bots.flags.pop();
+    bots.flags
+        .push(format!("--logs.path=tienda={}", all.display()));
+    for log in ["soporte-out.log", "bot3-out.log"] {
+        bots.log(log, REMOVED);
+    }
+    bots.start();
+    bots.counts("tienda", &[("device_removed", 2.0)], 2.0);
+    bots.counts("soporte", &[("device_removed", 3.0)], 2.0);
+    let said = bots.run(REMEDIATOR, "doctor");
+    let warning = "--logs.path=tienda=GLOB also matches logs that are named after other sessions: soporte, ventas";
+    assert!(said.contains(warning), "{said}");
+}
+
+#[test]
+fn a_module_of_pm2_beside_the_only_bot() {
+    let mut bots = Bots::one("auth_info_baileys");
+    bots.log("pm2-logrotate-out.log", "rotated\n");
+    bots.log("index-out.log", REMOVED);
+    let events = [("device_removed", 1.0)];
+    bots.start().counts("auth_info_baileys", &events, 1.0);
+    let said = std::fs::read_to_string(bots.path("exporter.txt")).unwrap();
+    assert!(!said.contains("belong to no session"), "{said}");
+}

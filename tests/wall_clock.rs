@@ -101,6 +101,34 @@ fn set_after_a_stop(before: i64, after: &[i64]) {
     world.is_connected().unwrap();
 }
 
+/// A resumed machine, or the time daemon's first step: after the stop nothing could prove that
+/// nothing writes, so the stop would clean nothing and use up the budget.
+#[test]
+fn no_bot_is_stopped_just_after_the_clock_was_set() {
+    for by in [5, -HOUR] {
+        let (mut world, before) = World::new();
+        let wrapper = wrapper(&world);
+        world.start_by(&wrapper.each_ref().map(String::as_str));
+        world.start();
+        wrong_by(&world, by);
+        let run = world.asked("emergency");
+        assert_eq!(run["status"], "refused", "{by}: {run}");
+        assert_eq!(run["reason"], "connection_unknown", "{by}: {run}");
+        let detail = run["detail"].as_str().unwrap();
+        assert!(
+            detail.contains("the clock of this machine was set"),
+            "{detail}"
+        );
+        assert_eq!((world.calls("stop"), world.calls("start")), (0, 0), "{run}");
+        assert_eq!(world.moved(&before), 0);
+        let service = service(&world, &wrapper);
+        assert_eq!(service["cooldown_until"], Value::Null, "{service}");
+        assert_eq!(service["budget_left"], 2, "{service}");
+        assert_eq!(world.status()["armed"][0]["session"], "bot");
+        world.is_connected().unwrap();
+    }
+}
+
 #[test]
 fn a_clock_that_is_set_ahead_passes_no_limit() {
     set_after_a_stop(0, &[7 * HOUR, 30 * HOUR, 24 * 40 * HOUR]);

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use baileys_exporter::app::App;
 use baileys_exporter::cli::exit_codes::FAILED;
 use baileys_exporter::cli::{self, complain, log, print, until_stopped};
-use baileys_exporter::config::{CommonFlags, ExporterFlags, LogFlags, RemediatorFlags, Settings};
+use baileys_exporter::config::{
+    CommonFlags, ConfigError, ExporterFlags, LogFlags, RemediatorFlags, Settings, System, check,
+};
 use baileys_exporter::connection::{Memory, Recent};
 use baileys_exporter::exporter::server::{Exporter, keeps_state};
 use baileys_exporter::exporter::sightings_file::SightingsFile;
@@ -69,6 +71,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Check the configuration file. Exit code 0: it can be used, 2: an error, with its line and column.
+    CheckConfig,
     /// List the log patterns, built-in and configured.
     Patterns {
         /// Output format.
@@ -79,6 +83,8 @@ enum Command {
     Rules,
     /// Show the current state of every session. Exit code 0: normal, 1: warning or worse, 2: error.
     Status {
+        /// Session name; without it, all sessions.
+        session: Option<String>,
         /// Output format.
         #[arg(long, value_enum, default_value = "table")]
         output: Output,
@@ -108,13 +114,27 @@ async fn program() -> ExitCode {
     cli.log.init();
     let (common, own) = (cli.common.clone(), cli.exporter.clone());
     let needs_sessions = !matches!(cli.command, Some(Command::Patterns { .. } | Command::Rules));
-    let load = move || {
-        let settings = Settings::load(&common, &RemediatorFlags::default())?.with_flags(&own);
+    let is_serving = cli.command.is_none();
+    let load = move || -> Result<Settings, ConfigError> {
+        let mut settings = Settings::load(&common, &RemediatorFlags::default())?.with_flags(&own);
+        if is_serving {
+            settings.labels.resolve(&System)?;
+        }
         if needs_sessions {
             settings.require_sessions()?;
         }
         Ok(settings)
     };
+    if matches!(cli.command, Some(Command::CheckConfig)) {
+        let report = check::report(load(), |settings| {
+            let rules = settings.alerting_rules().err();
+            let rules =
+                rules.map(|error| format!("`baileys_exporter rules` prints no rules: {error}"));
+            let labels = settings.labels.clone().resolve(&System).err();
+            rules.into_iter().chain(labels).collect()
+        });
+        return ExitCode::from(report);
+    }
     let settings = match load() {
         Ok(settings) => settings,
         Err(error) => {
@@ -123,7 +143,11 @@ async fn program() -> ExitCode {
         }
     };
     match cli.command {
-        Some(Command::Status { output }) => show_status(settings, output).await,
+        // Above.
+        Some(Command::CheckConfig) => ExitCode::SUCCESS,
+        Some(Command::Status { session, output }) => {
+            show_status(settings, session.as_deref(), output).await
+        }
         Some(Command::Rules) => match settings.alerting_rules() {
             Ok(rules) => {
                 print(rules.trim_end());
@@ -144,7 +168,7 @@ async fn program() -> ExitCode {
             }
             let exporter = Exporter::new(
                 settings,
-                Box::new(load),
+                Box::new(move || load().map_err(|error| error.to_string())),
                 cli.metrics_path,
                 cli.max_requests,
                 Clock::system(),
@@ -172,7 +196,7 @@ fn show(
     ExitCode::SUCCESS
 }
 
-async fn show_status(settings: Settings, output: Output) -> ExitCode {
+async fn show_status(settings: Settings, session: Option<&str>, output: Output) -> ExitCode {
     let memory: Arc<dyn Memory> = match keeps_state(&settings) {
         // Use the sightings of the running exporter as well.
         true => Arc::new(SightingsFile::load(
@@ -186,15 +210,27 @@ async fn show_status(settings: Settings, output: Output) -> ExitCode {
         connection,
         ..
     } = App::new(settings, memory, Clock::system());
+    let session = session.map(str::to_owned);
+    // Those about all logs are for the whole table.
+    let is_one = session.is_some();
     let look = tokio::task::spawn_blocking(move || {
-        let snapshot = Collector::new(Arc::clone(&settings), Clock::system()).collect();
+        let mut snapshot = Collector::new(Arc::clone(&settings), Clock::system()).collect();
         let names = snapshot.sessions.iter().map(|view| &view.session);
         let logs = settings.log_overview(names);
-        (snapshot, logs)
+        let selected = session.map_or(Ok(()), |session| snapshot.select(&session));
+        selected.map(|()| (snapshot, logs))
     });
-    let Ok((snapshot, logs)) = look.await else {
-        return ExitCode::from(FAILED);
+    let (snapshot, mut logs) = match look.await {
+        Ok(Ok(looked)) => looked,
+        Ok(Err(error)) => {
+            complain(&format!("error: {error}"));
+            return ExitCode::from(FAILED);
+        }
+        Err(_) => return ExitCode::from(FAILED),
     };
+    if is_one {
+        logs.warnings.clear();
+    }
     for warning in &logs.warnings {
         complain(&format!("warning: {warning}"));
     }

@@ -10,7 +10,10 @@ use std::time::Duration;
 
 use baileys_exporter::cli::exit_codes::FAILED;
 use baileys_exporter::cli::{self, complain, ignore_hangups, log, until_stopped};
-use baileys_exporter::config::{CommonFlags, LogFlags, RemediatorFlags, Settings, parse_span};
+use baileys_exporter::config::{
+    CommonFlags, LogFlags, RemediatorFlags, Settings, System, check, parse_span,
+};
+use baileys_exporter::policy::Tier;
 use baileys_exporter::remediator::console::{self, CleanOptions, Output};
 use baileys_exporter::remediator::insurance::commands::{self as insurance, RestoreOptions};
 use baileys_exporter::remediator::pause;
@@ -18,6 +21,8 @@ use baileys_exporter::remediator::restart::operator;
 use baileys_exporter::remediator::service::Remediator;
 use baileys_exporter::remediator::services::{self, Task};
 use baileys_exporter::remediator::store::Store;
+use baileys_exporter::remediator::store::audit::RunFilter;
+use baileys_exporter::remediator::store::runs::Status;
 use clap::{Parser, Subcommand};
 use exporter_toolkit::{Listeners, WebConfig, bind};
 use tokio::task::block_in_place;
@@ -45,19 +50,20 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Check the configuration file. Exit code 0: it can be used, 2: an error, with its line and column.
+    CheckConfig,
     /// Receive Alertmanager's webhook and act on it.
     Serve {
         /// Address to listen on. Repeatable.
         #[arg(
             long = "web.listen-address",
             value_name = "HOST:PORT",
-            default_value = "127.0.0.1:10274",
-            help_heading = "Web"
+            default_value = "127.0.0.1:10274"
         )]
         listen: Vec<String>,
 
         /// File with TLS and authentication settings, in the format of Prometheus' exporter-toolkit.
-        #[arg(long = "web.config.file", value_name = "FILE", help_heading = "Web")]
+        #[arg(long = "web.config.file", value_name = "FILE")]
         web_config: Option<PathBuf>,
     },
     /// Show what a clean-up would move, by kind, and whether the guards would allow it. Moves nothing.
@@ -68,10 +74,17 @@ enum Command {
         #[arg(long, value_enum, default_value = "table")]
         output: Output,
     },
-    /// Clean up one session, if the guards allow it.
+    /// Clean up one session, or several one after the other, if the guards allow it.
     Clean {
         /// Session name, as `baileys_exporter status` shows it.
-        session: String,
+        #[arg(required_unless_present_any = ["tier", "all"])]
+        session: Option<String>,
+        /// Clean up every session at this tier or above: monitor, warning, cleanup, emergency or fatal.
+        #[arg(long, value_name = "TIER", value_parser = tier, conflicts_with_all = ["session", "all", "force", "inactive_for"])]
+        tier: Option<Tier>,
+        /// Clean up every session.
+        #[arg(long, conflicts_with_all = ["session", "force", "inactive_for"])]
+        all: bool,
         /// Show what would be done, and do nothing.
         #[arg(long)]
         dry_run: bool,
@@ -92,6 +105,12 @@ enum Command {
     Runs {
         #[command(subcommand)]
         command: Option<RunsCommand>,
+        /// List only runs of this session.
+        #[arg(long, value_name = "SESSION")]
+        session: Option<String>,
+        /// List only runs with this status: queued, running, done, refused or failed.
+        #[arg(long, value_name = "STATUS", value_parser = run_status)]
+        status: Option<Status>,
         /// Maximum number of runs.
         #[arg(long, value_name = "N", default_value_t = 20)]
         limit: u32,
@@ -101,6 +120,8 @@ enum Command {
     },
     /// Show whether actions are paused, which clean-ups are waiting, and the remaining restart budget of each service.
     Status {
+        /// Session name; without it, everything. With it, also the latest runs of the session.
+        session: Option<String>,
         /// Output format.
         #[arg(long, value_enum, default_value = "table")]
         output: Output,
@@ -145,7 +166,7 @@ enum Command {
     Undo {
         /// Run number, or its name in the quarantine; `runs` shows both.
         run: String,
-        /// Undo even if the bot is not known to be disconnected. Asks you to type the session name.
+        /// Undo even if the bot is not known to be disconnected, or was paired anew since. Asks you to type the session name.
         #[arg(long)]
         force: bool,
         /// Skip the confirmation of --force.
@@ -192,6 +213,18 @@ enum CredsCommand {
     },
 }
 
+fn tier(text: &str) -> Result<Tier, String> {
+    Tier::from_label(text).ok_or_else(|| one_of(Tier::ALL.map(Tier::label)))
+}
+
+fn run_status(text: &str) -> Result<Status, String> {
+    Status::from_label(text).ok_or_else(|| one_of(Status::ALL.map(Status::label)))
+}
+
+fn one_of<const N: usize>(words: [&str; N]) -> String {
+    format!("it is one of {}", words.join(", "))
+}
+
 fn main() -> ExitCode {
     runtime::run(program())
 }
@@ -200,10 +233,27 @@ async fn program() -> ExitCode {
     let cli: Cli = cli::parse();
     cli.log.init();
     let loaded =
-        Settings::load(&cli.common, &cli.remediator).and_then(|settings| match cli.command {
+        Settings::load(&cli.common, &cli.remediator).and_then(|mut settings| match cli.command {
             Command::Runs { .. } | Command::Pause { .. } | Command::Resume => Ok(settings),
-            _ => settings.require_sessions().map(|()| settings),
+            Command::Serve { .. } => {
+                settings.require_sessions()?;
+                settings.labels.resolve(&System)?;
+                Ok(settings)
+            }
+            _ => {
+                settings.require_sessions()?;
+                Ok(settings)
+            }
         });
+    if matches!(cli.command, Command::CheckConfig) {
+        let report = check::report(loaded, |settings| {
+            let polled = settings.alertmanagers.as_ref();
+            let polled = polled.and_then(|polled| polled.resolve(&System).err());
+            let labels = settings.labels.clone().resolve(&System).err();
+            polled.into_iter().chain(labels).collect()
+        });
+        return ExitCode::from(report);
+    }
     let settings = match loaded {
         Ok(settings) => settings,
         Err(error) => {
@@ -212,16 +262,25 @@ async fn program() -> ExitCode {
         }
     };
     let exit = match cli.command {
+        // Above.
+        Command::CheckConfig => return ExitCode::SUCCESS,
         Command::Serve { listen, web_config } => {
             return serve(settings, &listen, web_config.as_deref()).await;
         }
         Command::Plan { session, output } => console::plan(settings, &session, output).await,
         Command::Clean {
-            session,
+            session: None,
+            tier,
+            dry_run,
+            ..
+        } => console::clean_many(settings, tier, dry_run).await,
+        Command::Clean {
+            session: Some(session),
             dry_run,
             force,
             yes,
             inactive_for,
+            ..
         } => {
             console::clean(
                 settings,
@@ -270,9 +329,14 @@ async fn program() -> ExitCode {
         } => block_in_place(|| console::show(&settings, &id, own.unwrap_or(output))),
         Command::Runs {
             command: None,
+            session,
+            status,
             limit,
             output,
-        } => block_in_place(|| console::runs(&settings, limit, output)),
+        } => {
+            let filter = RunFilter { session, status };
+            block_in_place(|| console::runs(&settings, &filter, limit, output))
+        }
         Command::Creds(CredsCommand::List { session, output }) => {
             insurance::list(&settings, &session, output)
         }
@@ -293,8 +357,9 @@ async fn program() -> ExitCode {
             )
             .await
         }
-        Command::Status { output } => {
-            block_in_place(|| pause::status(&settings, &clock::Clock::system(), output))
+        Command::Status { session, output } => {
+            let clock = clock::Clock::system();
+            block_in_place(|| pause::status(&settings, &clock, session.as_deref(), output))
         }
         Command::Pause { reason } => block_in_place(|| pause::pause(settings, &reason)),
         Command::Resume => block_in_place(|| pause::resume(settings)),

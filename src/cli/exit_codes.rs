@@ -23,12 +23,18 @@ pub struct Meaning {
 }
 
 /// Every command of both programs.
-pub const MEANINGS: [Meaning; 9] = [
+pub const MEANINGS: [Meaning; 10] = [
     Meaning {
         commands: "`baileys_exporter`",
         done: "ended by a signal",
         refused: "",
         failed: "could not start",
+    },
+    Meaning {
+        commands: "`baileys_exporter check-config`, `baileys_remediator check-config`",
+        done: "the file can be used",
+        refused: "",
+        failed: "it cannot, or there is none",
     },
     Meaning {
         commands: "`baileys_exporter status`",
@@ -62,8 +68,8 @@ pub const MEANINGS: [Meaning; 9] = [
     },
     Meaning {
         commands: "`baileys_remediator doctor`",
-        done: "of one session at least it is known whether its bot is connected",
-        refused: "of no session is that known",
+        done: "the connection of at least one session is known",
+        refused: "the connection of every session is unknown",
         failed: "an error, or there is no session",
     },
     Meaning {

@@ -25,7 +25,7 @@ pub(super) fn generate(command: Command, dir: &Path) -> io::Result<()> {
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
         clap_complete::generate_to(shell, &mut command.clone(), &name, dir)?;
     }
-    clap_mangen::generate_to(command, dir)
+    clap_mangen::generate_to(super::help::with_short_help(command), dir)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 pub mod exit_codes;
 mod generate;
+mod help;
 pub mod log;
 pub mod neutral;
 mod signals;
@@ -33,22 +34,37 @@ pub fn ignore_hangups() -> io::Result<()> {
     Ok(())
 }
 
+/// Whether [`defer_signals`] was called.
+static SIGNALS_DEFERRED: AtomicBool = AtomicBool::new(false);
+/// Whether a signal was received since.
+static STOPPING: AtomicBool = AtomicBool::new(false);
+
 /// For a command that must complete: from this call on no signal ends the process.
 ///
 /// Errors: failed to install the signal handlers.
 pub fn defer_signals() -> io::Result<()> {
+    if SIGNALS_DEFERRED.load(Ordering::Relaxed) {
+        return Ok(());
+    }
     let stopped = until_stopped()?;
     let mut hangup = signal(SignalKind::hangup())?;
+    SIGNALS_DEFERRED.store(true, Ordering::Relaxed);
     tokio::spawn(async move {
         let name = tokio::select! {
             name = stopped => name,
             _ = hangup.recv() => "SIGHUP".to_owned(),
         };
+        STOPPING.store(true, Ordering::Relaxed);
         log::say(&format!(
             "{name} received: completing the command before exiting"
         ));
     });
     Ok(())
+}
+
+/// Whether a deferred signal asks the command to begin nothing more.
+pub fn is_stopping() -> bool {
+    STOPPING.load(Ordering::Relaxed)
 }
 
 /// Writes to standard output, with colours only on a terminal. Escapes what a terminal would
@@ -90,7 +106,9 @@ pub fn parse<T: clap::Parser>() -> T {
         }
         std::process::exit(written.map_or(FAILED.into(), |()| 0));
     }
-    T::try_parse().unwrap_or_else(|error| {
+    let matches = help::with_short_help(T::command()).try_get_matches();
+    let parsed = matches.and_then(|matches| T::from_arg_matches(&matches));
+    parsed.unwrap_or_else(|error| {
         // `--help` and `--version` belong on standard output.
         if !error.use_stderr() {
             check_output(error.print().and_then(|()| io::stdout().flush()));

@@ -8,7 +8,9 @@ use exporter_toolkit::client::check_url;
 use exporter_toolkit::http_config::{HttpClient, HttpConfig};
 use serde::Deserialize;
 
+use super::list::list;
 use super::span::span;
+use crate::host;
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(30);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,6 +42,7 @@ pub struct AlertmanagerSettings(Alertmanagers);
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AlertmanagerSection {
+    #[serde(deserialize_with = "list")]
     urls: Vec<String>,
     #[serde(default)]
     r#match: BTreeMap<String, String>,
@@ -65,10 +68,7 @@ pub struct System;
 
 impl Placeholders for System {
     fn hostname(&self) -> String {
-        rustix::system::uname()
-            .nodename()
-            .to_string_lossy()
-            .into_owned()
+        host::name()
     }
 
     fn variable(&self, name: &str) -> Option<String> {
@@ -77,7 +77,7 @@ impl Placeholders for System {
 }
 
 /// Any host and any environment, to check the form of a text.
-struct Anywhere;
+pub(super) struct Anywhere;
 
 impl Placeholders for Anywhere {
     fn hostname(&self) -> String {
@@ -87,6 +87,12 @@ impl Placeholders for Anywhere {
     fn variable(&self, _name: &str) -> Option<String> {
         Some("value".into())
     }
+}
+
+/// Whether Prometheus takes this as the name of a label.
+pub(super) fn is_label(name: &str) -> bool {
+    let is_word = |c: char| c == '_' || c.is_ascii_alphanumeric();
+    !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()) && name.chars().all(is_word)
 }
 
 impl AlertmanagerSection {
@@ -101,11 +107,7 @@ impl AlertmanagerSection {
             return Err(format!("alertmanager.urls: not more than {MAX_URLS}"));
         }
         for label in self.r#match.keys() {
-            let is_word = |c: char| c == '_' || c.is_ascii_alphanumeric();
-            if label.is_empty()
-                || label.starts_with(|c: char| c.is_ascii_digit())
-                || !label.chars().all(is_word)
-            {
+            if !is_label(label) {
                 return Err(format!(
                     "alertmanager.match: {label:?} is not the name of a label; use letters, digits and _"
                 ));

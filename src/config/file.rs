@@ -3,15 +3,18 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use regex::Regex;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
-use serde_saphyr::Spanned;
 
 use super::alertmanager::AlertmanagerSection;
+use super::error::ConfigError;
+use super::hint::hint;
+use super::list::{list, optional_values, optional_words};
+use super::position::Position;
 use crate::connection::Probe;
 use crate::logs::{Pattern, Severity};
 use crate::policy::insurance::Keep;
@@ -20,27 +23,36 @@ use crate::policy::{BatchSetting, CredsPlace, Thresholds};
 use crate::rules::RuleSettings;
 use exporter_toolkit::secret;
 
-use super::processes::{BreakerSection, MOVED, ProcessSection};
+use super::notify::NotifySection;
+use super::processes::{BreakerSection, ProcessSection};
 use super::span::span;
-
-/// Reads the file at `path`.
-pub fn read(path: &Path) -> Result<File, String> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| format!("--config.file {}: {error}", path.display()))?;
-    parse(&text).map_err(|error| format!("--config.file {}: {error}", path.display()))
-}
+use super::trigger::TriggerSource;
 
 /// The file's text.
-pub fn parse(text: &str) -> Result<File, String> {
+pub fn parse(text: &str) -> Result<File, ConfigError> {
     if text.trim().is_empty() {
         return Ok(File::default());
     }
     serde_saphyr::from_str(text).map_err(|error| {
         let says = secret::yaml_error(&error);
-        let is_moved = |key: &str| says.contains(&format!("unknown field `{key}`"));
-        match is_moved("service") || is_moved("process") {
-            true => format!("{says}; {MOVED}"),
-            false => says,
+        let position = error.location().map(|location| Position {
+            line: location.line(),
+            column: location.column(),
+        });
+        let line = position.and_then(|position| {
+            let index = usize::try_from(position.line).ok()?.checked_sub(1)?;
+            text.lines().nth(index)
+        });
+        let hint = hint(&says, line.unwrap_or_default());
+        let message = match says.rsplit_once(" at line ") {
+            Some((message, _)) if position.is_some() => message.to_owned(),
+            _ => says,
+        };
+        ConfigError {
+            file: None,
+            position,
+            message,
+            hint,
         }
     })
 }
@@ -49,6 +61,7 @@ pub fn parse(text: &str) -> Result<File, String> {
 #[serde(deny_unknown_fields, default)]
 pub struct File {
     pub sessions: SessionsSection,
+    pub labels: BTreeMap<String, String>,
     pub tiers: Tiers,
     pub pre_key_batch: Option<Batch>,
     pub overrides: Vec<OverrideEntry>,
@@ -56,8 +69,10 @@ pub struct File {
     pub emergency: Emergency,
     pub connection: ConnectionSection,
     pub logs: Logs,
+    pub trigger: Option<TriggerSource>,
     pub webhook: Webhook,
     pub alertmanager: Option<AlertmanagerSection>,
+    pub notify: Option<NotifySection>,
     pub quarantine: QuarantineSection,
     pub insurance: InsuranceSection,
     pub state: StateSection,
@@ -90,6 +105,7 @@ impl RulesSection {
             dashboards: self.dashboards.unwrap_or(default.dashboards),
             jump_files: self.jump_files.unwrap_or(default.jump_files),
             refused_for: self.refused_for.unwrap_or(default.refused_for),
+            labels: default.labels,
         };
         rules.check().map_err(|error| format!("rules.{error}"))?;
         Ok(rules)
@@ -108,8 +124,11 @@ pub struct ArmedSection {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SessionsSection {
+    #[serde(deserialize_with = "list")]
     pub paths: Vec<String>,
+    #[serde(deserialize_with = "list")]
     pub include: Vec<String>,
+    #[serde(deserialize_with = "list")]
     pub exclude: Vec<String>,
 }
 
@@ -139,6 +158,9 @@ impl Tiers {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OverrideEntry {
+    #[serde(default, deserialize_with = "list")]
+    pub hosts: Vec<String>,
+    #[serde(default, deserialize_with = "list")]
     pub sessions: Vec<String>,
     pub pre_key_batch: Option<Batch>,
     pub tiers: Option<Tiers>,
@@ -185,10 +207,13 @@ pub struct ConnectionSection {
     #[serde(deserialize_with = "span")]
     pub timeout: Option<Duration>,
     pub session_pattern: Option<String>,
+    #[serde(deserialize_with = "optional_words")]
     pub command: Option<Vec<String>>,
+    #[serde(deserialize_with = "list")]
     pub env: Vec<String>,
     pub http: Option<Http>,
     pub sockets: Option<bool>,
+    #[serde(deserialize_with = "list")]
     pub trust: Vec<String>,
     #[serde(deserialize_with = "span")]
     pub log_fresh: Option<Duration>,
@@ -202,7 +227,9 @@ pub struct Http {
     instance: Option<String>,
     url: Option<String>,
     pointer: Option<String>,
+    #[serde(deserialize_with = "optional_values")]
     connected: Option<Vec<serde_json::Value>>,
+    #[serde(deserialize_with = "optional_values")]
     disconnected: Option<Vec<serde_json::Value>>,
     header: Option<HttpHeader>,
     ca_file: Option<PathBuf>,
@@ -270,6 +297,7 @@ impl Http {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Logs {
+    #[serde(deserialize_with = "list")]
     pub paths: Vec<String>,
     pub from_start: bool,
     pub state_path: Option<PathBuf>,
@@ -277,8 +305,9 @@ pub struct Logs {
     pub session_line: Option<String>,
     pub session_name: Option<String>,
     pub default_session: Option<String>,
+    #[serde(deserialize_with = "list")]
     pub sessions: Vec<String>,
-    pub patterns: Vec<Spanned<LogPattern>>,
+    pub patterns: Vec<LogPattern>,
 }
 
 /// The key is `name` and so on; see docs/configuration.md.

@@ -13,6 +13,7 @@ use crate::policy::BatchSetting;
 
 use super::file::parse_batch;
 use super::span::parse_span;
+use super::trigger::TriggerSource;
 
 /// Flags about sessions, their connection and the state; global, so that they are allowed
 /// before or after a command.
@@ -75,7 +76,7 @@ pub struct CommonFlags {
     )]
     pub logs_path: Vec<String>,
 
-    /// YAML configuration file; both programs read the same one. Flags take precedence over it.
+    /// YAML configuration file; both programs read the same one. Flags take precedence over it [default: the first of $BAILEYS_CONFIG, $XDG_CONFIG_HOME/baileys/config.yml and /etc/baileys/config.yml].
     #[arg(long = "config.file", value_name = "FILE", global = true)]
     pub config_file: Option<PathBuf>,
 }
@@ -103,6 +104,16 @@ pub struct RemediatorFlags {
     /// Directory of the journal. All commands must use the same one as `serve` [default: /var/lib/baileys_remediator]
     #[arg(long = "state.path", value_name = "DIR", global = true)]
     pub state_path: Option<PathBuf>,
+
+    /// What asks for clean-ups: `alerts` (Prometheus and Alertmanager) or `local` (the folders themselves, without them) [default: alerts]
+    #[arg(
+        long = "trigger",
+        value_name = "TRIGGER",
+        value_enum,
+        global = true,
+        hide_possible_values = true
+    )]
+    pub trigger: Option<TriggerSource>,
 
     /// File with the bearer token that Alertmanager sends.
     #[arg(

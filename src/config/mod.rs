@@ -3,17 +3,32 @@
 //! A flag wins over the file. [`Settings`] is what the rest of the program sees.
 
 mod alertmanager;
+pub mod check;
+mod error;
 mod file;
 mod flags;
 mod globs;
+mod hint;
+mod labels;
+mod list;
+mod notify;
+mod position;
 mod processes;
+mod source;
 mod span;
+mod trigger;
 
 pub use alertmanager::{AlertmanagerSettings, Alertmanagers, Placeholders, System};
+pub use error::ConfigError;
 pub use file::Insurance;
 pub use flags::{CommonFlags, ExporterFlags, LogFlags, LogFormat, RemediatorFlags};
+pub use labels::CustomLabels;
+pub use notify::{Notify, NotifyUrl, NotifyWebhook};
+pub use position::Position;
 pub use processes::BreakerSettings;
+pub use source::{ConfigSource, OF_THE_MACHINE, VARIABLE};
 pub use span::parse_span;
+pub use trigger::TriggerSource;
 
 use self::processes::MAX_TIMEOUT;
 
@@ -28,11 +43,12 @@ use regex::Regex;
 use crate::connection::{ConnectionSettings, Probe};
 use crate::control::Services;
 use crate::folder::{Discovery, SessionName, SessionsPath};
+use crate::host;
 use crate::logs::sessions::DeclaredSessions;
 use crate::logs::{self, LogGlob, LogSettings, Patterns, SessionMapper};
 use crate::policy::guard::INACTIVE_FOR;
 use crate::policy::{BatchSetting, CredsPlace, Limits, Thresholds};
-use crate::rules::{self, RuleSettings};
+use crate::rules::{self, OwnTiers, RuleSettings};
 
 use globs::globs;
 
@@ -57,20 +73,28 @@ pub struct Armed {
 /// Everything that was configured, checked.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// The configuration file, if one was read.
+    pub config_file: Option<PathBuf>,
     /// Where to look for auth folders.
     pub sources: Vec<SessionsPath>,
     /// Directory names in a root to look at; all where `None`.
     pub include: Option<GlobSet>,
     /// Directory names in a root to leave out.
     pub exclude: GlobSet,
+    /// Labels on every series of both programs.
+    pub labels: CustomLabels,
     /// How to find out whether a bot is connected.
     pub connection: ConnectionSettings,
     /// Which logs are read, and what for.
     pub logs: Arc<LogSettings>,
+    /// Where `serve` gets to know that a folder has reached a tier.
+    pub trigger: TriggerSource,
     /// Labels an alert must carry before it acts.
     pub alert_match: BTreeMap<String, String>,
     /// The Alertmanagers that are polled, if any.
     pub alertmanagers: Option<AlertmanagerSettings>,
+    /// How a person is told what `serve` has done, if at all.
+    pub notify: Option<Notify>,
     /// File with the webhook's bearer token.
     pub token_file: Option<PathBuf>,
     /// How long the quarantine keeps what was moved.
@@ -96,8 +120,13 @@ pub struct Settings {
 /// What holds for some sessions in the place of what holds for all.
 #[derive(Clone, Debug)]
 struct Override {
+    /// Globs of host names; empty for every host.
+    hosts: Vec<String>,
+    /// Whether one of them is this host.
+    is_here: bool,
+    /// Globs of session names.
+    sessions: Vec<String>,
     globs: GlobSet,
-    patterns: Vec<String>,
     batch: Option<BatchSetting>,
     thresholds: Option<Thresholds>,
     creds: Option<CredsPlace>,
@@ -107,22 +136,41 @@ const ASCENDING: &str =
     "each must begin above the one before: monitor < warning < cleanup < emergency < fatal";
 
 impl Settings {
-    /// Reads the file, if one is named, and lays the flags over it.
+    /// Reads the configuration file, if there is one, and lays the flags over it.
     ///
-    /// Errors: a sentence that names the key or flag and says what it should be.
-    pub fn load(flags: &CommonFlags, remediator: &RemediatorFlags) -> Result<Self, String> {
-        let file = match &flags.config_file {
-            Some(path) => file::read(path)?,
-            None => file::File::default(),
+    /// Errors: the file may not be read, or a key or flag is not what it should be.
+    pub fn load(flags: &CommonFlags, remediator: &RemediatorFlags) -> Result<Self, ConfigError> {
+        let variable = |name: &str| std::env::var_os(name);
+        let Some(source) = ConfigSource::find(flags.config_file.as_deref(), variable) else {
+            return Ok(Self::build(flags, remediator, file::File::default())?);
         };
-        Self::build(flags, remediator, file)
+        let text = source.read()?;
+        let in_file = |error: ConfigError| ConfigError {
+            file: Some(source.path.clone()),
+            ..error
+        };
+        let file = file::parse(&text).map_err(in_file)?;
+        let mut settings = Self::build(flags, remediator, file).map_err(|message| {
+            let position = position::of_key(&text, &message);
+            let error = ConfigError {
+                position,
+                ..ConfigError::from(message)
+            };
+            // Without a place in the file it may be about a flag.
+            match position {
+                Some(_) => in_file(error),
+                None => error,
+            }
+        })?;
+        settings.config_file = Some(source.path);
+        Ok(settings)
     }
 
     /// What a file with this text says, without any flag: for the fuzz targets, which know
     /// an error of the file's shape (outer) from one of a value (inner).
     #[doc(hidden)]
     pub fn of_text(text: &str) -> Result<Result<Self, String>, String> {
-        let file = file::parse(text)?;
+        let file = file::parse(text).map_err(|error| error.to_string())?;
         Ok(Self::build(
             &CommonFlags::default(),
             &RemediatorFlags::default(),
@@ -144,6 +192,13 @@ impl Settings {
         } else {
             Ok(flags.sessions_path.clone())
         }?;
+        let named = sources.into_iter().map(|source| SessionsPath {
+            name: source
+                .name
+                .map(|name| SessionName::from_text(&host::fill(name.as_str()))),
+            ..source
+        });
+        let sources: Vec<SessionsPath> = named.collect();
         for (index, source) in sources.iter().enumerate() {
             if let Some(name) = &source.name
                 && sources[..index]
@@ -155,10 +210,21 @@ impl Settings {
                 ));
             }
         }
-        let or_file =
-            |flag: &[String], file: Vec<String>| if flag.is_empty() { file } else { flag.to_vec() };
-        let include = or_file(&flags.sessions_include, file.sessions.include);
-        let exclude = or_file(&flags.sessions_exclude, file.sessions.exclude);
+        // With what names it in an error.
+        let or_file = |flag: &[String], file: Vec<String>, key: &str| match flag {
+            [] => (file, key.to_owned()),
+            flag => (flag.to_vec(), format!("--{key}")),
+        };
+        let include = or_file(
+            &flags.sessions_include,
+            file.sessions.include,
+            "sessions.include",
+        );
+        let exclude = or_file(
+            &flags.sessions_exclude,
+            file.sessions.exclude,
+            "sessions.exclude",
+        );
 
         let pattern = match &file.connection.session_pattern {
             Some(pattern) => Some(
@@ -195,7 +261,11 @@ impl Settings {
         let state_path =
             std::path::absolute(state_path).map_err(|error| format!("state.path: {error}"))?;
         let services = processes::build(file.processes, pattern.as_ref())?;
-        let trust = or_file(&flags.connection_trust, file.connection.trust);
+        let trust = or_file(
+            &flags.connection_trust,
+            file.connection.trust,
+            "connection.trust",
+        );
         let log_settings = Arc::new(logs(&flags.logs_path, file.logs)?);
         let defaults = ConnectionSettings::default();
         let connection = ConnectionSettings {
@@ -208,11 +278,12 @@ impl Settings {
             processes: services.clone(),
             sockets: file.connection.sockets.unwrap_or(defaults.sockets),
             log_fresh: file.connection.log_fresh.unwrap_or(defaults.log_fresh),
-            trust: globs(&trust, "connection.trust")?,
+            trust: globs(&trust.0, &trust.1)?,
         };
 
         if connection.quiet.is_zero() {
-            return Err("connection.quiet: must be more than 0s".into());
+            let flag = flags.connection_quiet.map_or("", |_| "--");
+            return Err(format!("{flag}connection.quiet: must be more than 0s"));
         }
         if connection.timeout.is_zero() {
             return Err("connection.timeout: must be more than 0s".into());
@@ -259,11 +330,16 @@ impl Settings {
         let mut overrides = Vec::new();
         for (index, entry) in file.overrides.into_iter().enumerate() {
             let key = format!("overrides[{index}]");
-            if entry.sessions.is_empty() {
+            if entry.sessions.is_empty() && entry.hosts.is_empty() {
                 return Err(format!(
-                    "{key}.sessions: at least one glob of session names"
+                    "{key}.sessions: at least one glob of session names, or hosts with one of host names"
                 ));
             }
+            let sessions = match entry.sessions.is_empty() {
+                true => vec!["*".to_owned()],
+                false => entry.sessions,
+            };
+            let hosts = globs(&entry.hosts, &format!("{key}.hosts"))?;
             if entry.pre_key_batch.is_none() && entry.tiers.is_none() && entry.creds.is_none() {
                 return Err(format!(
                     "{key}: at least one of pre_key_batch, tiers and creds"
@@ -276,14 +352,18 @@ impl Settings {
                 ));
             }
             overrides.push(Override {
-                globs: globs(&entry.sessions, &format!("{key}.sessions"))?,
-                patterns: entry.sessions,
+                globs: globs(&sessions, &format!("{key}.sessions"))?,
+                sessions,
+                is_here: entry.hosts.is_empty() || hosts.is_match(host::name()),
+                hosts: entry.hosts,
                 batch: entry.pre_key_batch.map(|batch| batch.0),
                 thresholds,
                 creds: entry.creds.map(file::CredsKey::place),
             });
         }
-        let rules = file.rules.build()?;
+        let labels = CustomLabels::new(file.labels)?;
+        let mut rules = file.rules.build()?;
+        rules.labels = labels.names().map(str::to_owned).collect();
 
         let breaker = file.breaker.build()?;
         let armed = Armed {
@@ -305,17 +385,21 @@ impl Settings {
             alert_match = remediator.webhook_match.iter().cloned().collect();
         }
         Ok(Self {
+            config_file: None,
             sources,
-            include: if include.is_empty() {
+            include: if include.0.is_empty() {
                 None
             } else {
-                Some(globs(&include, "sessions.include")?)
+                Some(globs(&include.0, &include.1)?)
             },
-            exclude: globs(&exclude, "sessions.exclude")?,
+            exclude: globs(&exclude.0, &exclude.1)?,
+            labels,
             connection,
             logs: log_settings,
+            trigger: remediator.trigger.or(file.trigger).unwrap_or_default(),
             alert_match,
             alertmanagers,
+            notify: file.notify.map(notify::NotifySection::build).transpose()?,
             token_file: remediator
                 .webhook_token_file
                 .clone()
@@ -354,6 +438,31 @@ impl Settings {
             return Err("no auth folder is named; give --sessions.path=[NAME=]PATH, a root of auth folders or one of them (or sessions.paths in the configuration file)".into());
         }
         Ok(())
+    }
+
+    /// Errors: `serve` would learn of no tier, or the local trigger is combined with alerts.
+    pub fn require_trigger(&self) -> Result<(), String> {
+        let has_token = self.token_file.is_some();
+        match self.trigger {
+            TriggerSource::Local => {
+                let configured = [
+                    ("--webhook.token-file (webhook.token_file)", has_token),
+                    (
+                        "--webhook.match (webhook.match)",
+                        !self.alert_match.is_empty(),
+                    ),
+                    ("alertmanager", self.alertmanagers.is_some()),
+                ];
+                match configured.iter().find(|(_, is_configured)| *is_configured) {
+                    Some((key, _)) => Err(format!(
+                        "--trigger=local (trigger: local) excludes {key}: with it no alert is accepted, pushed or polled; remove one of the two"
+                    )),
+                    None => Ok(()),
+                }
+            }
+            TriggerSource::Alerts if has_token || self.alertmanagers.is_some() => Ok(()),
+            TriggerSource::Alerts => Err("no source of alerts: --webhook.token-file is missing (it holds the bearer token that Alertmanager sends; make one with: (umask 077; head -c 32 /dev/urandom | base64 > webhook.token)), and so is alertmanager.urls in the configuration (Alertmanager is polled then, without a token); without Prometheus and Alertmanager, set --trigger=local".into()),
+        }
     }
 
     /// A [`Discovery`] over the configured paths.
@@ -424,7 +533,7 @@ impl Settings {
         let matching = || {
             self.overrides
                 .iter()
-                .filter(|entry| entry.globs.is_match(name))
+                .filter(|entry| entry.is_here && entry.globs.is_match(name))
         };
         Limits {
             batch: matching()
@@ -445,9 +554,11 @@ impl Settings {
     /// Errors: a glob of `overrides` that a Prometheus rule cannot express.
     pub fn alerting_rules(&self) -> Result<String, String> {
         let own = self.overrides.iter().filter_map(|entry| {
-            entry
-                .thresholds
-                .map(|thresholds| (entry.patterns.as_slice(), thresholds))
+            entry.thresholds.map(|thresholds| OwnTiers {
+                hosts: &entry.hosts,
+                sessions: &entry.sessions,
+                thresholds,
+            })
         });
         rules::render(self.limits.thresholds, own, &self.rules)
     }
@@ -464,12 +575,13 @@ fn logs(paths: &[String], file: file::Logs) -> Result<LogSettings, String> {
         let (name, text) = logs::split_name(text).map_err(|error| format!("{key}: {error}"))?;
         let glob = LogGlob::new(text).map_err(|error| format!("{key}: {error}"))?;
         if let Some(name) = name {
-            of_sessions.push((glob.clone(), name));
+            of_sessions.push((glob.clone(), Arc::from(host::fill(&name))));
         }
         log_globs.push(glob);
     }
     let is_glob = |name: &&String| name.contains(['*', '?', '[', '{']);
-    let (patterns, names): (Vec<&String>, Vec<&String>) = file.sessions.iter().partition(is_glob);
+    let sessions: Vec<String> = file.sessions.iter().map(|name| host::fill(name)).collect();
+    let (patterns, names): (Vec<&String>, Vec<&String>) = sessions.iter().partition(is_glob);
     let patterns: Vec<String> = patterns.into_iter().cloned().collect();
     let declared = DeclaredSessions {
         names: names
@@ -482,22 +594,19 @@ fn logs(paths: &[String], file: file::Logs) -> Result<LogSettings, String> {
         file.session_path.as_deref(),
         file.session_line.as_deref(),
         file.session_name.as_deref(),
-        file.default_session.as_deref(),
+        file.default_session
+            .map(|name| host::fill(&name))
+            .as_deref(),
     )
     .map_err(|(key, error)| format!("logs.{key}: {error}"))?
     .with_sessions(of_sessions, declared);
     let own: Vec<_> = file
         .patterns
         .iter()
-        .map(|pattern| pattern.value.pattern())
+        .map(file::LogPattern::pattern)
         .collect();
-    let patterns = Patterns::shipped_and(&own).map_err(|error| {
-        let line = file
-            .patterns
-            .get(error.index)
-            .map_or(0, |pattern| pattern.referenced.line());
-        format!("logs.patterns, line {line}: {error}")
-    })?;
+    let patterns = Patterns::shipped_and(&own)
+        .map_err(|error| format!("logs.patterns[{}]: {error}", error.index))?;
     Ok(LogSettings {
         globs: log_globs,
         from_start: file.from_start,

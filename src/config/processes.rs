@@ -13,6 +13,7 @@ use crate::control::window::{Window, Windows};
 use crate::control::{ServiceRule, Services, Timing, placeholders};
 
 use super::globs::globs;
+use super::list::{optional_list, optional_words, words};
 use super::span::span;
 
 /// What to write in the place of the two sections that `processes` has replaced.
@@ -56,6 +57,7 @@ pub struct BreakerSection {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProcessSection {
+    #[serde(default, deserialize_with = "optional_list")]
     sessions: Option<Vec<String>>,
     name: Option<String>,
     systemd: Option<SystemdSection>,
@@ -119,14 +121,18 @@ struct DockerSection {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CommandSection {
+    #[serde(deserialize_with = "words")]
     gone: Vec<String>,
+    #[serde(default, deserialize_with = "optional_words")]
     stop: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "optional_words")]
     start: Option<Vec<String>>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WindowSection {
+    #[serde(default, deserialize_with = "optional_list")]
     days: Option<Vec<String>>,
     from: String,
     to: String,

@@ -19,7 +19,7 @@ fn load(flags: &[&str], yaml: &str) -> Result<Settings, String> {
     let config = format!("--config.file={}", path.display());
     let all = ["test", &config].into_iter().chain(flags.iter().copied());
     let cli = FlagsParser::try_parse_from(all).map_err(|e| e.to_string())?;
-    let settings = Settings::load(&cli.common, &cli.remediator)?;
+    let settings = Settings::load(&cli.common, &cli.remediator).map_err(|e| e.to_string())?;
     settings.require_sessions().map(|()| settings)
 }
 
@@ -314,12 +314,12 @@ fn errors_say_where_and_what() {
         (
             path,
             "logs:\n  patterns:\n    - {name: a, regex: x, severity: info, help: h}\n    - {name: b, regex: 'x\\ny', severity: info, help: h}\n",
-            "logs.patterns, line 4:",
+            "config.yml:4:7: logs.patterns[1]:",
         ),
         (
             path,
             "logs:\n  patterns:\n    - {name: a, regex: '(', severity: info, help: h}\n",
-            "logs.patterns, line 3:",
+            "config.yml:3:7: logs.patterns[0]:",
         ),
         (path, "logs: {paths: ['[']}", "logs.paths"),
         (path, "logs: {session_line: x}", "logs.session_line"),
@@ -477,16 +477,16 @@ fn errors_say_where_and_what() {
     }
     for yaml in [
         "connection:\n  command: [curl, -H, 'apikey: TOPSECRET123']\n  tiemout: 3s\n",
-        "connection:\n  command: 'curl -H \"apikey: TOPSECRET123\", really'\n",
+        "connection:\n  command: 'curl -H \"apikey: TOPSECRET123, really'\n",
         "connection:\n  timeout: {curl: TOPSECRET123}\n",
     ] {
         let error = load(path, yaml).unwrap_err();
         assert!(!error.contains("TOPSECRET"), "{error}");
-        assert!(error.contains("line "), "{error}");
+        assert!(error.contains("config.yml:"), "{error}");
     }
     let error = load(path, "tiers:\n  warning: many\n").unwrap_err();
     assert!(
-        error.contains("line 2") || error.contains("2:"),
-        "the line is named: {error}"
+        error.contains("config.yml:2:12: "),
+        "the place is named: {error}"
     );
 }

@@ -11,10 +11,10 @@ use super::{Evidence, Finding};
 const TICK: Duration = Duration::from_secs(2);
 
 /// What a session's log says of its connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogEvent {
     /// Its last word: opened, or closed (errored, logged out). `None` if there is none, or
-    /// if it is not sure that the process which closed is the one that had opened.
+    /// if the close may be that of another connection.
     pub opened: Option<bool>,
     /// When, where the line carries a date.
     pub at: Option<Timestamp>,
@@ -22,6 +22,9 @@ pub struct LogEvent {
     pub last_line: Timestamp,
     /// When its last line, of whatever kind, was written; `None` for a log without a line.
     pub last_text: Option<Timestamp>,
+    /// Why a close may be that of another connection; continues "the connection was closed,
+    /// but".
+    pub unclear: Option<String>,
 }
 
 /// A reader of the bots' logs.
@@ -81,11 +84,16 @@ pub fn log_says(
         opened,
         at,
         last_line,
+        unclear,
         ..
     } = match event {
         Ok(Some(event)) => event,
         Ok(None) => return nothing("there is no log of this session"),
         Err(error) => return (Finding::NoAnswer, error),
+    };
+    let none = || match &unclear {
+        Some(why) => nothing(&format!("the connection was closed, but {why}")),
+        None => nothing("it does not tell of a connection"),
     };
     let ago = at.map_or("at a time the log does not tell".to_owned(), |at| {
         format!("{} ago", span(at.until(now)))
@@ -106,7 +114,7 @@ pub fn log_says(
                 format!("the connection was closed {ago}"),
             ),
             Some(true) => nothing("the connection was opened, and the process is gone since"),
-            None => nothing("it does not tell of a connection"),
+            None => none(),
         };
     }
     if at.is_some_and(|at| at > now) || last_line > now {
@@ -128,7 +136,7 @@ pub fn log_says(
             format!("the connection was closed {ago}"),
         ),
         (Some(false), None) => nothing("the connection was closed, but the line carries no date"),
-        (None, _) => nothing("it does not tell of a connection"),
+        (None, _) => none(),
     }
 }
 

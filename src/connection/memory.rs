@@ -94,10 +94,9 @@ fn counts(at: Timestamp, now: Timestamp) -> bool {
     at <= now.plus(AHEAD) && at.until(now) <= REMEMBERED_FOR
 }
 
-/// Lets evidence of a bot that is not connected count only from a source that is vouched
-/// for; from any other it is no usable answer. Neither is what is unreachable, unless a
-/// process is gone that its supervisor has seen alive: a person's word is not enough there.
-/// Pure.
+/// Evidence that a bot is not connected counts only from a source that has seen it alive, or
+/// that a person vouches for. An unreachable source counts only if the process is gone and its
+/// supervisor has seen it alive; a person's word is not enough there. Pure.
 pub fn vouched(evidence: Vec<Evidence>, memory: &Recollection, now: Timestamp) -> Vec<Evidence> {
     let judge = |evidence: Evidence| {
         if !evidence.finding.is_negative() || memory.vouches_for(&evidence.id, now) {

@@ -29,6 +29,7 @@ pub use probe::{Probe, ProbeError};
 pub use template::SessionTemplate;
 pub use verdict::{Alive, Evidence, Finding, State, Verdict, fold, source_id};
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -128,6 +129,13 @@ impl Asked {
         self.evidence
             .iter()
             .any(|evidence| evidence.finding == finding)
+    }
+
+    /// The first source that reports this, and what it saw.
+    pub fn who_says(&self, finding: Finding) -> Option<String> {
+        let mut evidence = self.evidence.iter();
+        let found = evidence.find(|evidence| evidence.finding == finding);
+        found.map(ToString::to_string)
     }
 
     /// Whether the last close in the log says that the login has ended (401).
@@ -270,10 +278,12 @@ impl Connection {
             let (event, opened, ended) =
                 read.unwrap_or((Err("the log could not be read in time".into()), None, false));
             logged_out = ended;
-            let last = event
-                .as_ref()
-                .ok()
-                .and_then(|event| event.filter(|event| event.opened == Some(true))?.at);
+            let last = event.as_ref().ok().and_then(|event| {
+                event
+                    .as_ref()
+                    .filter(|event| event.opened == Some(true))?
+                    .at
+            });
             let opened = last.max(opened);
             let id = log_id(view.as_ref());
             let seen = Evidence::new("log", Finding::Nothing, "");
@@ -376,8 +386,8 @@ pub fn writes(
                 span(quiet)
             ),
         ),
-        Some(newest) => match unsteady(steady, quiet) {
-            Some(steady) => evidence(Finding::Writing, after_a_step(steady, quiet)),
+        Some(newest) => match RecentStep::within(quiet, steady) {
+            Some(step) => evidence(Finding::Writing, step.to_string()),
             None => evidence(
                 Finding::Quiet,
                 format!("no file was written for {}", span(newest.until(now))),
@@ -386,17 +396,31 @@ pub fn writes(
     }
 }
 
-/// How long ago the wall clock stepped, if that was within the quiet window. Pure.
-fn unsteady(steady: Option<Duration>, quiet: Duration) -> Option<Duration> {
-    steady.filter(|steady| *steady < quiet)
+/// The wall clock was set within a window: the ages of files are unknown until it has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecentStep {
+    ago: Duration,
+    window: Duration,
 }
 
-fn after_a_step(steady: Duration, quiet: Duration) -> String {
-    format!(
-        "the clock of this machine was set {} ago, so the age of the files is unknown for the quiet window of {}",
-        span(steady),
-        span(quiet)
-    )
+impl RecentStep {
+    /// `steady`: how long the wall clock has run without a step, if it ever stepped. Pure.
+    pub fn within(window: Duration, steady: Option<Duration>) -> Option<Self> {
+        steady
+            .filter(|ago| *ago < window)
+            .map(|ago| Self { ago, window })
+    }
+}
+
+impl fmt::Display for RecentStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the clock of this machine was set {} ago, so the age of the files is unknown for the quiet window of {}",
+            span(self.ago),
+            span(self.window)
+        )
+    }
 }
 
 fn span(span: Duration) -> humantime::FormattedDuration {

@@ -50,8 +50,8 @@ pub(super) async fn look(
 }
 
 /// Whether another entry of the configuration that matches the session contradicts that its
-/// process is gone, or could not be asked. `None` where it says so as well. That it has seen
-/// the session alive is not asked of it.
+/// process is gone, or could not be asked; `None` if it says so too. It need not have seen the
+/// session alive before.
 pub(super) async fn doubt(service: &Service, timeout: Duration) -> Option<Evidence> {
     let query = Query {
         timeout,
@@ -94,6 +94,7 @@ fn judge(id: String, observed: Observation, now: Timestamp) -> ProcessEvidence {
             how,
             ended_by,
             last_start,
+            ..
         } => {
             ended = ended_by.map(Timestamp::from);
             started = last_start.map(Timestamp::from);

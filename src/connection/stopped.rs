@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::folder::{Inventory, Timestamp};
 
 use super::{
-    Asked, Connection, Evidence, Finding, LogEvent, Recollection, State, Verdict, after_a_step,
-    fold, log_says, unsteady,
+    Asked, Connection, Evidence, Finding, LogEvent, RecentStep, Recollection, State, Verdict, fold,
+    log_says,
 };
 
 /// The resolution of what is compared: a line's date against the clock.
@@ -16,6 +16,13 @@ const TICK: Duration = Duration::from_secs(2);
 const JUST_BEFORE: Duration = Duration::from_secs(600);
 
 impl Connection {
+    /// A step of the wall clock that is so recent that [`Connection::judge_stopped`] could not
+    /// tell what was written after a stop: nothing may be stopped for a clean-up.
+    pub fn recent_step(&self) -> Option<RecentStep> {
+        let window = self.settings.quiet.max(JUST_BEFORE);
+        RecentStep::within(window, self.clock.steady_for())
+    }
+
     /// The verdict on a bot whose service was found gone at `since`; `gone` says whether it
     /// still is. Instead of the quiet window, there must be no write since then. A source that
     /// no longer answers is normal, because most sources ask the process itself. A source that
@@ -66,24 +73,20 @@ impl Connection {
             let now = self.now();
             let still = |last: Timestamp| last <= now && last.until(now) >= self.settings.quiet;
             if !still(*last_line) || !inventory.newest_write().is_some_and(still) {
-                let unsure = "its log ends with an opened connection, and no probe and no process says that it was this bot which was stopped; give one";
+                let unsure = "its log ends with an opened connection, and no probe or process confirms that this bot was stopped; configure one";
                 evidence.push(Evidence::new("log", Finding::NoAnswer, unsure));
             }
         }
         let written = inventory
             .newest_write()
             .is_some_and(|written| written > since);
-        let quiet = self.settings.quiet.max(JUST_BEFORE);
-        let stepped = unsteady(self.clock.steady_for(), quiet);
-        evidence.push(match (written, stepped) {
+        evidence.push(match (written, self.recent_step()) {
             (true, _) => Evidence::new(
                 "writes",
                 Finding::Writing,
                 "a file was written after it was stopped",
             ),
-            (false, Some(steady)) => {
-                Evidence::new("writes", Finding::Writing, after_a_step(steady, quiet))
-            }
+            (false, Some(step)) => Evidence::new("writes", Finding::Writing, step.to_string()),
             (false, None) => Evidence::new(
                 "writes",
                 Finding::Quiet,

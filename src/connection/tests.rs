@@ -8,7 +8,7 @@ struct Told(Option<LogEvent>, Option<Timestamp>);
 
 impl LogView for Told {
     fn last_event(&self, _: &SessionName) -> Result<Option<LogEvent>, String> {
-        Ok(self.0)
+        Ok(self.0.clone())
     }
     fn last_opened(&self, _: &SessionName) -> Option<Timestamp> {
         self.1
@@ -40,6 +40,7 @@ async fn a_log_counts_once_it_told_of_an_opened_connection() {
             at: Some(ago(at)),
             last_line: ago(60),
             last_text: None,
+            unclear: None,
         });
         connection.log = Some(Arc::new(Told(event, opened.map(ago))));
         let verdict = connection.verdict(&session, &quiet_folder()).await;

@@ -22,10 +22,11 @@ use window::Windows;
 
 pub use supervisor::{CallError, Observation, Presence};
 
-/// What fills the placeholders of a text: a session's name, and the named groups of
-/// `connection.session_pattern`.
+/// What fills the placeholders of a text: a session's name, the named groups of
+/// `connection.session_pattern`, and the name of this host.
 pub fn placeholders(pattern: Option<&Regex>) -> Placeholders {
     Placeholders::new("session", "connection.session_pattern", pattern)
+        .with_constant("hostname", crate::host::name())
 }
 
 /// Times and limits of a service; the same for all that a rule matches.
@@ -207,6 +208,32 @@ impl Services {
                 ..own
             },
         })
+    }
+
+    /// A sentence for each entry that is the first for none of these sessions: its globs match
+    /// none, or an earlier entry comes first.
+    pub fn unused<'a>(&self, sessions: impl IntoIterator<Item = &'a SessionName>) -> Vec<String> {
+        // How many sessions each entry matches, and whether it is the first for one.
+        let mut matching = vec![(0_usize, false); self.rules.len()];
+        for session in sessions {
+            let name = Path::new(session.as_str());
+            let mut is_first = true;
+            for (rule, (count, first)) in self.rules.iter().zip(&mut matching) {
+                if rule.sessions.is_match(name) {
+                    *count += 1;
+                    *first |= std::mem::take(&mut is_first);
+                }
+            }
+        }
+        let unused = matching.iter().enumerate().filter(|(_, (_, first))| !first);
+        unused
+            .map(|(at, (count, _))| match count {
+                0 => format!("processes[{at}]: its `sessions` match no session"),
+                _ => format!(
+                    "processes[{at}]: an earlier entry comes first for each of the {count} sessions that it matches, so it stops and starts nothing; put it before that entry"
+                ),
+            })
+            .collect()
     }
 
     /// Whether none may be stopped and started.

@@ -54,7 +54,7 @@ impl Window {
                     at.map(|at| ALL[at]).ok_or_else(|| {
                         (
                             "days",
-                            format!("{name:?} is no day; there is {}", SHORT.join(", ")),
+                            format!("{name:?} is not a day; use one of {}", SHORT.join(", ")),
                         )
                     })
                 })

@@ -73,7 +73,7 @@ declare_metrics! {
     LOG_LAST_LINE: gauge "baileys_auth_log_last_line_timestamp_seconds" SESSION,
         "When the newest line in the session's logs was written, as Unix time.";
     REPORTS: counter "baileys_auth_signal_reports_total" &["session", "pattern"],
-        "Of device_removed, connection_replaced, account_banned and creds_corrupt: events in a form that only the library's logger or the bot's own report writes, no word of a chat. Kept across restarts.";
+        "Of device_removed, connection_replaced, account_banned and creds_corrupt: events in a form that the library's logger or the bot's own report writes. Kept across restarts.";
     HALF_MONITORED: gauge "baileys_auth_log_half_monitored" &["session"],
         "1 where the session has log lines, but none of the library's logger was ever seen: only what the bot itself prints is counted.";
     PATTERN_INFO: gauge "baileys_exporter_log_pattern_info" &["pattern", "severity"],

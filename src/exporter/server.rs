@@ -227,7 +227,7 @@ impl Exporter {
         let names = snapshot.sessions.iter().map(|view| view.session.as_str());
         let mut skipped = snapshot.skipped.iter();
         SessionsSeen {
-            // Its begin: what was read meanwhile waits for the next one.
+            // The start of the scan: logs read during it wait for the next one.
             at: snapshot.at.minus(snapshot.took),
             found: names.map(Arc::from).collect(),
             complete: skipped.all(|skipped| !skipped.reason.hides_folders()),
@@ -450,7 +450,7 @@ impl Exporter {
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
             (state.reload, Arc::clone(&state.latest))
         };
-        let patterns = Arc::clone(&self.settings().logs.patterns);
+        let settings = self.settings();
         let monitor = self.monitor().clone();
         let clock = self.clock.clone();
         let seen = self.sessions_seen(&snapshot);
@@ -466,11 +466,9 @@ impl Exporter {
             });
             let logs = published
                 .as_deref()
-                .map(|published| (published, patterns.as_ref()));
-            exposition::respond(
-                &headers,
-                metric_families(&snapshot, logs, reload, connection),
-            )
+                .map(|published| (published, settings.logs.patterns.as_ref()));
+            let families = metric_families(&snapshot, logs, reload, connection);
+            exposition::respond(&headers, families.with_labels(settings.labels.pairs()))
         };
         match tokio::task::spawn_blocking(encode).await {
             Ok(response) => response,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clock::Clock;
 
 use crate::config::Settings;
-use crate::folder::discovery::{ProblemLog, Skipped, explain};
+use crate::folder::discovery::{ProblemLog, Skipped, duplicate, explain};
 use crate::folder::looks::Round;
 use crate::folder::scan::{CREDS_LOOKS, CREDS_SECOND_LOOK, needs_second_look, read_creds, scan};
 use crate::folder::{
@@ -19,6 +19,9 @@ use crate::policy::Thresholds;
 
 use super::advice;
 pub use super::measured::Measured;
+
+/// A wrong name is answered with at most this many right ones.
+const MOST_NAMED: usize = 20;
 
 /// Every session at one moment.
 #[derive(Debug)]
@@ -39,6 +42,27 @@ impl Snapshot {
     /// Whether everything that was to be looked at could be.
     pub fn is_complete(&self) -> bool {
         self.skipped.is_empty() && self.sessions.iter().all(|view| view.state.is_ok())
+    }
+
+    /// Leaves only the session of this name, and what was left out because of its name.
+    ///
+    /// Errors: there is none; says which there are.
+    pub fn select(&mut self, session: &str) -> Result<(), String> {
+        let names = self.sessions.iter().map(|view| view.session.as_str());
+        let names: Vec<&str> = names.take(MOST_NAMED + 1).collect();
+        if !self.sessions.iter().any(|v| v.session.as_str() == session) {
+            let hint = match names.len() {
+                0 => "no auth folder was found; check --sessions.path".to_owned(),
+                1..=MOST_NAMED => format!("there is: {}", names.join(", ")),
+                _ => "`baileys_exporter status` lists all".to_owned(),
+            };
+            return Err(format!("no session is called {session:?}; {hint}"));
+        }
+        self.sessions
+            .retain(|view| view.session.as_str() == session);
+        self.skipped
+            .retain(|skipped| duplicate(std::slice::from_ref(skipped), session).is_some());
+        Ok(())
     }
 }
 

@@ -286,7 +286,7 @@ fn deeper_hints<'a>(deeper: impl Iterator<Item = &'a Deeper>) -> Vec<String> {
 
 fn second_name_hint(first: &Found, other: &Found) -> String {
     format!(
-        "{} and {} are one auth folder, {}; it is watched as {}: take one --sessions.path=NAME=PATH away",
+        "{} and {} are one auth folder, {}; it is watched as {}: remove one of the two --sessions.path=NAME=PATH",
         first.session,
         other.session,
         first.place.path().display(),

@@ -78,18 +78,28 @@ struct RawBuffer {
     data: String,
 }
 
+impl Raw<'_> {
+    fn identity(&self) -> Option<Identity> {
+        let public = self.identity.as_ref()?.public?.get();
+        // The key itself where it has the form that Baileys writes, so that spaces do not count.
+        Some(Identity(match serde_json::from_str::<RawBuffer>(public) {
+            Ok(buffer) => xxh3_64(buffer.data.trim_end_matches('=').as_bytes()),
+            Err(_) => xxh3_64(public.as_bytes()),
+        }))
+    }
+}
+
+/// The identity of a whole creds.json, which need not be logged in: the key is made before.
+pub fn identity_of(bytes: &[u8]) -> Option<Identity> {
+    serde_json::from_slice::<Raw<'_>>(bytes).ok()?.identity()
+}
+
 /// What makes these bytes worth keeping; `None` where they are not.
 pub fn insurable(bytes: &[u8]) -> Option<Insurable> {
     let facts = parse_creds(bytes).ok().filter(|facts| facts.logged_in)?;
     let raw: Raw<'_> = serde_json::from_slice(bytes).ok()?;
-    let public = raw.identity?.public?.get();
-    // The key itself where it has the form that Baileys writes, so that spaces do not count.
-    let identity = match serde_json::from_str::<RawBuffer>(public) {
-        Ok(buffer) => xxh3_64(buffer.data.trim_end_matches('=').as_bytes()),
-        Err(_) => xxh3_64(public.as_bytes()),
-    };
     Some(Insurable {
-        identity: Identity(identity),
+        identity: raw.identity()?,
         registration_id: raw.registration,
         next_pre_key_id: facts.next_pre_key_id?,
         facts,

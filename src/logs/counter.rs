@@ -22,7 +22,7 @@ use super::evidence::shows_logger;
 use super::pattern::{Hit, Patterns, REPORTED, RecordSigns, ScanState};
 use super::placer::{MOST_PATHS, Placer};
 use super::record::unwrap;
-use super::repeats::Repeats;
+use super::repeats::{ReasonBy, Repeats};
 use super::session_mapper::SessionMapper;
 
 use counts::add_one;
@@ -534,11 +534,28 @@ impl Tally<'_> {
                 continue;
             };
             let shipped = !pattern.printed_by.is_empty();
-            if sign.after_the_reason && repeats.follows_reason(&session, sign.pattern, line) {
+            let is_reported = REPORTED.contains(&pattern.name.as_ref());
+            let before: &[ReasonBy] = if sign.after_the_reason {
+                &[ReasonBy::Library, ReasonBy::Bot, ReasonBy::Sentence]
+            } else if sign.sentence {
+                &[ReasonBy::Bot]
+            } else {
+                &[]
+            };
+            if let Some(certain) = repeats.follows_reason(&session, sign.pattern, line, before) {
+                // One event. That it is a report, the sentence may show first.
+                if sign.certain && !certain {
+                    add_one(&mut counts.reports, &pattern.name);
+                }
                 continue;
             }
-            if REPORTED.contains(&pattern.name.as_ref()) && !sign.after_the_reason {
-                repeats.note_reason(&session, sign.pattern, line);
+            if is_reported && !sign.after_the_reason {
+                let by = match (found.library, sign.sentence) {
+                    (true, _) => ReasonBy::Library,
+                    (false, true) => ReasonBy::Sentence,
+                    (false, false) => ReasonBy::Bot,
+                };
+                repeats.note_reason(&session, sign.pattern, line, (by, sign.certain));
             }
             if let Some(message) = found.message.filter(|_| shipped)
                 && repeats.is_repeat(&session, sign.pattern, message, line)
@@ -546,7 +563,7 @@ impl Tally<'_> {
                 continue;
             }
             add_one(&mut counts.events, &pattern.name);
-            if sign.certain && REPORTED.contains(&pattern.name.as_ref()) {
+            if sign.certain && is_reported {
                 add_one(&mut counts.reports, &pattern.name);
             }
         }

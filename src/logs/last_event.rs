@@ -1,28 +1,40 @@
 //! The end of a session's log, read for one purpose: was the connection's last event
 //! "opened" or "closed", and when?
+//!
+//! A close counts only if the logs show that it ended the connection of this session:
+//! `connections` decides for one log, `last_word` for all logs of a session, and
+//! `neighbours` knows the sessions that the same process may run.
 
-use std::collections::{BTreeSet, HashMap};
+mod connections;
+mod dates;
+mod last_word;
+mod neighbours;
+
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use clock::Clock;
-use globset::GlobSet;
 use log_tailer::{EndMark, Listed, LogEnd, read_end};
-use regex::bytes::Regex;
-use xxhash_rust::xxh3::xxh3_64;
 
 use crate::connection::{LogEvent, LogView};
 use crate::folder::discovery::Discovery;
 use crate::folder::{SessionName, SessionsPath, Timestamp};
 
 use super::LogSettings;
+use super::encoding::to_utf8;
+use super::log_name::writer_name;
 use super::own::OwnLogs;
 use super::pattern::{Hit, RecordSigns, ScanState, Sign};
 use super::session_mapper::LogsSeen;
 use super::sessions::KnownSessions;
+use connections::Connections;
+use dates::{Written, date_in, process_of, written};
+use last_word::{LastWord, OneLog, last_word};
+use neighbours::Neighbours;
 
 /// How far back a file is read.
 const WINDOW: u64 = 1 << 20;
@@ -35,10 +47,13 @@ const MOST_LOOKS: usize = 64;
 /// The list of files is good for this long, and so is that of the sessions.
 const LISTED_FOR: Duration = Duration::from_secs(10);
 
+/// The name under which all lines of a log count, where the lines do not tell the session.
+const ALL: &str = "";
+
 /// The signs of a login that WhatsApp has ended.
 const LOGGED_OUT: [&str; 2] = ["device_removed", "stream_error_401"];
 
-/// The last event of a connection in a log.
+/// The last event of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct ConnectionEvent {
     /// Opened, or closed.
@@ -47,26 +62,12 @@ struct ConnectionEvent {
     at: Option<Timestamp>,
 }
 
-/// What one log says of one session.
-#[derive(Clone, Copy, Debug, Default)]
-struct SessionEvents {
-    /// A closing counts only from the process that had opened: another one's says nothing of
-    /// a connection, and who writes to the bot does not know its number.
-    last: Option<ConnectionEvent>,
-    /// The last dated "opened".
-    opened: Option<Timestamp>,
-    /// The process that wrote it: process and host, as a hash.
-    by: Option<u64>,
-    /// Whether the connection is closed, by either side.
-    closed: bool,
-    /// When it was closed for good (401), if it was not opened since.
-    logged_out: Option<Timestamp>,
-}
-
 /// What the logs of one session say of its connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct LastEvent {
     last: Option<ConnectionEvent>,
+    /// Why a close does not count.
+    unclear: Option<String>,
     opened: Option<Timestamp>,
     /// When the login was ended.
     logged_out: Option<Timestamp>,
@@ -80,7 +81,8 @@ struct LastEvent {
 struct SeenEvent {
     at: Instant,
     mark: EndMark,
-    events: HashMap<Arc<str>, SessionEvents>,
+    /// By session with `session_line`, else all under one empty name.
+    events: HashMap<Arc<str>, Connections>,
 }
 
 /// Reads the ends of logs, and remembers what did not change.
@@ -100,7 +102,7 @@ pub struct LastEventReader {
 #[derive(Debug)]
 struct Sessions {
     discovery: Discovery,
-    found: Option<(Instant, Arc<KnownSessions>)>,
+    found: Option<(Instant, Arc<Neighbours>)>,
 }
 
 /// The files, each with the session that its path tells.
@@ -110,7 +112,7 @@ impl LastEventReader {
     /// Over the configured files. `sources` tell which sessions there are: those left out of
     /// the metrics have logs too.
     pub fn new(settings: Arc<LogSettings>, sources: Vec<SessionsPath>, clock: Clock) -> Self {
-        let discovery = Discovery::new(sources, None, GlobSet::empty());
+        let discovery = neighbours::discovery(sources);
         Self {
             settings,
             sessions: Mutex::new(Sessions {
@@ -128,38 +130,36 @@ impl LastEventReader {
 
     /// What the logs of this session say; `None` if it has none. Blocks.
     fn last_event_of(&self, session: &SessionName) -> io::Result<Option<LastEvent>> {
+        let around = self.sessions();
+        let files = self.files();
+        let by_line = self.settings.mapper.by_line();
+        let key = if by_line { session.as_str() } else { ALL };
         let mut event: Option<LastEvent> = None;
-        // How far each file's last event reaches. An undated closing reaches nowhere.
-        let mut newest: Option<Timestamp> = None;
-        for (listed, by_path) in self.files().iter() {
-            // As pm2 calls it, if not as it is, and if it calls no other so: what another bot's
-            // log tells would be believed of this one.
-            let called = by_path.as_deref().unwrap_or_default();
-            // Nothing is guessed here.
-            let logs = LogsSeen::default();
-            let mapper = &self.settings.mapper;
-            let by_path = match mapper.place(&listed.path, &self.sessions(), &logs) {
-                Some((placed, _)) => *placed == *session.as_str(),
-                None => called == session.as_str(),
-            };
-            let called = if by_path && !self.settings.mapper.by_line() {
-                called
-            } else {
-                session.as_str()
-            };
-            if !by_path && !self.settings.mapper.by_line() {
+        let mut logs: Vec<OneLog> = Vec::new();
+        let mut newest_log: HashMap<Arc<str>, Timestamp> = HashMap::new();
+        for (listed, by_path) in files.iter() {
+            let path = &listed.path;
+            let owner = self.session_of(path, by_path.as_ref(), &around.known);
+            let is_own = owner.as_deref() == Some(session.as_str());
+            if let Some(owner) = owner {
+                let modified = Timestamp::from(listed.stat.modified);
+                let newest = newest_log.entry(owner).or_insert(modified);
+                *newest = modified.max(*newest);
+            }
+            if !is_own && !by_line {
                 continue;
             }
-            let Some(seen) = self.look(&listed.path)? else {
+            let Some(seen) = self.look(path)? else {
                 continue;
             };
-            let events = seen.events.get(called);
-            if !by_path && events.is_none() {
+            let connections = seen.events.get(key);
+            if !is_own && !connections.is_some_and(Connections::tells) {
                 continue;
             }
             let written = Timestamp::from(seen.mark.stat.modified);
             let event = event.get_or_insert(LastEvent {
                 last: None,
+                unclear: None,
                 opened: None,
                 logged_out: None,
                 last_line: written,
@@ -169,45 +169,61 @@ impl LastEventReader {
                 event.last_text = event.last_text.max(Some(written));
             }
             event.last_line = event.last_line.max(written);
-            let Some(events) = events else { continue };
-            event.opened = event.opened.max(events.opened);
-            event.logged_out = event.logged_out.max(events.logged_out);
-            let Some(last) = events.last else { continue };
-            let reach = last.at.or(Some(written).filter(|_| last.opened));
-            // Of two that reach as far the one that says connected is believed.
-            if event.last.is_none() || reach > newest || reach == newest && last.opened {
-                event.last = Some(last);
-                newest = reach;
+            let connections = connections.cloned().unwrap_or_default();
+            event.opened = event.opened.max(connections.last_opened());
+            event.logged_out = event.logged_out.max(connections.ended());
+            logs.push(OneLog {
+                writer: (path.parent().map(Path::to_owned), writer_name(path)),
+                is_exact: self.settings.mapper.is_exact(path),
+                contested: self.settings.mapper.contested(path, &around.known),
+                written,
+                connections,
+            });
+        }
+        let Some(event) = event.as_mut() else {
+            return Ok(None);
+        };
+        match last_word(&logs, by_line) {
+            LastWord::None => {}
+            LastWord::Opened { at } => event.last = Some(ConnectionEvent { opened: true, at }),
+            LastWord::Unclear(why) => event.unclear = Some(why),
+            LastWord::Closed { at } => {
+                let log_of = |name: &str| newest_log.get(name).copied();
+                let other = around.without_a_log(session.as_str(), event.last_line, log_of);
+                match other.filter(|_| !by_line) {
+                    Some(name) => event.unclear = Some(without_a_log(name)),
+                    None => event.last = Some(ConnectionEvent { opened: false, at }),
+                }
             }
         }
-        Ok(event)
+        Ok(Some(event.clone()))
     }
 
-    /// The sessions, and every directory beside one: where a single folder is named, those
-    /// around it are bots as well.
-    fn sessions(&self) -> Arc<KnownSessions> {
+    /// The session of a log by its path: as pm2 calls it, if not as it is, and if it calls no
+    /// other so. Nothing is guessed here: what another bot's log says would be believed of this
+    /// one.
+    fn session_of(
+        &self,
+        path: &Path,
+        by_path: Option<&Arc<str>>,
+        known: &KnownSessions,
+    ) -> Option<Arc<str>> {
+        let placed = self
+            .settings
+            .mapper
+            .place(path, known, &LogsSeen::default());
+        placed.map(|(name, _)| name).or_else(|| by_path.cloned())
+    }
+
+    fn sessions(&self) -> Arc<Neighbours> {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, found)) = sessions.found.as_ref()
             && self.clock.since(*at) < LISTED_FOR
         {
             return Arc::clone(found);
         }
-        let survey = sessions.discovery.survey();
-        let parents: BTreeSet<&Path> = survey
-            .found
-            .iter()
-            .map(|found| &*found.place.parent)
-            .collect();
-        let beside = parents
-            .into_iter()
-            .filter_map(|parent| parent.read_dir().ok())
-            .flatten()
-            .flatten();
-        let beside = beside.filter(|entry| entry.path().is_dir());
-        let beside = beside.map(|entry| SessionName::from_dir(&entry.file_name()));
-        let named = survey.found.iter().map(|found| found.session.clone());
-        let names = named.chain(beside).map(|name| Arc::from(name.as_str()));
-        let found = Arc::new(KnownSessions::of(names));
+        let found = Neighbours::look(&mut sessions.discovery, &self.settings.mapper);
+        let found = Arc::new(found);
         sessions.found = Some((self.clock.now(), Arc::clone(&found)));
         found
     }
@@ -256,70 +272,106 @@ impl LastEventReader {
         };
         let mut events = before.map(|seen| seen.events).unwrap_or_default();
         let at = self.clock.now();
-        let text = match end {
+        let (lines, known) = match end {
             LogEnd::Unchanged => return Ok(Some(self.keep(path, SeenEvent { at, mark, events }))),
-            LogEnd::Grew { lines, gap } => {
+            LogEnd::Grew { lines, known, gap } => {
                 if gap {
-                    // What stands between was never read, and may be the last event.
-                    events.values_mut().for_each(|events| {
-                        *events = SessionEvents {
-                            opened: events.opened,
-                            ..SessionEvents::default()
-                        }
-                    });
+                    events.values_mut().for_each(Connections::missed_lines);
                 }
-                lines
+                (lines, known)
             }
             LogEnd::New { lines } => {
-                events.clear();
-                lines
+                events.values_mut().for_each(Connections::began_anew);
+                (lines, 0)
             }
         };
         let modified = Timestamp::from(mark.stat.modified);
-        let by_path = self.settings.mapper.of_path(path);
-        let by_line = self.settings.mapper.by_line();
-        let mut scratch = Vec::new();
-        let names = self.settings.patterns.patterns();
-        let is_401 = |sign: &Sign| {
-            names
-                .get(sign.pattern)
-                .is_some_and(|pattern| LOGGED_OUT.contains(&pattern.name.as_ref()))
-        };
-        let mut state = ScanState::default();
-        let mut sink = |hit: Hit<'_>, found: &RecordSigns| {
-            let for_good = found.signs.iter().any(|sign| sign.certain && is_401(sign));
-            if found.opened.is_none() && !for_good {
-                return;
-            }
-            // One process that runs many sessions: what names none speaks of none.
-            let session = if by_line {
-                let mapper = &self.settings.mapper;
-                mapper.of_line(hit.raw).or_else(|| mapper.of_line(hit.text))
-            } else {
-                by_path.clone()
-            };
-            let Some(session) = session else { return };
-            // A line cannot be younger than the file.
-            let at = date_in(hit.text).or_else(|| date_in(hit.raw));
-            let at = at.filter(|at| *at <= modified.plus(Duration::from_secs(2)));
-            let events = events.entry(session).or_default();
-            if let Some(opened) = found.opened {
-                events.apply(opened, at, process_of(hit.text));
-            }
-            // Only for a closed connection: a text that was sent to the bot closes none.
-            if for_good && events.closed {
-                events.logged_out = at.or(Some(modified));
-            }
-        };
-        let patterns = &self.settings.patterns;
-        patterns.scan(&text, &mut state, &mut scratch, &mut sink);
-        patterns.flush(&mut state, &mut sink);
+        self.take(&lines, known, modified, &mut events);
         let seen = SeenEvent {
             at: self.clock.now(),
             mark,
             events,
         };
         Ok(Some(self.keep(path, seen)))
+    }
+
+    /// Takes the lines of a log. The first `known` bytes were taken before.
+    fn take(
+        &self,
+        lines: &[u8],
+        known: usize,
+        modified: Timestamp,
+        events: &mut HashMap<Arc<str>, Connections>,
+    ) {
+        let patterns = &self.settings.patterns;
+        let names = patterns.patterns();
+        let is_401 = |sign: &Sign| {
+            names
+                .get(sign.pattern)
+                .is_some_and(|pattern| LOGGED_OUT.contains(&pattern.name.as_ref()))
+        };
+        let mapper = &self.settings.mapper;
+        // One process that runs many sessions: what names none speaks of none.
+        let session = |raw: &[u8], text: &[u8]| match mapper.by_line() {
+            true => mapper.of_line(raw).or_else(|| mapper.of_line(text)),
+            false => Some(Arc::from(ALL)),
+        };
+        let mut scratch = Vec::new();
+        let mut state = ScanState::default();
+        let (before, new) = lines.split_at(known.min(lines.len()));
+        patterns.scan(before, &mut state, &mut scratch, |_, _| {});
+        let sink =
+            |events: &mut HashMap<Arc<str>, Connections>, hit: Hit<'_>, found: &RecordSigns| {
+                let for_good = found.signs.iter().any(|sign| sign.certain && is_401(sign));
+                if found.opened.is_none() && !for_good {
+                    return;
+                }
+                let Some(session) = session(hit.raw, hit.text) else {
+                    return;
+                };
+                // A line cannot be younger than the file.
+                let at = date_in(hit.text).or_else(|| date_in(hit.raw));
+                let at = at.filter(|at| *at <= modified.plus(Duration::from_secs(2)));
+                let events = events.entry(session).or_default();
+                match found.opened {
+                    Some(true) => events.opened(at, process_of(hit.text)),
+                    Some(false) => events.closed(at, process_of(hit.text)),
+                    None => {}
+                }
+                if for_good {
+                    events.logged_out(at.or(Some(modified)));
+                }
+            };
+        let new = to_utf8(new);
+        let (mut from, mut at) = (0, 0);
+        let mut last = None;
+        for line in new.split_inclusive(|byte| *byte == b'\n') {
+            at += line.len();
+            // The lines of a process, and the starts of its connections, in order with the rest.
+            let Some(Written { by, starts, text }) = written(line) else {
+                continue;
+            };
+            let session = session(line, &text);
+            if !starts && last == Some((by, session.clone())) {
+                continue;
+            }
+            patterns.scan(&new[from..at], &mut state, &mut scratch, |hit, found| {
+                sink(events, hit, found);
+            });
+            from = at;
+            if let Some(session) = &session {
+                let events = events.entry(Arc::clone(session)).or_default();
+                match starts {
+                    true => events.started(by),
+                    false => events.wrote(by),
+                }
+            }
+            last = Some((by, session));
+        }
+        patterns.scan(&new[from..], &mut state, &mut scratch, |hit, found| {
+            sink(events, hit, found);
+        });
+        patterns.flush(&mut state, |hit, found| sink(events, hit, found));
     }
 
     fn keep(&self, path: &Path, seen: SeenEvent) -> SeenEvent {
@@ -344,19 +396,10 @@ impl LastEventReader {
     }
 }
 
-impl SessionEvents {
-    fn apply(&mut self, opened: bool, at: Option<Timestamp>, by: Option<u64>) {
-        self.closed = !opened;
-        if opened {
-            self.logged_out = None;
-            self.opened = self.opened.max(at);
-            self.by = by;
-            self.last = Some(ConnectionEvent { opened, at });
-        } else {
-            let same = by.is_some() && by == self.by;
-            self.last = same.then_some(ConnectionEvent { opened, at });
-        }
-    }
+fn without_a_log(name: &str) -> String {
+    format!(
+        "session {name} has no log of its own, so it may be {name} that was disconnected; give the log of {name}, or set logs.session_line if one process runs both"
+    )
 }
 
 impl LogView for LastEventReader {
@@ -366,6 +409,7 @@ impl LogView for LastEventReader {
             at: event.last.and_then(|last| last.at),
             last_line: event.last_line,
             last_text: event.last_text,
+            unclear: event.unclear,
         }))
     }
 
@@ -390,80 +434,6 @@ impl LogView for LastEventReader {
             .collect();
         format!("{globs:?} {:?}", self.settings.mapper)
     }
-}
-
-/// Which process says so, and on which host: pino writes both into every line.
-fn process_of(record: &[u8]) -> Option<u64> {
-    static PROCESS: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        Regex::new(concat!(
-            r#"(?-u)[{,]"pid":(?<pid>\d+)|[{,]"hostname":"(?<host>[^"\\]{1,255})"|"#,
-            r"^\[[^\]\n]{5,40}\] (?:INFO|WARN|ERROR) \((?<pretty>[^)\n]{1,100})\): "
-        ))
-        .ok()
-    });
-    let (mut pid, mut host) = (None, None);
-    for found in PROCESS.as_ref()?.captures_iter(record) {
-        let of = |name: &str| found.name(name).map(|part| part.as_bytes().to_vec());
-        if let Some(pretty) = of("pretty") {
-            return Some(xxh3_64(&pretty));
-        }
-        pid = pid.or_else(|| of("pid"));
-        host = host.or_else(|| of("host"));
-        if let (Some(pid), Some(host)) = (&pid, &host) {
-            return Some(xxh3_64(&[&pid[..], b"@", &host[..]].concat()));
-        }
-    }
-    None
-}
-
-/// The date that a line carries: pino's `time`, or one before the text (pm2, pino-pretty),
-/// which counts only with a zone: a date without one may be hours off.
-fn date_in(line: &[u8]) -> Option<Timestamp> {
-    static DATE: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        Regex::new(concat!(
-            r#"(?-u)"time":(?<millis>\d{13})[,}]|"#,
-            r"(?<y>20\d\d)-(?<mo>\d\d)-(?<d>\d\d)[T ](?<h>\d\d):(?<mi>\d\d):(?<s>\d\d)(?:[.,](?<ms>\d{3})\d*)?\s?(?<zone>Z|[+-]\d\d:?\d\d)"
-        ))
-        .ok()
-    });
-    let found = DATE.as_ref()?.captures(line)?;
-    let number = |name: &str| -> Option<i64> {
-        std::str::from_utf8(found.name(name)?.as_bytes())
-            .ok()?
-            .parse()
-            .ok()
-    };
-    if let Some(millis) = number("millis") {
-        return Some(Timestamp::from_nanos(millis.saturating_mul(1_000_000)));
-    }
-    let zone = std::str::from_utf8(found.name("zone")?.as_bytes()).ok()?;
-    let text = format!(
-        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z",
-        number("y")?,
-        number("mo")?,
-        number("d")?,
-        number("h")?,
-        number("mi")?,
-        number("s")?
-    );
-    let utc = Timestamp::from(humantime::parse_rfc3339(&text).ok()?);
-    let utc = utc.plus(Duration::from_millis(
-        number("ms").and_then(|ms| ms.try_into().ok()).unwrap_or(0),
-    ));
-    if zone == "Z" {
-        return Some(utc);
-    }
-    let digits: String = zone.chars().filter(char::is_ascii_digit).collect();
-    let (hours, minutes) = (
-        digits.get(..2)?.parse::<u64>().ok()?,
-        digits.get(2..)?.parse::<u64>().ok()?,
-    );
-    let shift = Duration::from_secs(hours * 3_600 + minutes * 60);
-    Some(if zone.starts_with('-') {
-        utc.plus(shift)
-    } else {
-        utc.minus(shift)
-    })
 }
 
 #[cfg(test)]

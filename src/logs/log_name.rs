@@ -51,6 +51,11 @@ impl Program {
         }
     }
 
+    /// Whether it is pm2 itself or a module of pm2 (`pm2-logrotate`), by its name.
+    pub fn is_pm2_module(&self) -> bool {
+        self.name == "pm2" || self.name.starts_with("pm2-")
+    }
+
     /// The names of sessions that the directory may tell, the likeliest first: that of the
     /// logs, or the one above a directory `logs`, with and without the one above it.
     pub fn folders(&self) -> Vec<String> {
@@ -85,6 +90,32 @@ pub fn plain_name(path: &Path) -> Option<String> {
         .is_match(&name)
         .then(|| base_name(&stem(path)))
         .filter(|name| !name.is_empty())
+}
+
+/// The part of the file's name that one process has for itself: without dates and rotations, and
+/// without pm2's `-out` and `-error`; the number of an instance stays. Empty where the name tells
+/// a stream only.
+pub fn writer_name(path: &Path) -> String {
+    static PM2_STREAM: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r"(?i)-(?:out|error)(?P<instance>-\d{1,4})?$").ok());
+    let stem = stem(path);
+    let mut name = stem.as_str();
+    while let Some(shorter) = without_date(name) {
+        name = shorter;
+    }
+    if STREAMS.contains(&name.to_ascii_lowercase().as_str()) {
+        return String::new();
+    }
+    match PM2_STREAM.as_ref() {
+        Some(stream) => stream.replace(name, "$instance").into_owned(),
+        None => name.to_owned(),
+    }
+}
+
+/// Whether the file's name holds a date or the number of a rotation.
+pub fn is_dated(path: &Path) -> bool {
+    without_date(&stem(path)).is_some()
+        || without_stream(&stem(path)).is_some_and(|name| without_date(name).is_some())
 }
 
 /// A name or a glob without what may be a phone number: six digits or more, separators between

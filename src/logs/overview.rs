@@ -8,7 +8,7 @@ use log_tailer::{LogEnd, LogGlob, read_end};
 
 use super::LogSettings;
 use super::evidence::{shows_library, shows_logger};
-use super::log_name::{Program, redacted};
+use super::log_name::{Program, is_dated, redacted};
 use super::own::OwnLogs;
 use super::session_mapper::{LogsSeen, Rule, programs};
 use super::sessions::{KnownSessions, SessionMemory, SessionsSeen};
@@ -29,6 +29,9 @@ pub struct ProgramLogs {
     pub files: Vec<String>,
     /// The configured glob that matches the first of them.
     pub glob: String,
+    /// A glob that matches these files and no others, if one can be written without what may be
+    /// a phone number.
+    pub own_glob: Option<String>,
     /// Whose they are, and the rule that says so.
     pub session: Option<(Arc<str>, Rule)>,
 }
@@ -172,6 +175,7 @@ pub fn overview(
             let logs = all.entry(Program::of(file)).or_insert_with(|| ProgramLogs {
                 files: Vec::new(),
                 glob: glob.clone(),
+                own_glob: None,
                 session: mapper.place(file, sessions, logs),
             });
             let name = file.file_name().unwrap_or_default().to_string_lossy();
@@ -181,9 +185,24 @@ pub fn overview(
             }
         }
     }
+    let paths: BTreeSet<&PathBuf> = files.iter().flatten().collect();
+    let mut by_program: BTreeMap<Program, Vec<&PathBuf>> = BTreeMap::new();
+    for path in &paths {
+        by_program.entry(Program::of(path)).or_default().push(path);
+    }
+    for (program, paths) in by_program {
+        if let Some(logs) = all.get_mut(&program) {
+            logs.own_glob = own_glob(&program, &paths);
+        }
+    }
+    warnings.extend(contested(&paths, |path| mapper.contested(path, sessions)));
     // With session_line it is the lines that tell.
     if !mapper.by_line() {
-        let lost: Vec<&ProgramLogs> = all.values().filter(|logs| logs.session.is_none()).collect();
+        let lost: Vec<&ProgramLogs> = all
+            .iter()
+            .filter(|(program, found)| found.session.is_none() && !logs.is_companion(program))
+            .map(|(_, found)| found)
+            .collect();
         let heard: BTreeSet<&Arc<str>> = all
             .values()
             .filter_map(|logs| Some(&logs.session.as_ref()?.0))
@@ -193,6 +212,12 @@ pub fn overview(
             .filter(|name| !heard.contains(name))
             .collect();
         warnings.extend(lost_logs(&lost, &silent));
+        if lost.is_empty() && !all.is_empty() && !silent.is_empty() {
+            warnings.push(format!(
+                "sessions without a log: {}; while there is one, no log is evidence that a bot is disconnected. If one process runs several sessions, set logs.session_line",
+                names_of(&silent)
+            ));
+        }
     }
     LogOverview {
         programs: all.into_values().collect(),
@@ -201,47 +226,103 @@ pub fn overview(
     }
 }
 
-/// Logs that belong to no session, beside sessions that have no log.
-fn lost_logs(lost: &[&ProgramLogs], silent: &[&Arc<str>]) -> Option<String> {
-    let first = lost.first()?;
-    let more = |all: usize| match all.saturating_sub(MOST_NAMED) {
+/// A glob that matches these files of a program and no others.
+fn own_glob(program: &Program, paths: &[&PathBuf]) -> Option<String> {
+    // With what a shell, a glob or a terminal may take for something else none is offered.
+    let is_plain = |text: &str| {
+        let plain = |c: char| c.is_alphanumeric() || "/._-+@ ".contains(c);
+        text.chars().all(plain) && redacted(text) == text
+    };
+    // The rotations of a log are followed with it. Of dated names tomorrow's is not known.
+    let names: Option<Vec<&str>> = paths
+        .iter()
+        .filter(|path| !is_dated(path))
+        .map(|path| path.file_name()?.to_str().filter(|name| is_plain(name)))
+        .collect();
+    let dir = program.dir.to_str().filter(|dir| is_plain(dir))?;
+    match names?.as_slice() {
+        [] => None,
+        [name] => Some(format!("{dir}/{name}")),
+        names if names.len() <= MOST_NAMED => Some(format!("{dir}/{{{}}}", names.join(","))),
+        _ => None,
+    }
+}
+
+/// Globs of one session that match logs named after others.
+fn contested(
+    paths: &BTreeSet<&PathBuf>,
+    claims: impl Fn(&Path) -> Option<[Arc<str>; 2]>,
+) -> Vec<String> {
+    let mut by_claim: BTreeMap<Arc<str>, BTreeSet<Arc<str>>> = BTreeMap::new();
+    for [claims, named] in paths.iter().filter_map(|path| claims(path)) {
+        by_claim.entry(claims).or_default().insert(named);
+    }
+    let warning = |(claims, named): (Arc<str>, BTreeSet<Arc<str>>)| {
+        let named: Vec<&Arc<str>> = named.iter().collect();
+        format!(
+            "--logs.path={claims}=GLOB also matches logs that are named after other sessions: {}. These logs are no evidence that a bot is disconnected; give {claims} a narrower GLOB",
+            names_of(&named)
+        )
+    };
+    by_claim.into_iter().map(warning).collect()
+}
+
+fn names_of(sessions: &[&Arc<str>]) -> String {
+    let names: Vec<&str> = sessions
+        .iter()
+        .take(MOST_NAMED)
+        .map(|name| &***name)
+        .collect();
+    format!("{}{}", names.join(", "), more(sessions.len()))
+}
+
+fn more(all: usize) -> String {
+    match all.saturating_sub(MOST_NAMED) {
         0 => String::new(),
         more => format!(" and {more} more"),
-    };
+    }
+}
+
+/// Logs that belong to no session, beside sessions that have no log.
+fn lost_logs(lost: &[&ProgramLogs], silent: &[&Arc<str>]) -> Option<String> {
+    if lost.is_empty() {
+        return None;
+    }
     let named: Vec<String> = lost
         .iter()
         .take(MOST_NAMED)
         .map(|logs| format!("{} ({})", logs.files.join(", "), logs.glob))
         .collect();
     let named = format!("{}{}", named.join("; "), more(lost.len()));
-    let remedy = |session: &str| {
-        format!(
-            "give --logs.path='{session}=GLOB', for instance --logs.path='{session}={}', or set logs.session_path",
-            first.glob
-        )
+    let remedy = |session: &str, glob: Option<&String>| match glob {
+        Some(glob) => format!("give --logs.path='{session}={glob}', or set logs.session_path"),
+        None => format!(
+            "give --logs.path='{session}=GLOB' with a GLOB that matches its logs and no others, or set logs.session_path"
+        ),
+    };
+    let any = lost.iter().find_map(|logs| logs.own_glob.as_ref());
+    let is_plain = |name: &str| {
+        name.chars()
+            .all(|c| c.is_alphanumeric() || "._-+@".contains(c))
     };
     Some(match silent {
         [] => format!(
             "these logs belong to no session: {named}; what they hold raises no page. Leave them out of --logs.path, or {}",
-            remedy("NAME")
+            remedy("NAME", any)
         ),
-        [session] => format!(
-            "session {session} has no log, and these logs belong to no session: {named}. If they are of {session}, {}",
-            remedy(session)
-        ),
-        several => {
-            let names: Vec<&str> = several
-                .iter()
-                .take(MOST_NAMED)
-                .map(|name| &***name)
-                .collect();
+        [session] => {
+            // Which of several programs is the session's is not guessed.
+            let glob = any.filter(|_| lost.len() == 1);
             format!(
-                "sessions without a log: {}{}; logs that belong to no session: {named}. Say which belongs to which: {}",
-                names.join(", "),
-                more(several.len()),
-                remedy("NAME")
+                "session {session} has no log, and these logs belong to no session: {named}. If they are of {session}, {}",
+                remedy(if is_plain(session) { session } else { "NAME" }, glob)
             )
         }
+        several => format!(
+            "sessions without a log: {}; logs that belong to no session: {named}. Say which belongs to which, for each: {}",
+            names_of(several),
+            remedy("NAME", any)
+        ),
     })
 }
 

@@ -7,6 +7,7 @@
 
 mod close;
 mod definition;
+mod report;
 mod scan;
 mod shape;
 mod shipped;
@@ -17,10 +18,10 @@ use std::borrow::Cow;
 use regex::bytes::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 use regex_syntax::hir::{Class, Hir, HirKind, Look};
 
-pub(in crate::logs) use close::is_own_report;
 use definition::build;
 pub use definition::{Pattern, PatternError, Severity};
 pub use log_tailer::MAX_LINE;
+pub(in crate::logs) use report::is_own_report;
 pub use scan::{Hit, ScanState};
 use shape::RecordShape;
 use shipped::SECRET;
@@ -45,6 +46,9 @@ pub struct Sign {
     /// It is the sentence that a bot prints after the reason: near a record that gives the
     /// reason it is the same event.
     pub after_the_reason: bool,
+    /// It is a bot's sentence without a reason: near a record in which a bot gives the reason it
+    /// is the same event.
+    pub sentence: bool,
 }
 
 /// What one record holds.
@@ -198,7 +202,14 @@ impl Patterns {
                 }
             }
         }
-        let reason = close::reason(record, &shape);
+        let mut reason = close::reason(record, &shape);
+        if let Some(plain) = shape.plain.as_deref().filter(|_| !shape.library) {
+            reason = reason.or(close::reason(plain, &shape));
+        }
+        let without_a_reason = reason.after_the_reason || !reason.logged_out;
+        let sentence = self
+            .logged_out
+            .filter(|pattern| without_a_reason && !shape.library && signs.contains(pattern));
         let mut after_the_reason = None;
         for (pattern, closed) in [
             (self.logged_out, reason.logged_out),
@@ -219,12 +230,13 @@ impl Patterns {
                 .flatten()
                 .all(|pattern| !signs.contains(pattern));
         if !signs.is_empty() {
-            let certain = close::is_certain(record, &shape);
+            let certain = report::is_certain(record, &shape);
             signs.sort_unstable();
             let signs = signs.into_iter().map(|pattern| Sign {
                 pattern,
                 certain,
                 after_the_reason: after_the_reason == Some(pattern),
+                sentence: sentence == Some(pattern),
             });
             (found.pending, found.signs) =
                 signs.partition(|sign| self.at_the_end.contains(&sign.pattern));
@@ -258,6 +270,7 @@ impl Patterns {
                 pattern,
                 certain,
                 after_the_reason: false,
+                sentence: false,
             });
         }
     }

@@ -2,8 +2,10 @@
 //!
 //! Known envelopes: Docker's json-file, `journalctl -o json`, CRI (Kubernetes), records of
 //! filebeat, fluent-bit, vector and pm2 (`log_type: json`), with their keys in any order; the
-//! prefixes of syslog, Docker Compose, `docker logs -t`, Heroku, pm2 and a CSV export. Several
+//! prefixes of syslog, Docker Compose, `docker logs -t`, Heroku, pm2 and others (`prefix`). Several
 //! may be nested. All functions are pure.
+
+mod prefix;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,8 +15,49 @@ use memchr::{memchr, memmem};
 use regex::bytes::Regex;
 use serde_json::value::RawValue;
 
+pub use prefix::is_pretty_header;
+use prefix::prefix;
+
 /// Envelopes within envelopes are opened up to this depth.
 const DEEPEST: usize = 5;
+
+/// The fields of a record that holds nothing beside its message.
+const ALONE: [&str; 9] = [
+    "message",
+    "level",
+    "severity",
+    "time",
+    "timestamp",
+    "@timestamp",
+    "ts",
+    "date",
+    "stream",
+];
+
+/// The message of the library's logger that its connection was opened.
+pub const OPENED: &str = "opened connection to WA";
+/// Its messages about the end of its connection.
+pub const CLOSED: [&str; 3] = [
+    "connection errored",
+    "connection closed",
+    "stream errored out",
+];
+/// Other messages that only the library's logger writes.
+const LIBRARY: [&str; 8] = [
+    "connected to WA",
+    "logging in...",
+    "recv xml",
+    "xml send",
+    "uploading pre-keys",
+    "failed to decrypt message",
+    "transaction failed, rolling back",
+    "not logged in, attempting registration...",
+];
+
+/// Whether only the library's logger writes this message.
+pub fn is_library_message(message: &str) -> bool {
+    message == OPENED || CLOSED.contains(&message) || LIBRARY.contains(&message)
+}
 
 /// A line without its envelopes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,14 +103,6 @@ pub fn unwrap(line: &[u8]) -> Unwrapped<'_> {
 /// Whether a line that was taken out of its envelopes continues the record before it.
 pub fn is_continuation(text: &[u8]) -> bool {
     matches!(text.first(), Some(b' ' | b'\t' | b'}' | b']' | b')'))
-}
-
-/// Whether the line is the header of a record of pino-pretty.
-pub fn is_pretty_header(text: &[u8]) -> bool {
-    static HEADER: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        Regex::new(r"(?-u)^\[[^\]\n]{5,40}\] (?:TRACE|DEBUG|INFO|WARN|ERROR|FATAL)\b").ok()
-    });
-    HEADER.as_ref().is_some_and(|header| header.is_match(text))
 }
 
 /// Whether the line is `key=value …`, which WAHA writes below the header of a record.
@@ -118,47 +153,6 @@ fn without_csv_quotes(field: &[u8]) -> Vec<u8> {
     }
     out.extend_from_slice(rest);
     out
-}
-
-/// Where the text behind a prefix begins, and whether the prefix says that the line continues.
-fn prefix(text: &[u8]) -> Option<(usize, bool)> {
-    static PREFIX: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        let time = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?: ?(?:Z|[+-]\d\d:?\d\d))?";
-        let old_time = r"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d";
-        let forms = [
-            // CRI.
-            format!(r"{time} std(?:out|err) (?P<tag>[FP])(?::\w)? "),
-            // syslog, RFC 5424.
-            format!(
-                r"(?:<\d{{1,3}}>)?1 {time} \S{{1,255}} \S{{1,64}} \S{{1,64}} \S{{1,64}} (?:-|\[[^\n]{{1,400}}?\]) "
-            ),
-            // syslog and `journalctl -o short`.
-            format!(
-                r"(?:<\d{{1,3}}>)?{old_time} \S{{1,255}} [\w./@-]{{1,64}}(?:\[\d{{1,10}}\])?: "
-            ),
-            format!(r"{time} \S{{1,255}} [\w./@-]{{1,64}}\[\d{{1,10}}\]: "),
-            // Heroku.
-            format!(r"{time} [a-z]{{2,20}}\[[\w.-]{{1,40}}\]: "),
-            // pm2 with `time`, `docker logs -t`.
-            format!(r"{time}(?:: | )"),
-            // Docker Compose, `pm2 logs`.
-            r"[\w.-]{1,100} *\| ".to_owned(),
-            r"\d{1,4}\|[^|{\n]{1,60}\| ?".to_owned(),
-            // A CSV export with milliseconds.
-            r"\d{13},".to_owned(),
-        ];
-        Regex::new(&format!("(?-u)^(?:{})", forms.join("|"))).ok()
-    });
-    // Every prefix begins with a digit, a letter or `<`: most other text is told apart here.
-    if !text
-        .first()
-        .is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'<')
-    {
-        return None;
-    }
-    let found = PREFIX.as_ref()?.captures(text)?;
-    let partial = found.name("tag").is_some_and(|tag| tag.as_bytes() == b"P");
-    Some((found.get(0)?.end(), partial))
 }
 
 struct RecordPayload {
@@ -234,9 +228,15 @@ fn envelope(text: &[u8]) -> Option<RecordPayload> {
             "pid",
         ];
         let own = details.iter().any(|key| has(key));
-        return (pm2 || shipper && !own || looks_like_record(&message)).then(|| RecordPayload {
-            partial: false,
-            text: trimmed(message),
+        // Nothing is lost, and a logger is no more told by its level than text by a prefix.
+        let alone = (has("level") || has("severity"))
+            && fields.keys().all(|key| ALONE.contains(&key.as_ref()))
+            && !std::str::from_utf8(&message).is_ok_and(is_library_message);
+        return (pm2 || alone || shipper && !own || looks_like_record(&message)).then(|| {
+            RecordPayload {
+                partial: false,
+                text: trimmed(message),
+            }
         });
     }
     let line = string("line").or_else(|| string("textPayload"))?;

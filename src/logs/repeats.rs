@@ -15,8 +15,29 @@ const MOST: usize = 64;
 #[derive(Clone, Debug, Default)]
 pub struct Repeats {
     groups: Vec<RepeatGroup>,
-    /// Where a record gave the reason of an end: session, pattern and line.
-    reasons: Vec<(Arc<str>, usize, u64)>,
+    /// Where records gave the reason of an end.
+    reasons: Vec<GivenReason>,
+}
+
+#[derive(Clone, Debug)]
+struct GivenReason {
+    session: Arc<str>,
+    pattern: usize,
+    line: u64,
+    by: ReasonBy,
+    /// Whether it was a report.
+    certain: bool,
+}
+
+/// What gave a reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReasonBy {
+    /// A record of the library's logger.
+    Library,
+    /// A bot's record with the reason.
+    Bot,
+    /// A bot's sentence without one.
+    Sentence,
 }
 
 #[derive(Clone, Debug)]
@@ -86,26 +107,45 @@ impl Repeats {
         })
     }
 
-    /// Remembers that a record at this line gave the reason of an end.
-    pub fn note_reason(&mut self, session: &Arc<str>, pattern: usize, line: u64) {
-        self.reasons.retain(|(other, known, at)| {
-            (other != session || *known != pattern) && line.saturating_sub(*at) <= NEAR_LINES
+    /// Remembers what gave the reason of an end at this line, and whether it is a report.
+    pub fn note_reason(
+        &mut self,
+        session: &Arc<str>,
+        pattern: usize,
+        line: u64,
+        (by, certain): (ReasonBy, bool),
+    ) {
+        self.reasons.retain(|other| {
+            (other.session != *session || other.pattern != pattern)
+                && line.saturating_sub(other.line) <= NEAR_LINES
         });
         if self.reasons.len() < MOST {
-            self.reasons.push((Arc::clone(session), pattern, line));
+            self.reasons.push(GivenReason {
+                session: Arc::clone(session),
+                pattern,
+                line,
+                by,
+                certain,
+            });
         }
     }
 
-    /// Whether a record shortly before this line gave the reason of an end. Of one sentence
-    /// only: the next one is an event of its own.
-    pub fn follows_reason(&mut self, session: &Arc<str>, pattern: usize, line: u64) -> bool {
-        let found = self.reasons.iter().position(|(other, known, at)| {
-            other == session && *known == pattern && line.saturating_sub(*at) <= NEAR_LINES
-        });
-        found.is_some_and(|index| {
-            self.reasons.swap_remove(index);
-            true
-        })
+    /// Whether the reason of an end was given shortly before this line, by one of these, and
+    /// whether that was a report. Of one sentence only: the next one is an event of its own.
+    pub fn follows_reason(
+        &mut self,
+        session: &Arc<str>,
+        pattern: usize,
+        line: u64,
+        by: &[ReasonBy],
+    ) -> Option<bool> {
+        let found = self.reasons.iter().position(|other| {
+            other.session == *session
+                && other.pattern == pattern
+                && by.contains(&other.by)
+                && line.saturating_sub(other.line) <= NEAR_LINES
+        })?;
+        Some(self.reasons.swap_remove(found).certain)
     }
 
     /// Whether nothing is remembered.

@@ -6,7 +6,7 @@
 //! | rule | what tells the session |
 //! |---|---|
 //! | line | `session_line` |
-//! | configured | `--logs.path=NAME=GLOB` |
+//! | configured | `--logs.path=NAME=GLOB`; with a wildcard it takes no file named after another session |
 //! | path | `session_path`, or by default the name of the file |
 //! | directory | the directory is named after the session, holds the logs of one program only, and the log has shown a line of the library |
 //! | default | `default_session` |
@@ -23,8 +23,9 @@ use log_tailer::LogGlob;
 use regex::bytes::{Captures, Regex};
 
 use crate::folder::SessionName;
+use crate::host;
 
-use super::log_name::{Program, candidates, plain_name};
+use super::log_name::{Program, candidates, plain_name, writer_name};
 use super::sessions::{DeclaredSessions, KnownSessions};
 
 /// The name of a session, where the group `session` is it.
@@ -87,6 +88,32 @@ pub struct LogsSeen {
     pub bots: BTreeSet<Program>,
 }
 
+impl LogsSeen {
+    /// Whether it is pm2 or a module of pm2, and no bot: it may stand beside a bot's logs.
+    pub fn is_companion(&self, program: &Program) -> bool {
+        program.is_pm2_module() && !self.bots.contains(program)
+    }
+
+    fn is_alone_in_its_directory(&self, program: &Program) -> bool {
+        let first = Program {
+            dir: program.dir.clone(),
+            name: String::new(),
+        };
+        let beside = self.programs.range(first..);
+        beside
+            .take_while(|other| other.dir == program.dir)
+            .all(|other| other == program || self.is_companion(other))
+    }
+
+    /// Whether the log's directory is named after the session, and its program is the only one
+    /// there.
+    fn gives_the_directory_of(&self, session: &str, log: &Path) -> bool {
+        let program = Program::of(log);
+        program.folders().iter().any(|folder| folder == session)
+            && self.is_alone_in_its_directory(&program)
+    }
+}
+
 impl SessionMapper {
     /// From the configured expressions; see docs/configuration.md.
     ///
@@ -113,6 +140,15 @@ impl SessionMapper {
             Some(regex) => regex.capture_names().flatten().any(|known| known == group),
             None => group == DEFAULT_GROUP,
         };
+        let name = name.into_iter().map(|part| match part {
+            NamePart::Group(group)
+                if group == "hostname" && !knows(&path, &group) && !knows(&line, &group) =>
+            {
+                NamePart::Text(host::name())
+            }
+            part => part,
+        });
+        let name: Vec<NamePart> = name.collect();
         for part in &name {
             let NamePart::Group(group) = part else {
                 continue;
@@ -172,12 +208,12 @@ impl SessionMapper {
         logs: &LogsSeen,
     ) -> Option<(Arc<str>, Rule)> {
         let is_bot = logs.bots.contains(&Program::of(log));
-        self.place_if(log, sessions, &logs.programs, is_bot)
+        self.place_if(log, sessions, logs, is_bot)
     }
 
     /// Whether a line of the library's in this log would place it.
     pub fn wants_evidence(&self, log: &Path, sessions: &KnownSessions, logs: &LogsSeen) -> bool {
-        let place = |is_bot| self.place_if(log, sessions, &logs.programs, is_bot);
+        let place = |is_bot| self.place_if(log, sessions, logs, is_bot);
         !logs.bots.contains(&Program::of(log)) && place(false) != place(true)
     }
 
@@ -186,13 +222,18 @@ impl SessionMapper {
         &self,
         log: &Path,
         sessions: &KnownSessions,
-        programs: &BTreeSet<Program>,
+        logs: &LogsSeen,
         is_bot: bool,
     ) -> Option<(Arc<str>, Rule)> {
-        if let Some(session) = self.configured_for(log) {
-            return Some((session, Rule::Configured));
+        let named = self.named(log, sessions);
+        if let Some((glob, session)) = self.configured_for(log)
+            && (named.as_ref().is_none_or(|named| named == session)
+                || pins_the_name(glob, log)
+                || logs.gives_the_directory_of(session, log))
+        {
+            return Some((Arc::clone(session), Rule::Configured));
         }
-        if let Some(session) = self.named(log, sessions) {
+        if let Some(session) = named {
             return Some((session, Rule::Path));
         }
         let full = |name: &str| self.fill(|_| Some(name.to_owned()));
@@ -202,7 +243,7 @@ impl SessionMapper {
         let may_guess = is_bot && self.path.is_none() && !candidates(log).iter().any(is_former);
         let program = may_guess.then(|| Program::of(log));
         if let Some(program) = &program
-            && is_alone_in_its_directory(program, programs)
+            && logs.is_alone_in_its_directory(program)
             && let names = program.folders()
             && let Some(session) = names
                 .iter()
@@ -215,15 +256,37 @@ impl SessionMapper {
             return Some((Arc::clone(session), Rule::Default));
         }
         let program = program?;
-        let alone = programs.iter().all(|other| *other == program);
+        let mut others = logs.programs.iter().filter(|other| **other != program);
+        let alone = others.all(|other| logs.is_companion(other));
         let session = sessions.only().filter(|_| alone)?;
         Some((session, Rule::OnlyOne))
     }
 
-    fn configured_for(&self, log: &Path) -> Option<Arc<str>> {
-        let mut globs = self.configured.iter();
-        let (_, session) = globs.find(|(glob, _)| glob.matches(log))?;
-        Some(Arc::clone(session))
+    /// The `NAME=GLOB` that matches. One that pins the name of the file comes first.
+    fn configured_for(&self, log: &Path) -> Option<&(LogGlob, Arc<str>)> {
+        let all = || self.configured.iter().filter(|(glob, _)| glob.matches(log));
+        all()
+            .find(|(glob, _)| pins_the_name(glob, log))
+            .or_else(|| all().next())
+    }
+
+    /// Whether `--logs.path=NAME=GLOB` names this very file, without a wildcard.
+    pub fn is_exact(&self, log: &Path) -> bool {
+        self.configured_for(log)
+            .is_some_and(|(glob, _)| !glob.as_str().contains(['*', '?', '[']))
+    }
+
+    /// Where `--logs.path=NAME=GLOB` matches a file that is named after another session, and
+    /// does not say its name: NAME and that session.
+    pub fn contested(&self, log: &Path, sessions: &KnownSessions) -> Option<[Arc<str>; 2]> {
+        let (glob, session) = self.configured_for(log)?;
+        let named = self.named(log, sessions)?;
+        (named != *session && !pins_the_name(glob, log)).then(|| [Arc::clone(session), named])
+    }
+
+    /// Whether this is `default_session`.
+    pub fn is_default(&self, session: &str) -> bool {
+        self.default.as_deref() == Some(session)
     }
 
     /// The known session that the path itself tells.
@@ -247,11 +310,8 @@ impl SessionMapper {
         let Some(session) = self.named(path, sessions) else {
             return false;
         };
-        let of_origin = self
-            .configured_for(origin)
-            .or_else(|| self.named(origin, sessions))
-            .or_else(|| self.default.clone());
-        Some(session) != of_origin
+        let of_origin = self.place(origin, sessions, &LogsSeen::default());
+        of_origin.is_none_or(|(of_origin, _)| of_origin != session)
     }
 
     /// The session that a line names, known or not.
@@ -269,6 +329,7 @@ impl SessionMapper {
             }
         };
         self.configured_for(path)
+            .map(|(_, session)| Arc::clone(session))
             .or_else(told)
             .or_else(|| self.default.clone())
     }
@@ -293,15 +354,15 @@ impl SessionMapper {
     }
 }
 
-fn is_alone_in_its_directory(program: &Program, programs: &BTreeSet<Program>) -> bool {
-    let first = Program {
-        dir: program.dir.clone(),
-        name: String::new(),
+/// Whether the glob says the name of the log: it does not match a log with a longer name.
+fn pins_the_name(glob: &LogGlob, log: &Path) -> bool {
+    let Some(name) = log.file_name().and_then(OsStr::to_str) else {
+        return true;
     };
-    let beside = programs.range(first..);
-    beside
-        .take_while(|other| other.dir == program.dir)
-        .all(|other| other == program)
+    let end = writer_name(log).len().min(name.len());
+    let longer = |at: usize| log.with_file_name(format!("{}\u{1}{}", &name[..at], &name[at..]));
+    let mut places = (0..=end).filter(|at| name.is_char_boundary(*at));
+    !places.any(|at| glob.matches(&longer(at)))
 }
 
 /// Splits `[NAME=]GLOB`. A `=` behind a `/` belongs to the glob.

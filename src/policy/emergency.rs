@@ -9,6 +9,7 @@
 //! | the live count is below the alert's tier | `stale_alert` |
 //! | creds.json is not logged in | `not_logged_in` |
 //! | the log says that WhatsApp ended the login (401) | `logged_out` |
+//! | the clock of this machine was set within the quiet window, or within 10 minutes | `connection_unknown` |
 //! | it is unknown whether the bot is connected, or only its log says so while files are written | `connection_unknown` |
 //! | dormant, woken recently, or nothing removable | the guard table's own reason |
 //! | the plan would not bring the folder below the alert's tier | `not_worth_a_restart` |
@@ -19,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use crate::connection::{Finding, State, Verdict};
+use crate::connection::{Finding, RecentStep, State, Verdict};
 use crate::folder::{FileName, Inventory, Timestamp};
 
 use super::guard::{CleanRequest, CleanupMode, Limits, Plan, Refusal, facts, plan};
@@ -50,6 +51,9 @@ pub enum StopRefusal {
     NotLoggedIn,
     /// The last close of the connection was a 401: after a restart the bot could not connect.
     LoggedOut,
+    /// The wall clock was set: after the stop nothing could prove that nothing writes, so the
+    /// stop would clean nothing.
+    ClockSet(RecentStep),
     /// It is unknown whether the service runs.
     ServiceUnknown(String),
     /// The service was stopped less than its cooldown ago.
@@ -66,8 +70,8 @@ pub enum StopRefusal {
     },
     /// Too many services were stopped within the breaker's time span, or the breaker is open.
     BreakerOpen,
-    /// No copy of a creds.json of the service could be kept: a stop that damages it would cost
-    /// the identity.
+    /// A creds.json of the service could not be copied, or the copy could not be put back: a stop
+    /// that damages it would cost the identity.
     CredsNotCopied {
         /// Whose.
         session: String,
@@ -90,6 +94,7 @@ impl StopRefusal {
             StopRefusal::CredsElsewhere => "creds_elsewhere",
             StopRefusal::NotLoggedIn => "not_logged_in",
             StopRefusal::LoggedOut => "logged_out",
+            StopRefusal::ClockSet(_) => Refusal::ConnectionUnknown.label(),
             StopRefusal::ServiceUnknown(_) => "service_unknown",
             StopRefusal::Cooldown { .. } => "service_cooldown",
             StopRefusal::Budget { .. } => "service_budget",
@@ -156,6 +161,10 @@ impl fmt::Display for StopRefusal {
             StopRefusal::LoggedOut => f.write_str(
                 "the last close of the connection was a 401: WhatsApp has ended the login, so the bot could not connect after a restart; pair it again",
             ),
+            StopRefusal::ClockSet(step) => write!(
+                f,
+                "{step}: after a stop nothing could show that no process writes, so the bot is not stopped now"
+            ),
             StopRefusal::ServiceUnknown(why) => {
                 write!(f, "nobody can say whether the service runs ({why}); see `processes` in the configuration")
             }
@@ -174,7 +183,7 @@ impl fmt::Display for StopRefusal {
             ),
             StopRefusal::CredsNotCopied { session, why } => write!(
                 f,
-                "creds.json of {session} could not be copied ({why}), so the service is not stopped: a stop could damage it, and there would be no copy to put back. Fix that; baileys_remediator creds list {session} shows the copies"
+                "creds.json of {session} is not safe from a stop ({why}), so the service is not stopped: a stop could damage it, and nothing could be put back. Fix that; baileys_remediator creds list {session} shows the copies"
             ),
             StopRefusal::Paused => f.write_str("a person has paused all action; baileys_remediator resume ends it"),
             StopRefusal::Busy => f.write_str("another run is under way on a session of the same process"),
@@ -197,6 +206,8 @@ pub struct StopInputs<'a> {
     pub verdict: &'a Verdict,
     /// Whether the last close in the log says that the login has ended.
     pub logged_out: bool,
+    /// The wall clock was set just now.
+    pub clock_set: Option<RecentStep>,
     /// The limits.
     pub limits: &'a Limits,
     /// The mode of the clean-up.
@@ -231,6 +242,9 @@ pub fn may_stop(before: &StopInputs<'_>, now: Timestamp) -> Result<Plan, StopRef
     }
     if before.logged_out {
         return Err(StopRefusal::LoggedOut);
+    }
+    if let Some(step) = before.clock_set {
+        return Err(StopRefusal::ClockSet(step));
     }
     // If the sources cannot show that the bot is connected, they cannot show that it is back. A
     // file with a time in the future would look like a write after the stop.

@@ -90,7 +90,7 @@ pub fn largest_group(minted: &[Minted]) -> Option<MintedGroup> {
     Some(best)
 }
 
-/// A count for each of a row of places: adds to many at once, tells the largest.
+/// A segment tree of counts: adds to a range, returns the largest.
 /// Node 1 is the root; a node's largest holds for its whole subtree.
 struct SegmentTree {
     places: usize,

@@ -6,6 +6,7 @@ pub mod emergency;
 pub mod guard;
 pub mod immovable;
 pub mod insurance;
+pub mod ladder;
 pub mod left_out;
 pub mod measure;
 mod minted;

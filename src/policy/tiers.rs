@@ -1,6 +1,7 @@
 //! The tiers on accumulated files.
 
 use std::fmt;
+use std::time::Duration;
 
 /// A tier an auth folder can be in. Below [`Tier::Monitor`] is normal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,6 +36,18 @@ impl Tier {
             Tier::Cleanup => "cleanup",
             Tier::Emergency => "emergency",
             Tier::Fatal => "fatal",
+        }
+    }
+
+    /// How long a folder holds the tier without a break before its alert fires: `for` of the
+    /// alerting rules.
+    pub const fn hold(self) -> Duration {
+        match self {
+            Tier::Monitor | Tier::Warning | Tier::Cleanup | Tier::Emergency => {
+                Duration::from_secs(2 * 60)
+            }
+            // In this time the emergency's run has ended, if it could help.
+            Tier::Fatal => Duration::from_secs(15 * 60),
         }
     }
 

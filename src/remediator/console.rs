@@ -24,15 +24,17 @@ use super::plan_view::{PlanResult, PlanView};
 use super::quarantine::{Obstacle, RunId, look_up};
 use super::restart::operator::pending_restart_of;
 use super::runner::{self, Context};
-use super::store::audit::RunKey;
+use super::store::audit::{RunFilter, RunKey};
 use super::store::runs::{Action, Ending, Run, Status};
 use super::store::{self, Store};
 
 mod alertmanagers;
+mod bulk;
 mod doctor;
 mod privileges;
 mod record;
 
+pub use self::bulk::clean_many;
 pub use self::doctor::doctor;
 pub use super::outcome::Exit;
 pub use record::show;
@@ -206,17 +208,9 @@ pub async fn clean(settings: Settings, session: &str, options: CleanOptions) -> 
     };
     if options.dry_run {
         let app = block_in_place(|| with_memory(settings));
-        let (verdict, plan) = runner::preview(&app, &found, ask).await;
-        show_plan(
-            &PlanView::new(session, &verdict, plan.as_ref()),
-            Output::Table,
-        );
+        let exit = preview(&app, &found, ask).await;
         print("Dry run: no file was moved.");
-        return match plan {
-            Ok(_) if force.is_none() && verdict.state != State::Disconnected => Exit::Refused,
-            Ok(_) => Exit::Done,
-            Err(error) => error.status().into(),
-        };
+        return exit;
     }
     if let Some(force) = force
         && !options.yes
@@ -233,14 +227,34 @@ pub async fn clean(settings: Settings, session: &str, options: CleanOptions) -> 
         Ok(ctx) => ctx,
         Err(error) => return fail(&error),
     };
-    record(&ctx, session, Action::Cleanup, async |id, ending| {
-        ending.note = force.map(|force| {
+    clean_recorded(&ctx, &found, ask).await
+}
+
+/// Shows what a clean-up would move, and whether it would be allowed.
+async fn preview(app: &App, found: &Found, ask: CleanRequest) -> Exit {
+    let (verdict, plan) = runner::preview(app, found, ask).await;
+    show_plan(
+        &PlanView::new(found.session.as_str(), &verdict, plan.as_ref()),
+        Output::Table,
+    );
+    match plan {
+        Ok(_) if ask.force.is_none() && verdict.state != State::Disconnected => Exit::Refused,
+        Ok(_) => Exit::Done,
+        Err(error) => error.status().into(),
+    }
+}
+
+/// Cleans up, by the guards, with a record in the journal.
+async fn clean_recorded(ctx: &Context, found: &Found, ask: CleanRequest) -> Exit {
+    let session = found.session.as_str();
+    record(ctx, session, Action::Cleanup, async |id, ending| {
+        ending.note = ask.force.map(|force| {
             format!(
                 "forced, inactive for {}",
                 humantime::format_duration(force.inactive_for)
             )
         });
-        runner::clean(&ctx, id, &found, ask, ending).await
+        runner::clean(ctx, id, found, ask, ending).await
     })
     .await
 }
@@ -411,7 +425,7 @@ pub(super) async fn record(
 pub(super) fn confirm(session: &str) -> Result<(), String> {
     if !std::io::stdin().is_terminal() {
         return Err(
-            "this asks back, and there is no terminal to ask on; add --yes if a person has decided"
+            "this command asks for confirmation, and there is no terminal; add --yes if a person has decided"
                 .into(),
         );
     }
@@ -429,12 +443,12 @@ pub(super) fn confirm(session: &str) -> Result<(), String> {
 }
 
 /// `runs`.
-pub fn runs(settings: &Settings, limit: u32, output: Output) -> Exit {
+pub fn runs(settings: &Settings, filter: &RunFilter, limit: u32, output: Output) -> Exit {
     let store = match Store::open_existing(&settings.state_path) {
         Ok(store) => store,
         Err(error) => return fail(&error.to_string()),
     };
-    let runs = match store.audit().recent(limit) {
+    let runs = match store.audit().matching(filter, limit) {
         Ok(runs) => runs,
         Err(error) => return fail(&error.to_string()),
     };
@@ -444,6 +458,9 @@ pub fn runs(settings: &Settings, limit: u32, output: Output) -> Exit {
             Err(error) => return fail(&error.to_string()),
         },
         Output::Table if limit == 0 => print("--limit=0 lists no run."),
+        Output::Table if runs.is_empty() && *filter != RunFilter::default() => {
+            print("No run on record matches.");
+        }
         Output::Table if runs.is_empty() => print("No run is on record yet."),
         Output::Table => print(&runs_table(&runs)),
     }
@@ -459,7 +476,7 @@ fn status_style(status: Status) -> Style {
     }
 }
 
-fn runs_table(runs: &[Run]) -> String {
+pub(super) fn runs_table(runs: &[Run]) -> String {
     let mut out = table::Table::new(&[
         "ID",
         "TIME",

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use crate::folder::Timestamp;
 use crate::policy::guard::MOVABLE_KINDS;
 use crate::policy::insurance::RestoreRefusal;
 use exporter_toolkit::metric_families::MetricFamilies;
@@ -84,7 +85,13 @@ declare_metrics! {
     ALERTMANAGER_UP: gauge "baileys_remediator_alertmanager_up" &["alertmanager"],
         "1 if the last poll of this Alertmanager succeeded, else 0; absent where none is polled.";
     POLLED: gauge "baileys_remediator_polled_alerts" &["outcome"],
-        "Alerts for this host at the last poll of the Alertmanagers, by outcome; absent where none is polled.";
+        "Alerts for this host at the last poll of the Alertmanagers, or at the last evaluation of the local trigger, by outcome; absent with neither.";
+    LOCAL_EVALUATED: gauge "baileys_remediator_local_evaluation_timestamp_seconds" &[],
+        "When the local trigger last evaluated all folders, as Unix time; 0 before the first time, and without --trigger=local.";
+    LOCAL_UNREAD: gauge "baileys_remediator_local_unread_sessions" &[],
+        "Auth folders that the local trigger could not read at its last evaluation; 0 without --trigger=local.";
+    NOTIFICATIONS: counter "baileys_remediator_notifications_total" &["outcome"],
+        "Messages of `notify` since the start, by outcome: sent, failed (and tried again).";
     OTHER_HOSTS: gauge "baileys_remediator_unmatched_alerts" &[],
         "Alerts about auth folders while none of them has the labels of this host (alertmanager.match), as of the last look at all hosts; 0 while one has, and where no Alertmanager is polled.";
     TRUNCATED: counter "baileys_remediator_webhook_alerts_truncated_total" &[],
@@ -131,6 +138,10 @@ pub struct Live {
     /// Whether each polled Alertmanager has answered; `None` before the first poll.
     alertmanagers: Mutex<BTreeMap<String, Option<bool>>>,
     polled: Mutex<BTreeMap<&'static str, u64>>,
+    /// When the local trigger last evaluated, and how many folders it could not read.
+    evaluated: Mutex<Option<(Timestamp, usize)>>,
+    notifications_sent: AtomicU64,
+    notifications_failed: AtomicU64,
     /// Alerts of other hosts where none is of this one.
     pub others: AtomicU64,
     /// Alerts truncated by Alertmanager.
@@ -183,7 +194,24 @@ impl Live {
             != Some(Some(is_up))
     }
 
-    /// Stores the alerts of a poll by their outcome.
+    /// Counts a message of `notify`.
+    pub fn notified(&self, is_sent: bool) {
+        let count = match is_sent {
+            true => &self.notifications_sent,
+            false => &self.notifications_failed,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The local trigger has evaluated all folders but those that could not be read.
+    pub fn evaluated(&self, at: Timestamp, unread: usize) {
+        *self
+            .evaluated
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some((at, unread));
+    }
+
+    /// Stores the alerts of a poll, or of a local evaluation, by their outcome.
     pub fn polled(&self, outcomes: &BTreeMap<&'static str, u64>) {
         self.polled
             .lock()
@@ -343,12 +371,26 @@ fn add_live(out: &mut MetricFamilies, live: &Live) {
     for (name, is_up) in alertmanagers.iter() {
         out.add(&ALERTMANAGER_UP, &[name], f64::from(*is_up == Some(true)));
     }
-    if !alertmanagers.is_empty() {
+    let evaluated = *live
+        .evaluated
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    let (at, unread) = evaluated.map_or((0.0, 0), |(at, unread)| (at.seconds(), unread));
+    out.add(&LOCAL_EVALUATED, &[], at);
+    out.add(&LOCAL_UNREAD, &[], unread as f64);
+    if !alertmanagers.is_empty() || evaluated.is_some() {
         let polled = live.polled.lock().unwrap_or_else(PoisonError::into_inner);
         for outcome in OUTCOMES.into_iter().chain([SUPPRESSED]) {
             let alerts = polled.get(outcome).copied().unwrap_or(0);
             out.add(&POLLED, &[outcome], alerts as f64);
         }
+    }
+    for (outcome, count) in [
+        ("sent", &live.notifications_sent),
+        ("failed", &live.notifications_failed),
+    ] {
+        let count = count.load(Ordering::Relaxed) as f64;
+        out.add(&NOTIFICATIONS, &[outcome], count);
     }
     out.add(
         &OTHER_HOSTS,

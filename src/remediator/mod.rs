@@ -4,6 +4,9 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`webhook`] | parses alerts and decides what they ask for |
+//! | [`pull`] | polls Alertmanager for alerts |
+//! | [`local`] | evaluates the tiers without alerts |
+//! | [`notify`] | tells a person what has happened |
 //! | [`store`] | the journal: alerts, runs, restarts |
 //! | [`service`] | `serve`: web server, workers, sweeps |
 //! | [`runner`] | performs one run |
@@ -20,8 +23,10 @@
 
 pub mod console;
 pub mod insurance;
+pub mod local;
 pub mod metrics;
 pub mod movability;
+pub mod notify;
 pub mod outcome;
 pub mod overview;
 pub mod page;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::fs::{Access, AtFlags, StatVfsMountFlags, StatxFlags};
+use rustix::fs::{Access, AtFlags, StatVfsMountFlags, Statx, StatxFlags};
 use rustix::io::Errno;
 
 use crate::folder::{FileName, FolderPath, Inventory, Kind};
@@ -18,6 +18,7 @@ const RECORD_BYTES: u64 = 64 << 10;
 const RECORD_BYTES_PER_FILE: u64 = 256;
 /// Files and directories that a run creates besides the files that it moves.
 const RECORD_INODES: u64 = 8;
+const CHECKING: &str = "checking the folder";
 
 /// Files of this folder that cannot be moved, each with the reason. Blocks.
 ///
@@ -55,32 +56,42 @@ pub fn immovable(
     Ok(found)
 }
 
+/// Whether files can be renamed in this folder, as far as it and its mount allow. Returns what
+/// was found of it. Blocks.
+///
+/// Errors: the obstacle that would stop a rename.
+pub(super) fn check_directory(folder: BorrowedFd<'_>) -> Result<Statx, Obstacle> {
+    let failed = |error| obstacle(CHECKING, error);
+    let space = rustix::fs::fstatvfs(folder).map_err(failed)?;
+    if space.f_flag.contains(StatVfsMountFlags::RDONLY) {
+        return Err(failed(Errno::ROFS));
+    }
+    let about = privileges::statx_of(folder).map_err(failed)?;
+    if privileges::is_immutable(&about) {
+        return Err(Obstacle::Io(format!(
+            "{CHECKING}: it is immutable or append-only; see lsattr -d"
+        )));
+    }
+    let may = Access::WRITE_OK | Access::EXEC_OK | Access::READ_OK;
+    rustix::fs::accessat(folder, ".", may, AtFlags::EACCESS).map_err(failed)?;
+    Ok(about)
+}
+
 /// Whether the folder and its quarantine can take this plan, as far as that can be known.
 /// Blocks.
 ///
 /// Errors: the obstacle that would stop the moves.
 pub fn check(place: &FolderPath, plan: &Plan, max_bytes: u64) -> Result<(), Obstacle> {
-    let doing = "checking the folder";
     let folder = place
         .open()
         .map_err(|error| obstacle_io("opening the folder", &error))?;
     let fd = folder.as_fd();
-    let failed = |error| obstacle(doing, error);
+    let failed = |error| obstacle(CHECKING, error);
     if plan.moves.is_empty() {
         return Err(Obstacle::Immovable(in_words(&plan.left_out)));
     }
+    check_directory(fd)?;
     let space = rustix::fs::fstatvfs(fd).map_err(failed)?;
-    if space.f_flag.contains(StatVfsMountFlags::RDONLY) {
-        return Err(failed(Errno::ROFS));
-    }
-    let about = privileges::statx_of(fd).map_err(failed)?;
-    if privileges::is_immutable(&about) {
-        return Err(Obstacle::Io(format!(
-            "{doing}: it is immutable or append-only; see lsattr -d"
-        )));
-    }
-    let may = Access::WRITE_OK | Access::EXEC_OK | Access::READ_OK;
-    rustix::fs::accessat(fd, ".", may, AtFlags::EACCESS).map_err(failed)?;
     match privileges::look_at_quarantine(fd) {
         Quarantine::Missing => {}
         Quarantine::OtherMount => return Err(failed(Errno::XDEV)),

@@ -130,6 +130,11 @@ pub enum BotState {
     /// Its service was started and it is unknown whether it runs, with the reason. It is not
     /// started a second time before it is known to be gone.
     StartUnknown(String),
+    /// Its service ran after its start and was stopped before it was connected, with what starts
+    /// it again.
+    Stopped(String),
+    /// Its service does not run, and the start is not retried, with the reason.
+    NotStarted(String),
     /// Its service does not run, with the reason. The start is retried.
     Down(String),
 }
@@ -142,7 +147,7 @@ impl BotState {
             BotState::Connected => None,
             BotState::NotConnected(_) => Some("not_connected"),
             BotState::StartUnknown(_) => Some("start_unknown"),
-            BotState::Down(_) => Some("down"),
+            BotState::Stopped(_) | BotState::NotStarted(_) | BotState::Down(_) => Some("down"),
         }
     }
 }
@@ -156,6 +161,11 @@ impl fmt::Display for BotState {
                 f,
                 "it is unknown whether it runs, so it is not started a second time: {why}"
             ),
+            BotState::Stopped(what) => write!(
+                f,
+                "it was stopped after that, before it was connected: {what}"
+            ),
+            BotState::NotStarted(why) => write!(f, "it is down and not started: {why}"),
             BotState::Down(why) => {
                 write!(f, "it is down: {why}; the start is retried every minute")
             }
@@ -201,6 +211,8 @@ pub enum RunError {
     },
     /// A guard refused to put the copy of creds.json back.
     Restore(RestoreRefusal),
+    /// The files of the run to undo are of another identity than the folder is now.
+    OtherIdentity,
     /// The file system, the lock or the quarantine prevented the run.
     Obstacle(Obstacle),
     /// A file changed during the run. All files were put back except this many, which the
@@ -287,6 +299,7 @@ impl RunError {
             RunError::Refused(refusal) => refusal.label(),
             RunError::StopRefused(stop) | RunError::NotCleanedEither { stop, .. } => stop.label(),
             RunError::Restore(refusal) => refusal.label(),
+            RunError::OtherIdentity => RestoreRefusal::OtherIdentity.label(),
             RunError::Obstacle(obstacle) => obstacle.label(),
             RunError::Changed(_) => "changed",
             RunError::Store(_) => "journal",
@@ -314,6 +327,7 @@ impl RunError {
             | RunError::StopRefused(_)
             | RunError::NotCleanedEither { .. }
             | RunError::Restore(_)
+            | RunError::OtherIdentity
             | RunError::UnknownSession
             | RunError::DuplicateName => Status::Refused,
             RunError::Obstacle(Obstacle::Io(_)) => Status::Failed,
@@ -333,11 +347,6 @@ impl RunError {
         }
     }
 
-    /// Whether the stop that this run asked for may still take effect.
-    pub fn may_stop_late(&self) -> bool {
-        matches!(self, RunError::NotStopped(_) | RunError::NotGone(_))
-    }
-
     /// How it changes the armed run of its session.
     pub fn armed(&self) -> ArmedChange {
         match self {
@@ -348,6 +357,7 @@ impl RunError {
                     _ => ArmedChange::Keep,
                 }
             }
+            RunError::StopRefused(StopRefusal::ClockSet(_)) => ArmedChange::Arm,
             RunError::NotCleanedEither { cleanup, .. } => match &**cleanup {
                 // The open breaker allows no clean-up: the run waits for `resume`.
                 RunError::StopRefused(StopRefusal::BreakerOpen) => ArmedChange::Arm,
@@ -389,8 +399,8 @@ impl RunOutcome {
     }
 }
 
-/// Exit code of a command; see [`exit_codes`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Exit code of a command, the worst last; see [`exit_codes`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
     /// The command succeeded.
     Done = exit_codes::DONE as isize,
@@ -424,6 +434,7 @@ impl fmt::Display for RunError {
                 write!(f, "{stop}. A clean-up without a stop was refused too: {cleanup}")
             }
             RunError::Restore(refusal) => refusal.fmt(f),
+            RunError::OtherIdentity => f.write_str("the bot was paired anew since that run: its files belong to another identity, and their keys would lie beside those of the new one; leave them where they are, or override with --force"),
             RunError::Obstacle(obstacle) => obstacle.fmt(f),
             RunError::Changed(0) => f.write_str(
                 "a file changed during the move, so a process writes into the folder; all files were put back",
@@ -481,14 +492,18 @@ impl fmt::Display for RunError {
                         write!(f, "{error}. The bot is connected")
                     }
                     (RunError::NotStopped(_) | RunError::NotGone(_), _)
-                    | (_, BotState::Down(_)) => write!(f, "{error}. The bot: {bot}"),
+                    | (_, BotState::Down(_) | BotState::NotStarted(_)) => {
+                        write!(f, "{error}. The bot: {bot}")
+                    }
                     _ => write!(f, "{error}. The service was started again; {bot}"),
                 }
             }
             RunError::NotBack { bot, run } => {
                 f.write_str("the folder was cleaned")?;
                 match bot {
-                    BotState::Down(_) => write!(f, ", and the bot has not come back: {bot}.")?,
+                    BotState::Down(_) | BotState::NotStarted(_) => {
+                        write!(f, ", and the bot has not come back: {bot}.")?;
+                    }
                     _ => write!(f, " and the service started; {bot}.")?,
                 }
                 match run {

@@ -190,8 +190,8 @@ pub fn overview(
     }
     Ok(Overview {
         pause: store.pause().state()?,
-        queue: store.queue().lengths()?,
-        queue_age: store.queue().ages(now)?,
+        queue: store.queue().lengths(None)?,
+        queue_age: store.queue().ages(None, now)?,
         armed: store.armed().all()?,
         services,
         down: pending.len(),
@@ -199,6 +199,29 @@ pub fn overview(
         not_back: store.restarts().not_back()?,
         session_status: of_present_sessions(store.session_status().all()?, sessions, now.wall),
     })
+}
+
+/// The part of the state that is about one session.
+///
+/// Errors: the journal cannot be read.
+pub fn overview_of(
+    settings: &Settings,
+    store: &Store,
+    sessions: &[SessionName],
+    session: &str,
+    now: Moment,
+) -> Result<Overview, StoreError> {
+    let mut part = overview(settings, store, sessions, now)?;
+    part.queue = store.queue().lengths(Some(session))?;
+    part.queue_age = store.queue().ages(Some(session), now)?;
+    part.armed.retain(|run| run.session == session);
+    part.not_back.retain(|late| late.session == session);
+    part.services
+        .retain(|service| service.sessions.iter().any(|name| name == session));
+    part.down = part.services.iter().filter(|s| s.phase.is_some()).count();
+    part.session_status
+        .retain(|status| status.session == session);
+    Ok(part)
 }
 
 /// Drops sessions whose folder is gone, and refusals that have ended.

@@ -2,18 +2,25 @@
 
 use anstyle::{AnsiColor, Style};
 use clock::Clock;
+use serde::Serialize;
 
 use crate::cli::{print, table};
 use crate::config::Settings;
 use crate::folder::SessionName;
 
-use super::console::{Exit, Output, context, fail, operator};
-use super::overview::{Overview, StatusNotice, StatusNoticeKind, overview};
+use super::console::{Exit, Output, context, fail, find, operator, runs_table};
+use super::overview::{Overview, StatusNotice, StatusNoticeKind, overview, overview_of};
 use super::store::Store;
+use super::store::audit::RunFilter;
 use super::store::clock::Moment;
+use super::store::runs::Run;
 
-/// `status`: pause and circuit breaker, queue, armed runs, and the budget of each service.
-pub fn status(settings: &Settings, clock: &Clock, output: Output) -> Exit {
+/// Runs that `status SESSION` lists.
+const LISTED_RUNS: u32 = 5;
+
+/// `status`: pause and circuit breaker, queue, armed runs, and the budget of each service. With
+/// `session` the part that is about it, and its latest runs.
+pub fn status(settings: &Settings, clock: &Clock, session: Option<&str>, output: Output) -> Exit {
     let sessions: Vec<SessionName> = settings
         .discovery()
         .survey()
@@ -21,20 +28,57 @@ pub fn status(settings: &Settings, clock: &Clock, output: Output) -> Exit {
         .into_iter()
         .map(|found| found.session)
         .collect();
-    let looked = Store::open_existing(&settings.state_path)
-        .and_then(|store| overview(settings, &store, &sessions, Moment::of(clock)));
-    let overview = match looked {
-        Ok(overview) => overview,
+    let now = Moment::of(clock);
+    let looked = Store::open_existing(&settings.state_path).and_then(|store| match session {
+        None => Ok((overview(settings, &store, &sessions, now)?, None)),
+        Some(session) => {
+            let filter = RunFilter {
+                session: Some(session.to_owned()),
+                status: None,
+            };
+            let runs = store.audit().matching(&filter, LISTED_RUNS)?;
+            let part = overview_of(settings, &store, &sessions, session, now)?;
+            Ok((part, Some(runs)))
+        }
+    });
+    let (overview, runs) = match looked {
+        Ok(looked) => looked,
         Err(error) => return fail(&error.to_string()),
     };
+    // One whose folder is gone may still have runs.
+    if let (Some(session), Some([])) = (session, runs.as_deref())
+        && let Err(error) = find(settings, session)
+    {
+        return fail(&error);
+    }
     match output {
-        Output::Json => match serde_json::to_string_pretty(&overview) {
-            Ok(text) => print(&text),
-            Err(error) => return fail(&error.to_string()),
-        },
-        Output::Table => print(&text(&overview)),
+        Output::Json => {
+            let shown = StatusShown { overview, runs };
+            match serde_json::to_string_pretty(&shown) {
+                Ok(text) => print(&text),
+                Err(error) => return fail(&error.to_string()),
+            }
+        }
+        Output::Table => {
+            print(&text(&overview));
+            match runs.as_deref() {
+                None => {}
+                Some([]) => print("\nNo run of this session is on record."),
+                Some(runs) => print(&format!("\n{}", runs_table(runs))),
+            }
+        }
     }
     Exit::Done
+}
+
+/// The shape of `status --output json`.
+#[derive(Serialize)]
+struct StatusShown {
+    #[serde(flatten)]
+    overview: Overview,
+    /// The latest runs of the session that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runs: Option<Vec<Run>>,
 }
 
 fn text(overview: &Overview) -> String {

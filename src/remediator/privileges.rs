@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use crate::config::Settings;
 use crate::folder::discovery::explain;
 use crate::folder::scan::{QUARANTINE_DIR, QUARANTINE_TAG, stat};
-use crate::folder::{FileName, FolderPath, Kind, Looks};
+use crate::folder::{FileName, FolderPath, Kind, Looks, SessionName};
 use exporter_toolkit::secret::{self, SecretError};
 
 use super::quarantine::{Obstacle, check_filesystem};
@@ -110,22 +110,36 @@ pub fn grouped(findings: Vec<(Option<String>, PermissionFinding)>) -> Vec<Findin
 }
 
 /// The user of this process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Me {
     /// The effective user id.
     pub uid: u32,
+    /// The effective group id and the other groups.
+    pub groups: Vec<u32>,
 }
 
 impl Me {
     /// The user of this process now.
     pub fn now() -> Self {
+        let groups = rustix::process::getgroups().unwrap_or_default();
+        let own = rustix::process::getegid();
         Self {
             uid: rustix::process::geteuid().as_raw(),
+            groups: groups
+                .into_iter()
+                .chain([own])
+                .map(|group| group.as_raw())
+                .collect(),
         }
     }
 
-    pub(super) fn is_root(self) -> bool {
+    pub(super) fn is_root(&self) -> bool {
         self.uid == 0
+    }
+
+    /// Whether it may give a file that it makes this owner and group.
+    fn may_give(&self, (user, group): (u32, u32)) -> bool {
+        self.is_root() || (self.uid == user && self.groups.contains(&group))
     }
 }
 
@@ -176,8 +190,8 @@ pub struct FolderFacts {
     pub unreadable: usize,
     /// Key files of another owner than the folder's.
     pub foreign: usize,
-    /// Owner of creds.json, if it exists.
-    pub creds_uid: Option<u32>,
+    /// Owner and group of creds.json, if it exists.
+    pub creds_owner: Option<(u32, u32)>,
     /// Its quarantine.
     pub quarantine: Quarantine,
 }
@@ -211,9 +225,9 @@ fn look_now(place: &FolderPath, each_file: bool) -> Result<FolderFacts, String> 
         free_inodes: (space.f_files > 0).then_some(space.f_favail),
         unreadable: 0,
         foreign: 0,
-        creds_uid: rustix::fs::statat(&fd, "creds.json", AtFlags::SYMLINK_NOFOLLOW)
+        creds_owner: rustix::fs::statat(&fd, "creds.json", AtFlags::SYMLINK_NOFOLLOW)
             .ok()
-            .map(|about| about.st_uid),
+            .map(|about| (about.st_uid, about.st_gid)),
         quarantine: look_at_quarantine(fd.as_fd()),
     };
     match each_file {
@@ -295,8 +309,14 @@ fn quoted(path: &Path) -> String {
     shlex::try_quote(&text).map_or_else(|_| format!("{text:?}"), |quoted| quoted.into_owned())
 }
 
-/// The findings that follow from these facts for a process of this user. Pure.
-pub fn judge(facts: &FolderFacts, me: Me) -> Vec<PermissionFinding> {
+/// Whether an emergency may stop the bot of this session, with its creds.json insured.
+pub fn is_stopped(settings: &Settings, session: &SessionName) -> bool {
+    settings.insurance.enabled && settings.services.of(session).is_some()
+}
+
+/// The findings that follow from these facts for a process of this user. `is_stopped`: an
+/// emergency may stop the bot. Pure.
+pub fn judge(facts: &FolderFacts, me: &Me, is_stopped: bool) -> Vec<PermissionFinding> {
     let mut findings = Vec::new();
     let mut add = |check, weight, message: String, fix: String| {
         findings.push(PermissionFinding {
@@ -384,19 +404,26 @@ pub fn judge(facts: &FolderFacts, me: Me) -> Vec<PermissionFinding> {
             format!("sudo chown -R {owner} {path}, if the files belong to the bot"),
         );
     }
-    if let Some(uid) = facts
-        .creds_uid
-        .filter(|uid| !me.is_root() && *uid != me.uid)
-    {
-        add(
-            "restore",
-            Weight::Warning,
-            format!(
-                "creds restore must run as root or as the bot's user {uid}: it keeps the owner of the file, and only root may chown"
+    if let Some((uid, gid)) = facts.creds_owner.filter(|owner| !me.may_give(*owner)) {
+        match is_stopped {
+            true => add(
+                "restore",
+                Weight::Problem,
+                format!(
+                    "an emergency stops no bot here: a stop may damage creds.json, and only root or user {uid} (in group {gid}) may put a copy back"
+                ),
+                as_owner.clone(),
             ),
-            "sudo baileys_remediator creds restore SESSION, with the configuration of `serve`"
-                .into(),
-        );
+            false => add(
+                "restore",
+                Weight::Warning,
+                format!(
+                    "creds restore must run as root or as the bot's user {uid} (in group {gid}): it keeps owner and group of the file"
+                ),
+                "sudo baileys_remediator creds restore SESSION, with the configuration of `serve`"
+                    .into(),
+            ),
+        }
     }
     match &facts.quarantine {
         Quarantine::Missing if !me.is_root() && me.uid != owner && facts.closed.is_none() => add(
@@ -492,7 +519,7 @@ pub fn closed(place: &FolderPath, why: &str) -> PermissionFinding {
 }
 
 /// Findings about the program: its user, its state directory, its token.
-pub fn program(settings: &Settings, me: Me) -> Vec<PermissionFinding> {
+pub fn program(settings: &Settings, me: &Me) -> Vec<PermissionFinding> {
     let mut findings = Vec::new();
     if me.is_root() {
         findings.push(PermissionFinding {
@@ -512,7 +539,7 @@ pub fn program(settings: &Settings, me: Me) -> Vec<PermissionFinding> {
     findings
 }
 
-fn state(dir: &Path, me: Me) -> Vec<PermissionFinding> {
+fn state(dir: &Path, me: &Me) -> Vec<PermissionFinding> {
     let mut findings = Vec::new();
     // The first command that needs it creates it with mode 0700.
     let Ok(about) = std::fs::metadata(dir) else {

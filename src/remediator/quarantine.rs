@@ -36,7 +36,10 @@ use std::time::Duration;
 use rustix::fs::{Dir, FlockOperation};
 use rustix::io::Errno;
 
-use crate::folder::scan::{QUARANTINE_DIR, QUARANTINE_TAG, scan_settled, stat};
+use crate::folder::identity::{Identity, identity_of};
+use crate::folder::scan::{
+    MAX_CREDS_BYTES, QUARANTINE_DIR, QUARANTINE_TAG, read_plain_file, scan_settled, stat,
+};
 use crate::folder::{FolderPath, Inventory, Kind, Looks, ReadCache, Shape, Timestamp};
 
 use self::files::{FromCStr, check_noreplace};
@@ -211,6 +214,24 @@ impl LockedFolder {
         }
         runs.sort_by(|a, b| a.run.cmp(&b.run));
         Ok(runs)
+    }
+
+    /// The identity of the folder; `None` where its creds.json does not tell.
+    fn identity(&self) -> Option<Identity> {
+        let name = OsStr::new("creds.json");
+        identity_of(&read_plain_file(self.fd.as_fd(), name, MAX_CREDS_BYTES).ok()?)
+    }
+
+    /// Whether the files of a run are known to be of another identity than the folder is now.
+    /// Blocks.
+    pub fn is_of_other_identity(&self, run: &RunId) -> Result<bool, Obstacle> {
+        let (_quarantine, dir) = self.open_run(run)?;
+        let of_run = read_plan(dir.as_fd(), PLAN)?.identity;
+        let of_run = of_run.as_deref().and_then(Identity::parse);
+        Ok(match (of_run, self.identity()) {
+            (Some(of_run), Some(now)) => of_run != now,
+            _ => false,
+        })
     }
 
     /// Puts the files of a run back. Never replaces a file that is in the folder now.

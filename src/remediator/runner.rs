@@ -412,8 +412,9 @@ async fn clean_under(
     }
 }
 
-/// Puts the files of a run back. Refuses unless the bot is disconnected or an operator forces
-/// it, because a running bot has its own state of these keys in memory.
+/// Puts the files of a run back. Refuses unless the bot is disconnected, because a running bot
+/// has its own state of these keys in memory, and where the folder has another identity by now.
+/// An operator's `force` is above both.
 pub async fn undo(
     ctx: &Context,
     id: i64,
@@ -437,6 +438,14 @@ pub async fn undo(
         folder.confirm_moves();
     }
     folder.confirm_place_async(&found.place).await?;
+    if !force {
+        let (folder, run) = (Arc::clone(&folder), run.clone());
+        // Where the record cannot be read, the undo itself says so.
+        let is_other = change(move || folder.is_of_other_identity(&run)).await;
+        if is_other.unwrap_or(false) {
+            return Err(RunError::OtherIdentity);
+        }
+    }
     let held = {
         let (folder, run) = (Arc::clone(&folder), run.clone());
         change(move || folder.whereabouts(&run))

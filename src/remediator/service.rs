@@ -30,6 +30,7 @@ use crate::config::System;
 use crate::connection::State;
 use crate::folder::discovery::{self, ProblemLog, Skipped};
 use crate::folder::{Discovery, Found};
+use crate::policy::ladder::Standing;
 use crate::state_file;
 use exporter_toolkit::{self as web, ConcurrencyLimit, Listeners, Response};
 
@@ -69,6 +70,8 @@ mod health;
 mod housekeeping;
 mod intake;
 mod journal_health;
+mod local;
+mod notifying;
 mod page_cache;
 mod pages;
 mod perform;
@@ -94,6 +97,8 @@ pub struct Remediator {
     /// Bytes in each session's quarantine.
     held: Mutex<HashMap<String, u64>>,
     live: Live,
+    /// What the local trigger found at its last evaluation.
+    standings: Mutex<Vec<Standing>>,
     pages: page_cache::Pages,
     wake: Notify,
     /// A run is on record as under way, and nobody works on it.
@@ -133,13 +138,9 @@ impl Remediator {
     ///
     /// Errors: no usable token file, or another `serve` uses this state directory.
     pub fn new(ctx: Context) -> Result<Self, String> {
-        let token = match (&ctx.settings.token_file, &ctx.settings.alertmanagers) {
-            (Some(file), _) => Some(token::TokenFile::new(file.clone())?),
-            (None, Some(_)) => None,
-            (None, None) => {
-                return Err("no source of alerts: --webhook.token-file is missing (it holds the bearer token that Alertmanager sends; make one with: (umask 077; head -c 32 /dev/urandom | base64 > webhook.token)), and so is alertmanager.urls in the configuration (Alertmanager is polled then, without a token)".into());
-            }
-        };
+        ctx.settings.require_trigger()?;
+        let token_file = ctx.settings.token_file.clone();
+        let token = token_file.map(token::TokenFile::new).transpose()?;
         let poller = match &ctx.settings.alertmanagers {
             Some(settings) => Some(Poller::new(settings.resolve(&System)?)),
             None => None,
@@ -187,6 +188,7 @@ impl Remediator {
             clock: Mutex::default(),
             held: Mutex::default(),
             live: Live::default(),
+            standings: Mutex::default(),
             pages: page_cache::Pages::default(),
             wake: Notify::new(),
             sweep_now: Notify::new(),
@@ -219,6 +221,8 @@ impl Remediator {
         tasks.spawn(Arc::clone(&self).roll_call_for_ever(stopping.clone()));
         tasks.spawn(Arc::clone(&self).insure_for_ever(stopping.clone()));
         tasks.spawn(Arc::clone(&self).poll_for_ever(stopping.clone()));
+        tasks.spawn(Arc::clone(&self).evaluate_for_ever(stopping.clone()));
+        tasks.spawn(Arc::clone(&self).notify_for_ever(stopping.clone()));
         tasks.spawn(Arc::clone(&self).sweep_for_ever(stopping.clone()));
         tasks.spawn(Arc::clone(&self).check_privileges_for_ever(stopping));
         let handler = {
@@ -283,7 +287,9 @@ impl Remediator {
                 let read = read.map_err(failed).ok();
                 let journal = read.as_ref().map(|(totals, seen)| (totals, seen));
                 let is_up = self.journal.problem().is_none();
-                exposition::respond(&headers, metric_families(&self.live, is_up, journal))
+                let families = metric_families(&self.live, is_up, journal);
+                let labels = self.ctx.settings.labels.pairs();
+                exposition::respond(&headers, families.with_labels(labels))
             })
             .await
     }
@@ -498,19 +504,24 @@ impl Remediator {
             .clone()
     }
 
+    /// The sessions; those of the last discovery if it takes long, because a hung file system
+    /// must not delay the others.
+    async fn look_around(self: &Arc<Self>) -> Vec<Found> {
+        let service = Arc::clone(self);
+        let looked = blocking(move || service.sessions_unless_busy());
+        match self.ctx.clock.timeout(LOOK_AROUND_TIMEOUT, looked).await {
+            Ok(known) => known,
+            Err(_) => self.known_sessions(),
+        }
+    }
+
     /// Resumes pending restarts, and queues armed runs when they may run.
     async fn watch_for_ever(self: Arc<Self>, mut stopping: tokio::sync::watch::Receiver<bool>) {
         let mut looking: Option<tokio::task::JoinHandle<()>> = None;
         let mut looked_at: Option<Instant> = None;
         let look_every = self.ctx.settings.armed.look_every;
         loop {
-            // A hung file system must not delay the start of other bots.
-            let service = Arc::clone(&self);
-            let looked = blocking(move || service.sessions_unless_busy());
-            let known = match self.ctx.clock.timeout(LOOK_AROUND_TIMEOUT, looked).await {
-                Ok(known) => known,
-                Err(_) => self.known_sessions(),
-            };
+            let known = self.look_around().await;
             self.restarts.resume_pending_restarts(&known).await;
             // Slow sources must not delay the start of other bots.
             let is_time = looked_at.is_none_or(|at| self.ctx.clock.since(at) >= look_every);

@@ -208,8 +208,8 @@ pub fn request_of(
     })
 }
 
-/// An alert's start in UTC with milliseconds: the webhook tells nanoseconds and any offset,
-/// `GET /api/v2/alerts` of the same Alertmanager milliseconds. What is no time is kept.
+/// An alert's start in UTC with milliseconds: the webhook sends nanoseconds and any offset,
+/// `GET /api/v2/alerts` of the same Alertmanager milliseconds. Other text is kept as it is.
 fn start_of(text: &str) -> String {
     let at = text.parse::<jiff::Timestamp>().ok();
     let at = at.and_then(|at| jiff::Timestamp::from_millisecond(at.as_millisecond()).ok());

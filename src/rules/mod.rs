@@ -9,6 +9,8 @@
 //! | `<<{sessions}>>` | nothing, or the matcher of the group in braces |
 //! | `<<override>>` | nothing, or a label with the number of the group |
 //! | `<<warning>>` and so on | the group's threshold of that tier |
+//! | `<<hold warning>>` and so on | how long a folder holds that tier before its alert fires |
+//! | `<<look back>>` | how old a reading may be, [`LOOK_BACK`] |
 //! | `<<jump>>`, `<<refused seconds>>` | [`RuleSettings`] |
 //! | `<<exporter_job>>`, `<<remediator_job>>`, `<<runbooks>>`, `<<dashboards>>` | the same |
 //!
@@ -18,6 +20,7 @@ use std::time::Duration;
 
 use globset::Glob;
 
+use crate::policy::ladder::LOOK_BACK;
 use crate::policy::{Thresholds, Tier};
 
 const TEMPLATE: &str = include_str!("baileys.rules.yml");
@@ -38,6 +41,8 @@ pub struct RuleSettings {
     pub jump_files: usize,
     /// How long clean-ups may be refused before an alert fires.
     pub refused_for: Duration,
+    /// Names of the labels that the operator adds to every series: alerts keep them.
+    pub labels: Vec<String>,
 }
 
 impl Default for RuleSettings {
@@ -49,6 +54,7 @@ impl Default for RuleSettings {
             dashboards: "https://grafana.invalid".into(),
             jump_files: 50,
             refused_for: Duration::from_secs(86_400),
+            labels: Vec::new(),
         }
     }
 }
@@ -98,20 +104,32 @@ impl RuleSettings {
 /// A group of sessions with the same tiers, as matchers for Prometheus.
 #[derive(Debug)]
 struct Scope {
-    /// Number of the group; 0 for sessions without tiers of their own.
+    /// Number of the group; 0 for the first of the sessions without tiers of their own.
     number: usize,
-    /// Matchers on the label `session`, with commas between; empty for all.
+    /// Matchers on the labels `session` and `instance`, with commas between; empty for all.
     matcher: String,
     thresholds: Thresholds,
 }
 
-/// The rules. The first entry of `own` whose globs match a session's name gives its tiers;
-/// `common` holds for all other sessions.
+/// Tiers of some sessions of some hosts.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnTiers<'a> {
+    /// Globs of host names, as they are in the label `instance`, with or without a port; empty
+    /// for every host.
+    pub hosts: &'a [String],
+    /// Globs of session names.
+    pub sessions: &'a [String],
+    /// Where their tiers begin.
+    pub thresholds: Thresholds,
+}
+
+/// The rules. The first entry of `own` whose globs match a session's name and host gives its
+/// tiers; `common` holds for all other sessions.
 ///
 /// Errors: a glob that Prometheus cannot express, with an alternative.
 pub fn render<'a>(
     common: Thresholds,
-    own: impl Iterator<Item = (&'a [String], Thresholds)>,
+    own: impl Iterator<Item = OwnTiers<'a>>,
     settings: &RuleSettings,
 ) -> Result<String, String> {
     let scopes = scopes(common, own)?;
@@ -161,7 +179,14 @@ fn with_settings(line: &str, settings: &RuleSettings) -> String {
     if let Some((key, name)) = line.split_once("<<runbooks>>/") {
         return format!("{key}{}", page(name));
     }
-    line.replace("<<exporter_job>>", &settings.exporter_job)
+    // What is the same for all series of a target can be kept wherever its series meet.
+    let mut kept = String::from("(job, instance");
+    for label in &settings.labels {
+        kept.push_str(", ");
+        kept.push_str(label);
+    }
+    line.replace("(job, instance", &kept)
+        .replace("<<exporter_job>>", &settings.exporter_job)
         .replace("<<remediator_job>>", &settings.remediator_job)
         .replace("<<runbooks>>", &settings.runbooks)
         .replace("<<dashboards>>", &settings.dashboards)
@@ -178,12 +203,14 @@ fn with_scope(line: &str, scope: &Scope) -> String {
     } else {
         format!("{{{}}}", scope.matcher)
     };
-    let mut line = line.to_owned();
+    let mut line = line.replace("<<look back>>", &minutes(LOOK_BACK));
     for tier in Tier::ALL {
-        line = line.replace(
-            &format!("<<{tier}>>"),
-            &scope.thresholds.of(tier).to_string(),
-        );
+        line = line
+            .replace(
+                &format!("<<{tier}>>"),
+                &scope.thresholds.of(tier).to_string(),
+            )
+            .replace(&format!("<<hold {tier}>>"), &minutes(tier.hold()));
     }
     // Quoted, because a name may contain YAML syntax.
     if let Some((key, expr)) = line.split_once("expr: ")
@@ -195,44 +222,92 @@ fn with_scope(line: &str, scope: &Scope) -> String {
     line.replace("<<{sessions}>>", &matcher)
 }
 
+/// Regions at most: an entry with hosts and sessions doubles those of what comes after it.
+const MAX_REGIONS: usize = 32;
+
 fn scopes<'a>(
     common: Thresholds,
-    own: impl Iterator<Item = (&'a [String], Thresholds)>,
+    own: impl Iterator<Item = OwnTiers<'a>>,
 ) -> Result<Vec<Scope>, String> {
-    let mut scopes = Vec::new();
-    // A session belongs to the first entry that matches it.
-    let mut taken: Vec<String> = Vec::new();
-    for (globs, thresholds) in own {
-        let expression = globs
-            .iter()
-            .map(|glob| expression(glob))
-            .collect::<Result<Vec<_>, _>>()?
-            .join("|");
-        let mut matcher = format!("session=~{}", quoted(&expression));
-        if !taken.is_empty() {
-            matcher.push_str(&format!(",session!~{}", quoted(&taken.join("|"))));
+    let mut found: Vec<(Matchers, Thresholds)> = Vec::new();
+    // A session belongs to the first entry that matches it: these match what none has matched.
+    let mut left = vec![Matchers::default()];
+    for entry in own {
+        let hosts = match entry.hosts {
+            [] => None,
+            hosts => Some(format!("(?:{})(?::[0-9]+)?", alternatives(hosts)?)),
+        };
+        let is_every = entry.sessions.iter().any(|glob| glob == "*");
+        let sessions = match is_every && hosts.is_some() {
+            true => None,
+            false => Some(alternatives(entry.sessions)?),
+        };
+        let mut after = Vec::new();
+        for region in left {
+            let with = |label, expression: &Option<String>, region: Matchers| match expression {
+                Some(expression) => region.with(label, expression, true),
+                None => region,
+            };
+            let on_host = with(INSTANCE, &hosts, region.clone());
+            found.push((with(SESSION, &sessions, on_host.clone()), entry.thresholds));
+            if let Some(hosts) = &hosts {
+                after.push(region.with(INSTANCE, hosts, false));
+            }
+            if let Some(sessions) = &sessions {
+                after.push(on_host.with(SESSION, sessions, false));
+            }
         }
-        taken.push(expression);
-        scopes.push(Scope {
-            number: scopes.len() + 1,
-            matcher,
-            thresholds,
-        });
+        if after.len() > MAX_REGIONS {
+            return Err("overrides: too many entries with hosts and sessions and tiers of their own; join some of them".into());
+        }
+        left = after;
     }
-    let matcher = if taken.is_empty() {
-        String::new()
-    } else {
-        format!("session!~{}", quoted(&taken.join("|")))
+    let common = left.into_iter().map(|region| (region, common));
+    let mut all: Vec<(Matchers, Thresholds)> = common.collect();
+    all.extend(found);
+    let scope = |(number, (region, thresholds)): (usize, (Matchers, Thresholds))| Scope {
+        number,
+        matcher: region.text(),
+        thresholds,
     };
-    scopes.insert(
-        0,
-        Scope {
-            number: 0,
-            matcher,
-            thresholds: common,
-        },
-    );
-    Ok(scopes)
+    Ok(all.into_iter().enumerate().map(scope).collect())
+}
+
+const SESSION: &str = "session";
+const INSTANCE: &str = "instance";
+
+/// What a label must match, and must not.
+#[derive(Clone, Debug, Default)]
+struct Matchers(Vec<(&'static str, String, bool)>);
+
+impl Matchers {
+    fn with(mut self, label: &'static str, expression: &str, must: bool) -> Self {
+        self.0.push((label, expression.to_owned(), must));
+        self
+    }
+
+    /// For PromQL, without the braces.
+    fn text(&self) -> String {
+        let mut out = Vec::new();
+        for label in [SESSION, INSTANCE] {
+            let of_label = |wanted: bool| {
+                let all = self.0.iter();
+                all.filter(move |(name, _, must)| *name == label && *must == wanted)
+                    .map(|(_, expression, _)| expression.as_str())
+            };
+            out.extend(of_label(true).map(|one| format!("{label}=~{}", quoted(one))));
+            let not: Vec<&str> = of_label(false).collect();
+            if !not.is_empty() {
+                out.push(format!("{label}!~{}", quoted(&not.join("|"))));
+            }
+        }
+        out.join(",")
+    }
+}
+
+fn alternatives(globs: &[String]) -> Result<String, String> {
+    let all: Result<Vec<String>, String> = globs.iter().map(|glob| expression(glob)).collect();
+    Ok(all?.join("|"))
 }
 
 /// A glob as a regular expression of Prometheus, which is anchored at both ends.
@@ -272,6 +347,11 @@ fn ascii_only(expression: &str) -> String {
         }
     }
     out
+}
+
+/// A span of whole minutes as Prometheus writes it.
+fn minutes(span: Duration) -> String {
+    format!("{}m", span.as_secs() / 60)
 }
 
 /// A string of PromQL.

@@ -20,7 +20,11 @@ fn rules(own: &[(&[&str], Thresholds)]) -> Result<String, String> {
             )
         })
         .collect();
-    let own = own.iter().map(|(globs, tiers)| (globs.as_slice(), *tiers));
+    let own = own.iter().map(|(sessions, tiers)| OwnTiers {
+        hosts: &[],
+        sessions,
+        thresholds: *tiers,
+    });
     render(Thresholds::default(), own, &RuleSettings::default())
 }
 
@@ -174,4 +178,68 @@ fn what_would_break_the_file_is_refused() {
     ] {
         bad.check().unwrap_err();
     }
+}
+
+/// Each host and session is in exactly one group, the first that matches both.
+#[test]
+fn hosts_and_sessions_part_what_is_left() {
+    let owned = |texts: &[&str]| {
+        texts
+            .iter()
+            .map(|t| (*t).to_owned())
+            .collect::<Vec<String>>()
+    };
+    let entries = [
+        (owned(&["a"]), owned(&["x"])),
+        (owned(&["b"]), owned(&["*"])),
+        (owned(&[]), owned(&["y"])),
+    ];
+    let own = entries.iter().enumerate().map(|(index, entry)| OwnTiers {
+        hosts: &entry.0,
+        sessions: &entry.1,
+        thresholds: tiers(1000 * (index + 1)),
+    });
+    let scopes = scopes(tiers(0), own).unwrap();
+    let matches = |matcher: &str, host: &str, session: &str| {
+        let parts = matcher.split("\",").filter(|part| !part.is_empty());
+        parts.into_iter().all(|part| {
+            let (label, rest) = part.split_once(['=', '!']).unwrap();
+            let wanted = part.contains("=~");
+            let expression = rest
+                .trim_start_matches(['=', '~', '"'])
+                .trim_end_matches('"');
+            let expression = regex::Regex::new(&format!("^(?:{expression})$")).unwrap();
+            let value = if label == "session" { session } else { host };
+            expression.is_match(value) == wanted
+        })
+    };
+    for host in ["a:1", "b", "b:2", "c:3"] {
+        for session in ["x", "y", "z"] {
+            let expected = match (host, session) {
+                ("a:1", "x") => 1000,
+                ("b" | "b:2", _) => 2000,
+                (_, "y") => 3000,
+                _ => 0,
+            };
+            let found: Vec<usize> = scopes
+                .iter()
+                .filter(|scope| matches(&scope.matcher, host, session))
+                .map(|scope| scope.thresholds.monitor)
+                .collect();
+            assert_eq!(found, [expected], "{host} {session}");
+        }
+    }
+    let many: Vec<_> = (0..12)
+        .map(|n| (owned(&["a"]), vec![format!("s{n}")]))
+        .collect();
+    let many = many.iter().map(|entry| OwnTiers {
+        hosts: &entry.0,
+        sessions: &entry.1,
+        thresholds: tiers(9),
+    });
+    assert!(
+        super::scopes(tiers(0), many)
+            .unwrap_err()
+            .contains("too many")
+    );
 }

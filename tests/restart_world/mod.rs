@@ -64,6 +64,7 @@ pub struct World {
     user: Option<u32>,
     /// Goes before the remediator's command.
     wrapper: Vec<String>,
+    config: PathBuf,
 }
 
 impl World {
@@ -77,6 +78,7 @@ impl World {
         fs::set_permissions(dir.path().join("token"), mode).unwrap();
         let world = Self {
             port: net::free_port(None).unwrap(),
+            config: dir.path().join("config.yml"),
             dir,
             server: None,
             patience: Patience::new(6 * SOON),
@@ -121,6 +123,11 @@ MORE
             .replace("DIR", &self.dir.path().display().to_string())
             .replace("MORE", more);
         fs::write(self.at("config.yml"), yaml).unwrap();
+    }
+
+    /// The remediator reads this configuration.
+    pub fn use_config(&mut self, file: PathBuf) {
+        self.config = file;
     }
 
     /// The remediator gets this flag as well.
@@ -216,7 +223,7 @@ MORE
         let mut flags = vec![
             format!("--sessions.path={}", self.at("sessions").display()),
             format!("--state.path={}", self.at("state").display()),
-            format!("--config.file={}", self.at("config.yml").display()),
+            format!("--config.file={}", self.config.display()),
         ];
         flags.extend(self.flags.iter().cloned());
         flags
@@ -370,10 +377,24 @@ MORE
         net::post(&url, &headers, body.as_bytes())
     }
 
+    /// Runs a command as the user that serves.
     pub fn command(&self, args: &[&str]) -> (Option<i32>, String, String) {
         let args = args.iter().map(|arg| (*arg).to_owned());
         let args = args.chain(self.all_flags());
-        let (status, out, err) = process::run(Path::new(REMEDIATOR), args, SOON).unwrap();
+        let run = |program: &str, args: Vec<String>| {
+            process::run(Path::new(program), args, SOON).unwrap()
+        };
+        let (status, out, err) = match self.user {
+            None => run(REMEDIATOR, args.collect()),
+            Some(uid) => {
+                let user = [format!("--reuid={uid}"), format!("--regid={uid}")];
+                let rest = ["--clear-groups", "--", REMEDIATOR].map(str::to_owned);
+                run(
+                    "setpriv",
+                    user.into_iter().chain(rest).chain(args).collect(),
+                )
+            }
+        };
         (status.code(), out, err)
     }
 

@@ -604,6 +604,7 @@ impl Asked {
             inventory: &self.inventory(),
             verdict: &self.verdict(),
             logged_out: self.logged_out,
+            clock_set: None,
             limits: &self.limits,
             mode: CleanupMode::Emergency,
             tier: Tier::Emergency,

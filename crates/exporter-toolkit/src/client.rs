@@ -1,4 +1,4 @@
-//! One bounded `GET` over HTTP or HTTPS, for asking a service how it is.
+//! One bounded `GET` or `POST` over HTTP or HTTPS.
 
 use std::error::Error;
 use std::fmt;
@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::Empty;
+use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{CONNECTION, HeaderName, HeaderValue};
-use hyper::{Request, Uri};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::{Method, Request, Uri};
 use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -166,6 +166,36 @@ pub async fn get_with(
     max_body: usize,
 ) -> Result<(u16, Bytes), ClientError> {
     let request = request(parse_url(url)?, headers)?;
+    exchange(request, tls, timeout, max_body).await
+}
+
+/// Sends one `POST` with this body, of this media type. Otherwise as [`get_with`].
+///
+/// # Errors
+///
+/// Those of [`get_with`].
+pub async fn post_with(
+    url: &str,
+    headers: &[(String, String)],
+    (content_type, body): (&'static str, String),
+    tls: &ClientTls,
+    timeout: Duration,
+    max_body: usize,
+) -> Result<(u16, Bytes), ClientError> {
+    let mut request = request(parse_url(url)?, headers)?;
+    *request.method_mut() = Method::POST;
+    let content_type = HeaderValue::from_static(content_type);
+    request.headers_mut().insert(CONTENT_TYPE, content_type);
+    *request.body_mut() = Full::new(Bytes::from(body));
+    exchange(request, tls, timeout, max_body).await
+}
+
+async fn exchange(
+    request: Request<Full<Bytes>>,
+    tls: &ClientTls,
+    timeout: Duration,
+    max_body: usize,
+) -> Result<(u16, Bytes), ClientError> {
     let exchange = async {
         let host = request.uri().host().unwrap_or_default().to_owned();
         let config = match (request.uri().scheme_str(), &tls.cert_and_key) {
@@ -413,8 +443,8 @@ fn parse_url(url: &str) -> Result<Uri, ClientError> {
     }
 }
 
-fn request(uri: Uri, extra: &[(String, String)]) -> Result<Request<Empty<Bytes>>, ClientError> {
-    let mut request = Request::new(Empty::new());
+fn request(uri: Uri, extra: &[(String, String)]) -> Result<Request<Full<Bytes>>, ClientError> {
+    let mut request = Request::new(Full::default());
     *request.uri_mut() = uri;
     let headers = request.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("close"));

@@ -1,7 +1,7 @@
 //! Credentials and TLS of a client, as in Prometheus' `http_config`.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use base64::Engine;
@@ -9,11 +9,8 @@ use base64::prelude::BASE64_STANDARD;
 use hyper::body::Bytes;
 use serde::Deserialize;
 
-use crate::client::{ClientError, ClientTls, get_with};
+use crate::client::{ClientError, ClientTls, get_with, post_with};
 use crate::secret;
-
-/// A file of credentials is read up to here.
-const MAX_SECRET_BYTES: u64 = 8 << 10;
 
 /// The keys `authorization`, `basic_auth`, `tls_config` and `follow_redirects` of Prometheus'
 /// `http_config`. Secrets come from files only, and redirects are never followed.
@@ -153,27 +150,47 @@ impl HttpClient {
         timeout: Duration,
         max_body: usize,
     ) -> Result<Bytes, HttpError> {
-        let headers = match &self.credentials {
-            None => Vec::new(),
-            Some(credentials) => {
-                let credentials = credentials.clone();
-                let read = tokio::task::spawn_blocking(move || credentials.header());
-                let read = tokio::time::timeout(timeout, read).await;
-                let header = match read {
-                    Ok(Ok(header)) => header.map_err(HttpError::Credentials)?,
-                    _ => {
-                        return Err(HttpError::Credentials(
-                            "the file of credentials could not be read in time".into(),
-                        ));
-                    }
-                };
-                vec![("authorization".to_owned(), header)]
-            }
-        };
+        let headers = self.headers(timeout).await?;
         match get_with(url, &headers, &self.tls, timeout, max_body).await {
             Ok((200, body)) => Ok(body),
             Ok((status, _)) => Err(HttpError::Status(status)),
             Err(error) => Err(HttpError::Client(error)),
+        }
+    }
+
+    /// Sends a `POST` with this body, of this media type. `timeout` is that of the request;
+    /// reading the credentials may take as long again.
+    ///
+    /// Errors: as [`HttpClient::get`], but any status from 200 to 299 is a success.
+    pub async fn post(
+        &self,
+        url: &str,
+        body: (&'static str, String),
+        timeout: Duration,
+        max_body: usize,
+    ) -> Result<(), HttpError> {
+        let headers = self.headers(timeout).await?;
+        match post_with(url, &headers, body, &self.tls, timeout, max_body).await {
+            Ok((200..=299, _)) => Ok(()),
+            Ok((status, _)) => Err(HttpError::Status(status)),
+            Err(error) => Err(HttpError::Client(error)),
+        }
+    }
+
+    /// The header with the credentials, if there are any.
+    async fn headers(&self, timeout: Duration) -> Result<Vec<(String, String)>, HttpError> {
+        let Some(credentials) = self.credentials.clone() else {
+            return Ok(Vec::new());
+        };
+        let read = tokio::task::spawn_blocking(move || credentials.header());
+        match tokio::time::timeout(timeout, read).await {
+            Ok(Ok(header)) => {
+                let header = header.map_err(HttpError::Credentials)?;
+                Ok(vec![("authorization".to_owned(), header)])
+            }
+            _ => Err(HttpError::Credentials(
+                "the file of credentials could not be read in time".into(),
+            )),
         }
     }
 }
@@ -183,25 +200,13 @@ impl Credentials {
     fn header(&self) -> Result<String, String> {
         match self {
             Credentials::Authorization { r#type, file } => {
-                Ok(format!("{type} {}", read_line(file)?))
+                Ok(format!("{type} {}", secret::read_line(file)?))
             }
             Credentials::Basic { username, file } => {
-                let pair = format!("{username}:{}", read_line(file)?);
+                let pair = format!("{username}:{}", secret::read_line(file)?);
                 Ok(format!("Basic {}", BASE64_STANDARD.encode(pair)))
             }
         }
-    }
-}
-
-fn read_line(path: &Path) -> Result<String, String> {
-    let located = secret::locate(path)?;
-    let bytes = secret::read(&located, MAX_SECRET_BYTES)
-        .map_err(|error| format!("{} {error}", located.display()))?;
-    let text =
-        String::from_utf8(bytes).map_err(|_| format!("{} is not UTF-8", located.display()))?;
-    match text.trim() {
-        "" => Err(format!("{} is empty", located.display())),
-        text => Ok(text.to_owned()),
     }
 }
 

@@ -99,6 +99,31 @@ impl MetricFamilies {
         family.mut_metric().push(metric);
     }
 
+    /// The same, with these labels on every sample.
+    #[must_use]
+    pub fn with_labels(mut self, labels: &BTreeMap<String, String>) -> Self {
+        if labels.is_empty() {
+            return self;
+        }
+        let pairs: Vec<LabelPair> = labels
+            .iter()
+            .map(|(name, value)| {
+                let mut pair = LabelPair::default();
+                pair.set_name(name.clone());
+                pair.set_value(value.clone());
+                pair
+            })
+            .collect();
+        for family in self.by_name.values_mut() {
+            for metric in family.mut_metric() {
+                let mut all = metric.take_label();
+                all.extend(pairs.iter().cloned());
+                metric.set_label(all);
+            }
+        }
+        self
+    }
+
     /// The families, sorted by name; none is empty.
     pub fn into_vec(self) -> Vec<MetricFamily> {
         self.by_name.into_values().collect()

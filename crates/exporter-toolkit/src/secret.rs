@@ -157,6 +157,24 @@ fn locate_in(path: &Path, dir: Option<PathBuf>) -> Result<PathBuf, String> {
     Ok(dir.join(name))
 }
 
+/// A secret of one line, such as a password or a token, read up to here.
+const MAX_LINE_BYTES: u64 = 8 << 10;
+
+/// Reads a secret of one line from the file, or from `credential:NAME`. Blocks.
+///
+/// Errors: as [`read`], in a sentence; or it is empty.
+pub fn read_line(path: &Path) -> Result<String, String> {
+    let located = locate(path)?;
+    let bytes =
+        read(&located, MAX_LINE_BYTES).map_err(|error| format!("{} {error}", located.display()))?;
+    let text =
+        String::from_utf8(bytes).map_err(|_| format!("{} is not UTF-8", located.display()))?;
+    match text.trim() {
+        "" => Err(format!("{} is empty", located.display())),
+        text => Ok(text.to_owned()),
+    }
+}
+
 /// The error of a YAML file with its line, without the lines around it and without the text
 /// it stumbled on: that may be the secret, and this goes to the log.
 pub fn yaml_error(error: &serde_saphyr::Error) -> String {

@@ -14,6 +14,8 @@ pub struct EndMark {
     /// What the file was.
     pub stat: Stat,
     head: Fingerprint,
+    /// Where its whole lines end.
+    lines_end: u64,
 }
 
 /// What a log's end holds. Lines are whole; one that is being written is left out.
@@ -25,6 +27,8 @@ pub enum LogEnd {
     Grew {
         /// The lines that are new, and some before them.
         lines: Vec<u8>,
+        /// So many bytes of `lines` were given before.
+        known: usize,
         /// It grew by more than was read: lines before these were never seen.
         gap: bool,
     },
@@ -53,12 +57,12 @@ pub fn read_end(
     };
     let stat = Stat::from(&file.metadata()?);
     let head = head_of_file(&file)?;
-    let mark = EndMark {
-        stat,
-        head: Fingerprint::of_head(&head),
-    };
-    if before == Some(&mark) {
-        return Ok(Some((mark, LogEnd::Unchanged)));
+    let fingerprint = Fingerprint::of_head(&head);
+    if let Some(before) = before
+        && before.stat == stat
+        && before.head == fingerprint
+    {
+        return Ok(Some((*before, LogEnd::Unchanged)));
     }
     let start = stat.size.saturating_sub(window);
     let grew = before.filter(|before| {
@@ -69,12 +73,23 @@ pub fn read_end(
     let mut lines = vec![0; usize::try_from(stat.size - from).unwrap_or(0)];
     let read = read_full_at(&file, &mut lines, from)?;
     lines.truncate(memrchr(b'\n', &lines[..read]).map_or(0, |newline| newline + 1));
+    let mut begin = from;
     if from > 0 {
         let whole = memchr(b'\n', &lines).map_or(lines.len(), |newline| newline + 1);
         lines.drain(..whole);
+        begin += whole as u64;
     }
+    let mark = EndMark {
+        stat,
+        head: fingerprint,
+        lines_end: begin + lines.len() as u64,
+    };
+    let known = grew.map_or(0, |before| before.lines_end.saturating_sub(begin));
     let end = match again {
         Some(again) => LogEnd::Grew {
+            known: usize::try_from(known)
+                .unwrap_or(usize::MAX)
+                .min(lines.len()),
             lines,
             gap: again < start,
         },

@@ -226,8 +226,8 @@ impl<C: Consumer> Follower<C> {
         more
     }
 
-    /// What was not finished is not taken for old at the next look, or after a restart: not
-    /// before it has been there for a while.
+    /// Sets the time before which files count as old. While a rotation is unfinished it stays
+    /// behind, by [`UNFINISHED_FOR`] at most, also over a restart.
     fn note_look(&mut self, now: SystemTime) {
         let waits = !self.unfinished.is_empty();
         self.looked_at = match self.looked_at {

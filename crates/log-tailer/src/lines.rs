@@ -112,8 +112,7 @@ impl Cursor {
         loop {
             // With the bytes before it, which tell whether the file is still the same.
             let before = usize::from(self.tail.len);
-            // A regular file gives less than was asked for at its end only, mostly; where not,
-            // the rest comes with the next look.
+            // A short read of a regular file is normally its end; the next look reads the rest.
             let mut read = file.read_at(chunk, self.offset - before as u64)?;
             if read < before {
                 read = read_full_at(file, chunk, self.offset - before as u64)?;

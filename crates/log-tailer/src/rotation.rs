@@ -159,7 +159,7 @@ impl RotationIndex {
     }
 }
 
-/// Both; of a file that is in both what was seen last.
+/// The files of both lists; for a file in both, the later entry.
 fn with(before: Vec<Listed>, now: Vec<Listed>) -> Vec<Listed> {
     let is_old = |listed: &Listed| now.iter().all(|new| new.stat.id != listed.stat.id);
     before

@@ -12,7 +12,7 @@ use crate::{
 
 /// For `systemctl --user` and the like.
 const PASSED: [&str; 1] = ["XDG_RUNTIME_DIR"];
-/// The query before a start takes no longer: one that hangs must not keep it back.
+/// The query before and after a start takes no longer: one that hangs must not keep it back.
 const ASKED_FOR: Duration = Duration::from_secs(10);
 
 /// Argv arrays, with placeholders.
@@ -107,32 +107,61 @@ impl Supervisor for OneCommands {
     }
 
     async fn stop(&self, call: CallOptions) -> Result<(), CallError> {
-        act("stop", self.stop.as_deref(), &call).await
+        act(
+            "stop",
+            self.stop.as_deref(),
+            &call,
+            std::future::ready(false),
+        )
+        .await
     }
 
-    /// What runs is not started: the command might start a second process beside it.
+    /// What runs is not started: the command might start a second process beside it. A command
+    /// that does not return and has started the process may be the process itself: it is left
+    /// alone.
     async fn start(&self, call: CallOptions) -> Result<(), CallError> {
-        let query = Query {
-            timeout: ASKED_FOR,
-            ..Query::default()
-        };
-        match self.observe(&query).await.presence() {
-            Presence::Running => Ok(()),
-            Presence::Gone | Presence::Unknown(_) => {
-                act("start", self.start.as_deref(), &call).await
-            }
+        if self.runs().await {
+            return Ok(());
+        }
+        let mut is_left = false;
+        let started = act("start", self.start.as_deref(), &call, async {
+            is_left = self.runs().await;
+            is_left
+        });
+        let started = started.await;
+        match started {
+            Err(_) if is_left => Ok(()),
+            started => started,
         }
     }
 }
 
-async fn act(verb: &str, argv: Option<&[String]>, call: &CallOptions) -> Result<(), CallError> {
+impl OneCommands {
+    /// Whether the `gone` command says that it runs.
+    async fn runs(&self) -> bool {
+        let query = Query {
+            timeout: ASKED_FOR,
+            ..Query::default()
+        };
+        self.observe(&query).await.presence() == Presence::Running
+    }
+}
+
+/// `is_left`: whether a command that takes too long is left alone.
+async fn act(
+    verb: &str,
+    argv: Option<&[String]>,
+    call: &CallOptions,
+    is_left: impl Future<Output = bool> + Send,
+) -> Result<(), CallError> {
     let Some(argv) = argv else {
         return Err(CallError::NotCalled(format!(
             "not tried: no {verb} command is configured"
         )));
     };
     let exec = Exec::new(argv, call.timeout).clean_env(&PASSED);
-    exec.act(&format!("the {verb} command"), call).await
+    let what = format!("the {verb} command");
+    exec.act_unless(&what, call, is_left).await
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ const PASSED: [&str; 8] = [
     "CONTAINERS_CONF",
     "XDG_RUNTIME_DIR",
 ];
-const FORMAT: &str = r#"{"id":{{json .Id}},"name":{{json .Name}},"state":{{json .State}},"auto_remove":{{json .HostConfig.AutoRemove}},"labels":{{json .Config.Labels}}}"#;
+const FORMAT: &str = r#"{"id":{{json .Id}},"name":{{json .Name}},"state":{{json .State}},"auto_remove":{{json .HostConfig.AutoRemove}},"labels":{{json .Config.Labels}},"restart":{{json .HostConfig.RestartPolicy}}}"#;
 /// A task of a swarm: stopped, it is replaced by another one.
 const SWARM_LABEL: &str = "com.docker.swarm.task.id";
 const NOT_UNDERSTOOD: &str = "the answer of inspect cannot be understood";
@@ -97,7 +97,13 @@ impl Supervisor for OneContainer {
 
     async fn observe(&self, query: &Query) -> Observation {
         match self.inspect(query.timeout).await {
-            Ok(found) => with_mark(found.state.judge(), query.timeout).await,
+            Ok(found) => {
+                let mut observed = found.state.judge();
+                if let Observation::Gone { on_request, .. } = &mut observed {
+                    *on_request = found.was_asked_to_stop();
+                }
+                with_mark(observed, query.timeout).await
+            }
             Err(why) => Observation::Unknown(why),
         }
     }
@@ -161,6 +167,24 @@ struct InspectedContainer {
     state: ContainerState,
     auto_remove: Option<bool>,
     labels: Option<BTreeMap<String, Value>>,
+    #[serde(default)]
+    restart: Option<RestartPolicy>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct RestartPolicy {
+    #[serde(default)]
+    name: String,
+}
+
+impl InspectedContainer {
+    /// The runtime starts it again after any end but a stop.
+    fn was_asked_to_stop(&self) -> bool {
+        let policy = self.restart.as_ref().map(|policy| policy.name.as_str());
+        matches!(policy, Some("always" | "unless-stopped"))
+            && matches!(self.state.status.as_str(), "exited" | "stopped")
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -209,6 +233,7 @@ impl ContainerState {
                     how: format!("the container is {status}"),
                     ended_by: finished.and_then(|at| humantime::parse_rfc3339(at).ok()),
                     last_start: None,
+                    on_request: false,
                 }
             }
             _ => Observation::Unknown("the container neither runs nor has ended".into()),

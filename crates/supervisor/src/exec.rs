@@ -186,6 +186,15 @@ impl<'a> Exec<'a> {
     ///
     /// Errors: never [`ExecError::Exit`] or [`ExecError::Signal`]; see `Exec::query`.
     pub async fn run(self) -> Result<Ended, ExecError> {
+        self.run_unless(std::future::ready(false)).await
+    }
+
+    /// The same, but what takes too long is asked about first: where `is_left` says so, it is
+    /// left running with its process group, and the error is the timeout all the same.
+    async fn run_unless(
+        self,
+        is_left: impl Future<Output = bool> + Send,
+    ) -> Result<Ended, ExecError> {
         let Some((program, args)) = self.argv.split_first() else {
             return Err(ExecError::Empty);
         };
@@ -217,7 +226,6 @@ impl<'a> Exec<'a> {
             .stdout(piped(self.max_bytes))
             .stderr(piped(self.max_error_bytes))
             .process_group(0)
-            .kill_on_drop(true)
             .spawn()
             .map_err(|error| ExecError::Spawn(error.to_string()))?;
         // Only the child holds its standard input now.
@@ -263,8 +271,12 @@ impl<'a> Exec<'a> {
             }
             Ok(Err(error)) => Err(ExecError::Io(error.to_string())),
             Err(_) => {
-                drop(group);
-                let _ = tokio::time::timeout(REAPED_WITHIN, child.wait()).await;
+                if is_left.await {
+                    group.0 = None;
+                } else {
+                    drop(group);
+                    let _ = tokio::time::timeout(REAPED_WITHIN, child.wait()).await;
+                }
                 Err(ExecError::Timeout(self.timeout))
             }
         }
@@ -274,12 +286,7 @@ impl<'a> Exec<'a> {
     ///
     /// Errors: also when it does not exit with 0.
     pub async fn output(self) -> Result<Vec<u8>, ExecError> {
-        let ended = self.run().await?;
-        match ended.code {
-            Some(0) => Ok(ended.output),
-            Some(code) => Err(ExecError::Exit(code)),
-            None => Err(ExecError::Signal),
-        }
+        ended_well(self.run().await?)
     }
 
     /// Runs a query: returns the first `max_bytes` of its output and kills what it leaves
@@ -291,12 +298,34 @@ impl<'a> Exec<'a> {
 
     /// Runs what stops or starts a process. What it leaves running stays.
     pub(crate) async fn act(self, what: &str, call: &CallOptions) -> Result<(), CallError> {
-        let ended = self.stdin(call.stdin.clone()).output().await;
-        ended.map(|_| ()).map_err(|error| CallError::Failed {
-            call: what.to_owned(),
-            error,
-            hint: "",
-        })
+        self.act_unless(what, call, std::future::ready(false)).await
+    }
+
+    /// The same; see [`Exec::run_unless`].
+    pub(crate) async fn act_unless(
+        self,
+        what: &str,
+        call: &CallOptions,
+        is_left: impl Future<Output = bool> + Send,
+    ) -> Result<(), CallError> {
+        let ended = self.stdin(call.stdin.clone()).run_unless(is_left).await;
+        ended
+            .and_then(ended_well)
+            .map(|_| ())
+            .map_err(|error| CallError::Failed {
+                call: what.to_owned(),
+                error,
+                hint: "",
+            })
+    }
+}
+
+/// What it printed, if it exited with 0.
+fn ended_well(ended: Ended) -> Result<Vec<u8>, ExecError> {
+    match ended.code {
+        Some(0) => Ok(ended.output),
+        Some(code) => Err(ExecError::Exit(code)),
+        None => Err(ExecError::Signal),
     }
 }
 

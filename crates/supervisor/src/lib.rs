@@ -91,6 +91,9 @@ pub enum Observation {
         ended_by: Option<SystemTime>,
         /// When it last started, where `ended_by` may be that of another process.
         last_start: Option<SystemTime>,
+        /// Its supervisor was asked to stop it, and would have started it again if it had ended by
+        /// itself. `false` where the supervisor does not tell.
+        on_request: bool,
     },
     /// The supervisor cannot tell. Why, as a sentence.
     Unknown(String),
@@ -103,6 +106,7 @@ impl Observation {
             how: how.into(),
             ended_by: None,
             last_start: None,
+            on_request: false,
         }
     }
 

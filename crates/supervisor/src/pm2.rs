@@ -206,6 +206,9 @@ impl OnePm2 {
                     how: "pm2 has stopped it".into(),
                     ended_by: self.last_change(query.timeout).await,
                     last_start: last_start(&entries),
+                    on_request: entries
+                        .iter()
+                        .all(|entry| entry.pm2_env.was_asked_to_stop()),
                 })
             }
         }
@@ -373,6 +376,11 @@ struct Env {
     watch: Value,
     #[serde(default)]
     cron_restart: Value,
+    #[serde(default)]
+    autorestart: Value,
+    /// Exit codes after which pm2 does not start it again.
+    #[serde(default)]
+    stop_exit_codes: Value,
 }
 
 impl Pm2Process {
@@ -408,6 +416,16 @@ impl Env {
             "one-launch-status",
         ];
         known.contains(&self.status.as_str())
+    }
+
+    /// pm2 starts again what ends by itself, and calls it `errored` where it gives up.
+    fn was_asked_to_stop(&self) -> bool {
+        let has_codes = match &self.stop_exit_codes {
+            Value::Null => false,
+            Value::Array(codes) => !codes.is_empty(),
+            _ => true,
+        };
+        self.status == "stopped" && self.autorestart == Value::Bool(true) && !has_codes
     }
 
     fn is_started_by_others(&self) -> bool {

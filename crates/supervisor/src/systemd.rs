@@ -17,7 +17,7 @@ use crate::{
 
 /// What `systemctl show` prints is read up to here.
 const MAX_STATE_BYTES: u64 = 64 << 10;
-const PROPERTIES: &str = "--property=LoadState,ActiveState,SubState,MainPID,ControlPID,Job,ControlGroup,TasksCurrent,TriggeredBy,RequiredBy,RequisiteOf,BoundBy,ConsistsOf,PropagatesStopTo,InactiveEnterTimestampMonotonic";
+const PROPERTIES: &str = "--property=LoadState,ActiveState,SubState,MainPID,ControlPID,Job,ControlGroup,TasksCurrent,TriggeredBy,RequiredBy,RequisiteOf,BoundBy,ConsistsOf,PropagatesStopTo,InactiveEnterTimestampMonotonic,Result,Restart,RestartPreventExitStatus,ConditionResult,AssertResult";
 /// Units that systemd stops along with this one, and does not start again with it.
 const STOPPED_ALONG: [&str; 5] = [
     "RequiredBy",
@@ -97,7 +97,22 @@ impl Supervisor for Systemd {
             }
             None => None,
         };
-        with_mark(state.judge(populated), query.timeout).await
+        let mut observed = state.judge(populated);
+        // At a shutdown the machine stops all units; no person asked for this one.
+        if let Observation::Gone { on_request, .. } = &mut observed
+            && *on_request
+        {
+            *on_request = match self
+                .query("--property=SystemState", &[], query.timeout)
+                .await
+            {
+                Ok(manager) => manager
+                    .value("SystemState")
+                    .is_some_and(|state| state != "stopping"),
+                Err(_) => false,
+            };
+        }
+        with_mark(observed, query.timeout).await
     }
 
     async fn stop(&self, call: CallOptions) -> Result<(), CallError> {
@@ -245,6 +260,20 @@ impl UnitState {
         is_safe.then(|| Path::new("/sys/fs/cgroup").join(path))
     }
 
+    /// Whether it ended well although systemd would have started it again had it ended by itself.
+    fn was_asked_to_stop(&self) -> bool {
+        let is = |key, value| self.value(key) == Some(value);
+        let is_started_again = is("Restart", "always") || is("Restart", "on-success");
+        is("ActiveState", "inactive")
+            && is("Result", "success")
+            && is_started_again
+            && is("RestartPreventExitStatus", "")
+            && is("ConditionResult", "yes")
+            && is("AssertResult", "yes")
+            // It has run since the boot.
+            && self.number::<u64>("InactiveEnterTimestampMonotonic").is_some_and(|at| at > 0)
+    }
+
     /// `populated`: whether its control group holds processes, where that could be seen.
     fn judge(&self, populated: Option<bool>) -> Observation {
         let unknown = |why: &str| Observation::Unknown(why.to_owned());
@@ -306,6 +335,7 @@ impl UnitState {
                     .number("InactiveEnterTimestampMonotonic")
                     .and_then(wall_time),
                 last_start: None,
+                on_request: self.was_asked_to_stop(),
             },
             _ => unknown(
                 "it cannot be told whether the unit has left processes running; set TasksAccounting=yes for it",
@@ -314,8 +344,8 @@ impl UnitState {
     }
 }
 
-/// The wall time of a monotonic time in microseconds; 0 is none. Too late by the time that
-/// the machine was suspended since, never too early.
+/// The wall time of a monotonic time in microseconds; 0 means none. After a suspend of the
+/// machine it is late by the length of the suspend, never early.
 fn wall_time(micros: u64) -> Option<SystemTime> {
     let read = |clock| Duration::try_from(clock_gettime(clock)).ok();
     let since = read(ClockId::Monotonic)?.checked_sub(Duration::from_micros(micros))?;

@@ -17,6 +17,7 @@ pub struct Placeholders {
     subject: &'static str,
     key: &'static str,
     pattern: Option<Regex>,
+    constants: Vec<(&'static str, String)>,
 }
 
 impl Placeholders {
@@ -27,7 +28,16 @@ impl Placeholders {
             subject,
             key,
             pattern: pattern.cloned(),
+            constants: Vec::new(),
         }
+    }
+
+    /// With `{NAME}` for a text that is the same for every subject. A group of this name
+    /// comes before it.
+    #[must_use]
+    pub fn with_constant(mut self, name: &'static str, text: String) -> Self {
+        self.constants.push((name, text));
+        self
     }
 }
 
@@ -88,6 +98,7 @@ impl Template {
             subject,
             key,
             pattern,
+            constants,
         } = placeholders;
         let mut parts = Vec::new();
         let mut literal = String::new();
@@ -113,12 +124,17 @@ impl Template {
                     )));
                 }
             };
-            if !literal.is_empty() {
-                parts.push(TemplatePart::Text(std::mem::take(&mut literal)));
-            }
             let is_group = pattern
                 .as_ref()
                 .is_some_and(|p| p.capture_names().flatten().any(|group| group == name));
+            let mut constants = constants.iter();
+            if !is_group && let Some((_, text)) = constants.find(|(known, _)| *known == name) {
+                literal.push_str(text);
+                continue;
+            }
+            if !literal.is_empty() {
+                parts.push(TemplatePart::Text(std::mem::take(&mut literal)));
+            }
             parts.push(match name {
                 _ if name == *subject => TemplatePart::Subject,
                 _ if is_group => TemplatePart::Group(name.to_owned()),
@@ -127,8 +143,10 @@ impl Template {
                         true => format!("{{{name}}}"),
                         false => "what stands in the braces".into(),
                     };
+                    let others = placeholders.constants.iter();
+                    let others: String = others.map(|(name, _)| format!(", {{{name}}}")).collect();
                     return Err(TemplateError(format!(
-                        "nothing fills {shown} at byte {byte}; there is {{{subject}}}, and each named group of {key}; for a brace write {{{{ or }}}}"
+                        "nothing fills {shown} at byte {byte}; there is {{{subject}}}{others}, and each named group of {key}; for a brace write {{{{ or }}}}"
                     )));
                 }
             });

@@ -316,8 +316,8 @@ fn errors_name_the_key() {
             "must hold {session}",
         ),
         (
-            "{name: a, command: {stop: a b, start: [a], gone: [a]}}",
-            "line",
+            "{name: a, command: {stop: \"a 'b\", start: [a], gone: [a]}}",
+            "a quote in this command is not closed",
         ),
         (
             "{systemd: {unit: a.service}, sessions: ['[']}",
@@ -397,4 +397,24 @@ async fn a_process_that_is_named_is_only_observed() {
     assert_eq!(observed.presence().await, Presence::Gone);
     assert!(services.names([&session("b")]).is_empty());
     assert!(services.observed(&session("d")).is_none());
+}
+
+#[test]
+fn an_entry_that_is_first_for_no_session_is_named() {
+    let (services, _) = load(
+        r#"
+processes:
+  - {sessions: ["Bot_*"], systemd: {unit: 'bot@{session}.service'}, allow_restart: true}
+  - {name: observed, command: {gone: [a, gone]}}
+  - {sessions: ["bot_*"], name: all, allow_restart: true, command: {stop: [a], start: [a], gone: [a]}}
+"#,
+    )
+    .unwrap();
+    let sessions = ["bot_1", "bot_2"].map(session);
+    let unused = services.unused(&sessions);
+    assert_eq!(unused.len(), 2, "{unused:?}");
+    assert!(unused[0].contains("processes[0]") && unused[0].contains("match no session"));
+    assert!(unused[1].contains("processes[2]") && unused[1].contains("each of the 2 sessions"));
+    let none: [SessionName; 0] = [];
+    assert_eq!(services.unused(&none).len(), 3);
 }

@@ -11,6 +11,7 @@ fn the_rules() {
             at: Some(ago(at)),
             last_line: ago(line),
             last_text: None,
+            unclear: None,
         })
     };
     let ahead = now.plus(Duration::from_secs(1));
@@ -20,6 +21,7 @@ fn the_rules() {
             at,
             last_line,
             last_text: None,
+            unclear: None,
         })
     };
     for (event, gone, written, finding) in [
@@ -52,7 +54,7 @@ fn the_rules() {
         (is(Some(false), Some(ahead), ahead), true, None, NoAnswer),
     ] {
         let (seen, why) = log_says(
-            Ok(event),
+            Ok(event.clone()),
             gone,
             written,
             now,
@@ -82,6 +84,7 @@ fn a_line_from_after_the_end_of_the_process() {
             at: None,
             last_line: after(3600),
             last_text,
+            unclear: None,
         }))
     };
     let vetoes = |event: Result<Option<LogEvent>, String>, ended_by| {
@@ -100,4 +103,25 @@ fn a_line_from_after_the_end_of_the_process() {
     assert_eq!(vetoes(log(None), Some(end)), None, "it was only emptied");
     assert_eq!(vetoes(log(Some(after(3))), None), None);
     assert_eq!(vetoes(Ok(None), Some(end)), None);
+}
+
+#[test]
+fn an_unclear_close_says_why() {
+    let now = Timestamp::from_secs(1_800_000_000);
+    let event = LogEvent {
+        opened: None,
+        at: None,
+        last_line: now.minus(Duration::from_secs(700)),
+        last_text: None,
+        unclear: Some("session b has no log of its own".into()),
+    };
+    for gone in [false, true] {
+        let (quiet, fresh) = (Duration::from_secs(600), Duration::from_secs(900));
+        let (finding, why) = log_says(Ok(Some(event.clone())), gone, None, now, fresh, quiet);
+        assert_eq!(finding, Nothing);
+        assert_eq!(
+            why,
+            "the connection was closed, but session b has no log of its own"
+        );
+    }
 }

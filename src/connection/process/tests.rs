@@ -34,6 +34,7 @@ fn the_end_of_another_process_does_not_count() {
             how: "x".into(),
             ended_by: wall(ended),
             last_start: wall(started),
+            on_request: false,
         };
         had_ended_by(&judge("id".into(), gone, at(900)), at(500))
     };

@@ -47,6 +47,7 @@ fn while_it_is_stopped() {
             at: Some(since),
             last_line,
             last_text: None,
+            unclear: None,
         })
     };
     for (findings, log, gone, written, state) in [
@@ -73,7 +74,7 @@ fn while_it_is_stopped() {
         ),
     ] {
         let verdict = Connection::default().judge_stopped(
-            asked(findings, log),
+            asked(findings, log.clone()),
             &folder(written),
             gone,
             since,
@@ -98,6 +99,7 @@ fn a_log_that_ends_with_an_opened_connection_is_not_enough() {
             at: Some(long_ago),
             last_line,
             last_text: None,
+            unclear: None,
         })
     };
     let open = Some(true);
@@ -159,7 +161,7 @@ fn a_log_that_ends_with_an_opened_connection_is_not_enough() {
             State::Disconnected,
         ),
     ] {
-        let mut asked = asked(&[], log);
+        let mut asked = asked(&[], log.clone());
         asked.evidence.push(Evidence::new(source, finding, ""));
         let verdict = Connection::default().judge_stopped(asked, &folder(written), true, since);
         assert_eq!(
@@ -221,6 +223,7 @@ fn after_it_was_started() {
             at,
             last_line: Timestamp::now(),
             last_text: None,
+            unclear: None,
         })
     };
     for (findings, log, back) in [
@@ -233,7 +236,8 @@ fn after_it_was_started() {
         (&[], opened(None), false),
         (&[Disconnected], opened(Some(since)), false),
     ] {
-        let is_back = Connection::default().is_back(asked(findings, log), &folder(since), since);
+        let is_back =
+            Connection::default().is_back(asked(findings, log.clone()), &folder(since), since);
         assert_eq!(is_back, back, "{findings:?} {log:?}");
     }
 }

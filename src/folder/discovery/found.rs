@@ -27,6 +27,8 @@ pub enum SkipReason {
     LinkRefused,
     /// A path named on the command line cannot be looked into.
     SourceUnreadable,
+    /// A glob matches no directory.
+    NothingMatched,
     /// Directories below such a path cannot be looked into, and may be auth folders.
     DirectoryUnreadable,
     /// There are too many directories.
@@ -35,10 +37,11 @@ pub enum SkipReason {
 
 impl SkipReason {
     /// Every reason.
-    pub const ALL: [SkipReason; 5] = [
+    pub const ALL: [SkipReason; 6] = [
         SkipReason::DuplicateName,
         SkipReason::LinkRefused,
         SkipReason::SourceUnreadable,
+        SkipReason::NothingMatched,
         SkipReason::DirectoryUnreadable,
         SkipReason::TooManyDirectories,
     ];
@@ -49,6 +52,7 @@ impl SkipReason {
             SkipReason::DuplicateName => "duplicate_name",
             SkipReason::LinkRefused => "link_refused",
             SkipReason::SourceUnreadable => "source_unreadable",
+            SkipReason::NothingMatched => "nothing_matched",
             SkipReason::DirectoryUnreadable => "directory_unreadable",
             SkipReason::TooManyDirectories => "too_many_directories",
         }

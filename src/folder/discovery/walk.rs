@@ -211,8 +211,9 @@ impl<'a> Walk<'a> {
             }
         }
         if matches == 0 && self.failed.is_empty() {
-            let error = "no directory matches this glob; it will be looked for again";
-            return Err(io::Error::other(error));
+            let path = path.display();
+            let message = format!("no directory matches {path}; it will be looked for again");
+            self.skip(SkipReason::NothingMatched, message, None);
         }
         Ok(())
     }

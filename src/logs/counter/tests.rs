@@ -1,3 +1,5 @@
+mod samples;
+
 use std::collections::BTreeSet;
 use std::time::SystemTime;
 

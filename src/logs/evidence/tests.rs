@@ -31,6 +31,10 @@ fn lines_of_a_bot() {
         "bot-1  | closed: loggedOut (401)",
         r#"{"log":"reason=connectionReplaced 440\n","stream":"stdout","time":"t"}"#,
         "[WhatsApp] Logged out. Please delete the whatsapp-auth/ folder and restart the app to re-link.",
+        // Bots whose own logger writes JSON.
+        r#"{"level":"warn","message":"Connection closed","statusCode":401,"reason":"loggedOut","service":"bot"}"#,
+        r#"{"level":"error","message":"Device Logged Out, Please Scan Again And Run.","timestamp":"t"}"#,
+        r#"{"level":50,"time":1,"pid":2,"msg":"Session logged out, scan the QR code again"}"#,
     ] {
         assert!(shows_library(line.as_bytes()), "{line}");
     }
@@ -59,6 +63,8 @@ fn lines_of_other_programs() {
         "Sesión cerrada",
         "[28/11 20:00] Ana: Device Logged Out, Please Scan Again And Run.",
         r#"{"statusCode":401,"error":"Unauthorized","message":"scan the QR code"}"#,
+        r#"{"level":30,"statusCode":401,"msg":"Connection closed"}"#,
+        r#"{"level":30,"body":"Device Logged Out, Please Scan Again","msg":"message received"}"#,
         "scan complete: connection closed",
         "message from Ana: how do I fix Bad MAC in baileys?",
         "    at x (/app/node_modules/express/lib/router.js:1:1)",

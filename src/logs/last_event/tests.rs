@@ -1,3 +1,4 @@
+use super::dates::date_in;
 use super::*;
 
 #[test]
@@ -58,6 +59,228 @@ fn at(clock: &str) -> Option<Timestamp> {
     humantime::parse_rfc3339(&format!("2026-11-23T{clock}Z"))
         .ok()
         .map(Timestamp::from)
+}
+
+/// Auth folders and logs.
+struct LogDir(tempfile::TempDir);
+
+impl LogDir {
+    fn new(folders: &[&str]) -> Self {
+        let host = Self(tempfile::tempdir().unwrap());
+        std::fs::create_dir(host.0.path().join("logs")).unwrap();
+        for folder in folders {
+            let folder = host.0.path().join("sessions").join(folder);
+            std::fs::create_dir_all(&folder).unwrap();
+            for file in ["creds.json", "pre-key-1.json"] {
+                std::fs::write(folder.join(file), "{}").unwrap();
+            }
+        }
+        host
+    }
+
+    fn log(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.path().join("logs").join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// `configured`: `NAME=GLOB`s over the directory of the logs.
+    fn says(&self, session: &str, configured: &[(&str, &str)]) -> LastEvent {
+        let root = self.0.path();
+        let glob = |glob: &str| {
+            super::super::LogGlob::new(&format!("{}/logs/{glob}", root.display())).unwrap()
+        };
+        let globs = configured
+            .iter()
+            .map(|(name, text)| (glob(text), Arc::from(*name)));
+        let mapper = super::super::SessionMapper::new(None, None, None, None).unwrap();
+        let settings = Arc::new(LogSettings {
+            globs: vec![glob("*.log")],
+            from_start: false,
+            state_path: root.to_owned(),
+            mapper: mapper.with_sessions(globs.collect(), Default::default()),
+            patterns: Arc::new(super::super::Patterns::shipped_and(&[]).unwrap()),
+        });
+        let sessions = SessionsPath {
+            name: None,
+            path: root.join("sessions"),
+        };
+        let logs = LastEventReader::new(settings, vec![sessions], Clock::system());
+        logs.last_event_of(&SessionName::from_text(session))
+            .unwrap()
+            .unwrap()
+    }
+
+    fn is_closed(&self, session: &str) -> bool {
+        let event = self.says(session, &[]);
+        event.last.is_some_and(|last| !last.opened)
+    }
+
+    /// Why a close of the session does not count.
+    fn unclear(&self, session: &str, configured: &[(&str, &str)]) -> String {
+        let event = self.says(session, configured);
+        assert_eq!(event.last, None);
+        event.unclear.unwrap()
+    }
+}
+
+const OPENED: &str = "opened connection to WA";
+const CLOSED: &str = "connection closed";
+
+#[test]
+fn a_close_of_another_session_of_the_process() {
+    let text = pino("10:00:00", OPENED) + &pino("11:00:00", CLOSED);
+    let two = pino("10:00:00", OPENED) + &pino("10:10:00", OPENED) + &pino("11:00:00", CLOSED);
+    let host = LogDir::new(&["main", "cliente2"]);
+    host.log("main-out.log", &text);
+    let why = host.unclear("main", &[]);
+    assert!(
+        why.starts_with("session cliente2 has no log of its own"),
+        "{why}"
+    );
+    // The other one has a log of its own, and another process.
+    let other = host.log("cliente2-out.log", &by(8, "09:00:00", OPENED));
+    assert!(host.is_closed("main"));
+    assert_eq!(
+        host.says("cliente2", &[]).last.map(|last| last.opened),
+        Some(true)
+    );
+    // A log that was left behind: the folder was written since.
+    let file = std::fs::File::options().append(true).open(&other).unwrap();
+    let before = std::time::SystemTime::now() - Duration::from_secs(2 * 86_400);
+    file.set_modified(before).unwrap();
+    let why = host.unclear("main", &[]);
+    assert!(
+        why.starts_with("session cliente2 has no log of its own"),
+        "{why}"
+    );
+    // One process with two connections, even if every session has a log.
+    let host = LogDir::new(&["main"]);
+    host.log("main-out.log", &text);
+    assert!(host.is_closed("main"), "a single bot gets its verdict");
+    host.log("main-out.log", &two);
+    assert!(host.unclear("main", &[]).contains("several connections"));
+}
+
+#[test]
+fn a_close_of_a_sub_bot() {
+    let text = pino("10:00:00", OPENED) + &pino("11:00:00", CLOSED);
+    for folders in [&["ventas", "ventas/sub1"][..], &["ventas", "jadibot/sub1"]] {
+        let host = LogDir::new(folders);
+        host.log("ventas-out.log", &text);
+        assert!(
+            host.unclear("ventas", &[]).contains("sub1 has no log"),
+            "{folders:?}"
+        );
+    }
+    // Directories that are no auth folders are no bots.
+    let host = LogDir::new(&["ventas"]);
+    for other in ["src", "node_modules/x", "tmp"] {
+        std::fs::create_dir_all(host.0.path().join("sessions").join(other)).unwrap();
+    }
+    host.log("ventas-out.log", &text);
+    assert!(host.is_closed("ventas"));
+}
+
+#[test]
+fn a_glob_over_the_logs_of_many_programs() {
+    let host = LogDir::new(&["ventas", "soporte", "tienda"]);
+    host.log("ventas-out.log", &by(1, "10:00:00", OPENED));
+    host.log(
+        "soporte-out.log",
+        &(by(2, "10:00:00", OPENED) + &by(2, "11:00:00", CLOSED)),
+    );
+    let own = by(3, "09:00:00", OPENED);
+    host.log("bot3-out.log", &own);
+    let all = [("tienda", "*-out.log")];
+    assert_eq!(
+        host.says("tienda", &all).last.map(|last| last.opened),
+        Some(true)
+    );
+    assert!(
+        host.unclear("soporte", &all)
+            .contains("named after soporte")
+    );
+    // A bot whose name says nothing, and whose connection was opened long ago.
+    host.log("bot3-out.log", "hello\n");
+    host.log(
+        "other-out.log",
+        &(by(4, "10:00:00", OPENED) + &by(4, "11:00:00", CLOSED)),
+    );
+    assert!(host.unclear("tienda", &all).contains("several programs"));
+    // Named without a wildcard.
+    let exact = [("tienda", "{bot3-out.log,bot3-error.log}")];
+    assert_eq!(host.says("tienda", &exact).last, None);
+    host.log("bot3-out.log", &(own + &by(3, "11:00:00", CLOSED)));
+    assert_eq!(
+        host.says("tienda", &exact).last.map(|last| last.opened),
+        Some(false)
+    );
+    assert!(!host.is_closed("ventas"));
+}
+
+#[test]
+fn several_logs_of_one_bot() {
+    let closed = by(7, "10:00:00", OPENED) + &by(7, "11:00:00", CLOSED);
+    let host = LogDir::new(&["a"]);
+    host.log("a-out.log", &closed);
+    host.log(
+        "a-error.log",
+        "Session error:Error: Bad MAC Error: Bad MAC\n",
+    );
+    host.log("a-out__2026-11-22_00-00-00.log", &by(6, "09:00:00", OPENED));
+    assert!(host.is_closed("a"), "a former process was replaced");
+    let later = host.log("a-error.log", &by(6, "10:30:00", OPENED));
+    assert!(
+        host.unclear("a", &[])
+            .contains("another process has opened")
+    );
+    std::fs::remove_file(later).unwrap();
+    let instance = host.log("a-out-1.log", "hello\n");
+    assert!(host.unclear("a", &[]).contains("several programs"));
+    std::fs::remove_file(instance).unwrap();
+    assert!(host.is_closed("a"));
+}
+
+#[test]
+fn what_is_read_again_is_not_taken_twice() {
+    let log = Log::new();
+    let logs = log.fresh();
+    log.append(&pino("10:00:00", "connected to WA"));
+    log.append(&pino("10:00:01", OPENED));
+    for _ in 0..3 {
+        log.append("hello\n");
+        assert_eq!(word(&logs), Some((true, at("10:00:01"))));
+    }
+    log.append(&pino("11:00:00", CLOSED));
+    assert_eq!(word(&logs), Some((false, at("11:00:00"))));
+}
+
+/// The logs of the real library: one process, one connection, which comes and goes.
+#[test]
+fn the_real_library_never_looks_like_several_connections() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/logs");
+    let mut closed = 0;
+    for entry in std::fs::read_dir(dir).unwrap().flatten() {
+        let path = entry.path();
+        if path.extension().is_none_or(|extension| extension != "log") {
+            continue;
+        }
+        let logs = reader(path.parent().unwrap(), None);
+        let seen = logs.look(&path).unwrap().unwrap();
+        let Some(connections) = seen.events.get(ALL) else {
+            continue;
+        };
+        let last = connections.word();
+        assert!(
+            connections
+                .opener()
+                .is_none_or(|by| !connections.has_several(by)),
+            "{path:?}"
+        );
+        closed += usize::from(matches!(last, Some(connections::LogWord::Closed { .. })));
+    }
+    assert!(closed > 5, "{closed}");
 }
 
 /// A log of the session `a`.

@@ -58,7 +58,7 @@ fn a_session_without_a_log_beside_a_log_without_a_session() {
         "session auth has no log",
         "index-error.log, index-out.log",
         "*-out.log",
-        "--logs.path='auth=/l/*'",
+        "--logs.path='auth=GLOB'",
     ] {
         assert!(warning.contains(part), "{warning}");
     }
@@ -76,6 +76,18 @@ fn a_session_without_a_log_beside_a_log_without_a_session() {
 fn what_is_in_order_and_what_is_not() {
     let none = Vec::<String>::new();
     let two = settings(&["/l/*-out.log", "/m/*.log"], None);
+    let found = seen(
+        &two,
+        &[&["/l/a-out.log"], &["/m/c.log"]],
+        &["a", "b", "c"],
+        &[],
+    );
+    let without = "sessions without a log: b; while there is one, no log is evidence";
+    assert!(
+        found.warnings[0].starts_with(without),
+        "{:?}",
+        found.warnings
+    );
     let found = seen(&two, &[&["/l/a-out.log"], &[]], &["a"], &[]);
     assert_eq!(found.warnings, ["--logs.path /m/*.log: no file matches"]);
     let found = seen(&two, &[&["/l/a-out.log"], &["/m/b.log"]], &["a", "b"], &[]);
@@ -142,4 +154,108 @@ fn a_log_without_a_line_of_the_librarys_logger() {
         "{\"level\":30,\"class\":\"baileys\",\"msg\":\"x\"}\n",
     );
     assert_eq!(half(), Vec::<String>::new());
+}
+
+/// What the warning offers for a log that belongs to no session.
+fn offered(files: &[&str], sessions: &[&str]) -> String {
+    let found = seen(&settings(&["/l/*"], None), &[files], sessions, &[]);
+    let [warning] = found.warnings.as_slice() else {
+        panic!("{:?}", found.warnings)
+    };
+    let from = warning.find("--logs.path='").unwrap() + "--logs.path='".len();
+    let to = warning[from..].find('\'').unwrap();
+    warning[from..from + to].to_owned()
+}
+
+#[test]
+fn what_is_offered_matches_the_logs_of_one_program_only() {
+    let three = [
+        "/l/ventas-out.log",
+        "/l/soporte-out.log",
+        "/l/bot3-out.log",
+        "/l/bot3-error.log",
+    ];
+    let sessions = ["ventas", "soporte", "tienda"];
+    let text = offered(&three, &sessions);
+    assert_eq!(
+        text,
+        "tienda=/l/{bot3-out.log,bot3-error.log}"
+            .replace("bot3-out.log,bot3-error.log", "bot3-error.log,bot3-out.log")
+    );
+    let glob = LogGlob::new(text.strip_prefix("tienda=").unwrap()).unwrap();
+    for log in three {
+        assert_eq!(glob.matches(Path::new(log)), log.contains("bot3"), "{log}");
+    }
+    assert!(!glob.matches(Path::new("/l/bot3-shop-out.log")));
+    // The rotations of a log are followed with it.
+    let rotated = ["/l/x-out.log", "/l/x-out__2026-11-28_00-00-00.log"];
+    assert_eq!(offered(&rotated, &["a"]), "a=/l/x-out.log");
+    // Two programs: which of them is not guessed.
+    assert_eq!(offered(&["/l/x-out.log", "/l/y-out.log"], &["a"]), "a=GLOB");
+}
+
+#[test]
+fn what_is_offered_is_safe_to_copy() {
+    let any = "=GLOB";
+    for name in [
+        "79001234567-out.log",
+        "x'; rm -rf ~; '-out.log",
+        "x*-out.log",
+        "x[0-9]-out.log",
+        "x{a,b}-out.log",
+        "x?-out.log",
+        "x\u{202e}-out.log",
+        "x\\-out.log",
+        "x$(id)-out.log",
+        "x-2026-11-28.log",
+    ] {
+        let text = offered(&[&format!("/l/{name}")], &["a"]);
+        assert_eq!(text, format!("a{any}"), "{name}");
+    }
+    assert_eq!(offered(&["/l/x.log"], &["it's"]), "NAME=/l/x.log");
+    assert_eq!(offered(&["/l/x.log"], &["a=b"]), "NAME=/l/x.log");
+}
+
+#[test]
+fn a_glob_that_matches_the_logs_of_other_sessions() {
+    let glob = || LogGlob::new("/l/*-out.log").unwrap();
+    let mut settings = settings(&["/l/*-out.log"], None);
+    settings.mapper = settings.mapper.with_sessions(
+        vec![(glob(), Arc::from("tienda"))],
+        crate::logs::sessions::DeclaredSessions::default(),
+    );
+    let files = ["/l/ventas-out.log", "/l/soporte-out.log", "/l/bot3-out.log"];
+    let found = seen(&settings, &[&files], &["ventas", "soporte", "tienda"], &[]);
+    let whose: Vec<String> = found
+        .programs
+        .iter()
+        .map(|logs| format!("{} {}", logs.files[0], logs.session.as_ref().unwrap().0))
+        .collect();
+    let own = [
+        "bot3-out.log tienda",
+        "soporte-out.log soporte",
+        "ventas-out.log ventas",
+    ];
+    assert_eq!(whose, own);
+    let [warning] = found.warnings.as_slice() else {
+        panic!("{:?}", found.warnings)
+    };
+    let text = "--logs.path=tienda=GLOB also matches logs that are named after other sessions: soporte, ventas";
+    assert!(warning.starts_with(text), "{warning}");
+}
+
+#[test]
+fn modules_of_pm2_are_no_lost_logs() {
+    let all = settings(&["/l/*"], None);
+    let files = ["/l/index-out.log", "/l/pm2-logrotate-out.log", "/l/pm2.log"];
+    let found = seen(&all, &[&files], &["auth"], &files[..1]);
+    assert_eq!(found.warnings, Vec::<String>::new());
+    assert_eq!(
+        found.programs[0].session,
+        Some((Arc::from("auth"), Rule::OnlyOne))
+    );
+    // One that shows lines of the library is a bot.
+    let found = seen(&all, &[&files], &["auth"], &files[..2]);
+    assert!(found.programs.iter().all(|logs| logs.session.is_none()));
+    assert_eq!(found.warnings.len(), 1);
 }

@@ -3,10 +3,10 @@
 
 use std::sync::LazyLock;
 
-use regex::bytes::{Regex, RegexBuilder, RegexSet, RegexSetBuilder, SetMatches};
+use regex::bytes::{Captures, Regex, RegexBuilder, RegexSet, RegexSetBuilder, SetMatches};
 
 use super::shape::RecordShape;
-use super::shipped::{BANNED, LOGGED_OUT, REPLACED, conflict, source_code, stream_error};
+use super::shipped::{conflict, prefix, source_code, stream_error};
 
 /// What a record says of the end of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,6 +23,22 @@ pub(super) struct CloseReason {
     /// A conflict. Which one it is stands in the rest of the record, if there is more of it;
     /// otherwise it is a replaced connection, for the other one is printed with its code.
     pub conflict: bool,
+}
+
+impl CloseReason {
+    /// What two readings of one record say together.
+    pub(super) fn or(self, other: Self) -> Self {
+        let logged_out = self.logged_out || other.logged_out;
+        let with_a_reason = |reason: Self| reason.logged_out && !reason.after_the_reason;
+        let replaced = self.replaced || other.replaced;
+        Self {
+            logged_out,
+            after_the_reason: logged_out && !with_a_reason(self) && !with_a_reason(other),
+            replaced,
+            banned: self.banned || other.banned,
+            conflict: (self.conflict || other.conflict) && !logged_out && !replaced,
+        }
+    }
 }
 
 /// What stands before a disconnect reason, as Baileys and bots name it.
@@ -47,28 +63,41 @@ macro_rules! ended {
     };
 }
 
-/// What may stand before a bot's report: a time, tags, signs and a level.
-macro_rules! prefix {
-    () => {
-        concat!(
-            r"\A(?:\[[^\]\n]{1,60}\]|[^a-z\n\[])*",
-            r"(?:(?:info|warn|warning|error|fatal|debug|log)\b\W{0,4}(?:\[[^\]\n]{1,60}\]\W{0,4})?)?"
-        )
-    };
-}
-
 /// A disconnect reason with what names it.
 const LABELLED: &str = concat!(label!(), r"(4\d\d|5\d\d)\b");
 
 /// A disconnect reason where nothing names it but its place.
 const PLACED: &str = concat!(
-    r"\((401|402|403|406|440|515|408|428|500|503)\)|^[^a-z0-9\n]{0,20}(401|440)[ :,]|",
+    r"\((401|402|403|406|440|515|408|428|500|503)\)|^[^a-z0-9\n#]{0,20}(401|440)(?:[:,]| \W{0,4}(?:conexi.{1,3}n|conex.{1,3}o|",
+    r"connection|sesi.{1,3}n|sess.{1,3}o|session|unauthorized|logged|device|dispositivo|koneksi|whatsapp|stream|conflict)\b)|",
     r"(?:^[^a-z\n]{0,60}(?:\[[^\]\n]{1,60}\][^a-z\n\[]{0,6}){0,4}|",
-    r"\b(?:connection|conex.{1,4}|koneksi|whatsapp|bot)\W{1,3})(?:is |was |foi |fue |ha sido |close )?",
+    r"\b(?:session|sess.{1,3}o|sesi.{1,3}n|client|instance|connection)\W{1,3}[#\w@.:-]{1,60}\W{1,3}|",
+    r"\b(?:connection|conex.{1,4}|koneksi|whatsapp|bot)\W{1,3}(?:update\W{1,3})?)(?:is |was |foi |fue |ha sido |close )?",
     ended!(),
     r"[^a-z0-9\n]{1,4}(401|402|403|406|440)\b|",
-    r"\bwhatsapp (?:desconectado|disconnected)[^\n]{1,40}\b(401|403|440)\b"
+    r"\bwhatsapp (?:desconectado|disconnected)[^\n]{1,40}\b(401|403|440)\b|",
+    r"\bwhatsapp (?:returned|respondi.{1,2}|devolvi.{1,2}|retornou) (401|402|403|406|440)\b"
 );
+
+/// A bot that does not connect again, which most do after each reason but one.
+macro_rules! no_reconnect {
+    () => {
+        concat!(
+            r#"(?:(?:should|will|can)?[ _]?reconnect(?:ing)?|reconectando|reconectar|menghubungkan (?:kembali|ulang))["']?"#,
+            r"(?:\W{1,5}false\b|\s?[:=]\s?no\b)"
+        )
+    };
+}
+
+/// A login ended from a phone, in a sentence.
+macro_rules! on_a_phone {
+    () => {
+        concat!(
+            r"[^\n]{0,30}\b(?:from|desde|pelo|no|en|dari|melalui) (?:the |your |el |la |tu |su |seu |o )?",
+            r"(?:phone|mobile|tel.{1,2}fono|celular|m.{1,2}vil|hp)\b"
+        )
+    };
+}
 
 /// One sign of [`SIGNS`].
 #[derive(Clone, Copy)]
@@ -91,10 +120,17 @@ enum Is {
     AllReasons,
     Afterwards,
     Forbidden,
+    NoReconnect,
+    Closed,
+    OnPurpose,
+    OtherReason,
+    ConnectionUpdate,
+    OfAPhone,
+    RemovedWord,
 }
 
 /// In the order of [`Is`].
-const SIGNS: [&str; 17] = [
+const SIGNS: [&str; 24] = [
     stream_error!("401"),
     r"stream errored \(conflict",
     r"\b(?:is)?logged_?out\b",
@@ -107,8 +143,8 @@ const SIGNS: [&str; 17] = [
         source_code!()
     ),
     concat!(
-        r"isboom|disconnect|desconect|stream errored|connection (?:closed?|lost|update|errored)|",
-        r"conex|koneksi|logged ?out|\bclosed?\b|baileys|whatsapp|conflict|reconnect|",
+        r"isboom|disconnect|desconect|stream errored|connection (?:closed?|lost|errored)|connection[ .]update|",
+        r"conex|koneksi|sambungan|limpiando sesi|clearing session|logged ?out|\bclosed?\b|baileys|whatsapp|conflict|reconnect|",
         // Nothing but the code.
         r"^[^a-z0-9\n]{0,10}status(?:_?code|_?reason)?\W{1,4}(?:401|440)\W{0,4}$"
     ),
@@ -147,6 +183,34 @@ const SIGNS: [&str; 17] = [
     r"connectionlost\W{1,6}408\b[^\x00]{0,200}?loggedout\W{1,6}401\b",
     AFTERWARDS,
     r"(?:disconnectreason|reason|motivo|raz.{1,2}n|alasan)\W{1,6}forbidden\b",
+    no_reconnect!(),
+    concat!(
+        r"\bconnection\W{1,3}(?:[#\w@.:-]{1,60}\W{1,3})?(?:closed?|lost)\b|\bdisconnected\b|conexi.{1,3}n (?:cerrada|perdida)|",
+        r"conex.{1,3}o (?:fechada|perdida|encerrada)|\bdesconectad[oa]\b|koneksi (?:terputus|ditutup)|sambungan ditutup|stream errored"
+    ),
+    concat!(
+        r#"(?:manual|manually|intentional|requested|graceful)["']?\W{1,4}true|\bintentional(?:ly)? (?:clos|disconn|stop)|"#,
+        r"shut(?:ting)?[ -]?down|\bsig(?:term|int)\b|\bby (?:the )?(?:user|admin|operator)\b"
+    ),
+    concat!(
+        r"timed ?out|connection ?lost|restart ?required|bad ?session|service ?unavailable|unavailable ?service|",
+        r"multi ?device|qr refs|max(?:imum)? |attempts|forbidden|banned"
+    ),
+    r#"^[ \t]{2,}(?:event|"event")\s?: ["']connection\.update["']|[{,]"event":"connection\.update""#,
+    concat!(
+        prefix!(),
+        r"(?:[^\s]{1,14} ){0,4}(?:",
+        r"(?:session|sesi.{1,3}n|sess.{1,3}o|sesi)\b[^\n]{0,30}(?:closed?|cerrad[oa]|cerr.{1,2}|encerrad[oa])",
+        on_a_phone!(),
+        r"|(?:logged out|logout|deslogad[oa]|desconectad[oa]|desvinculad[oa]|disconnected)",
+        on_a_phone!(),
+        r"|logged[ _]?out (?:from|of) (?:whatsapp|wa)\b|cerrado la sesi.{1,3}n de whatsapp|",
+        r"sesi.{1,3}n de whatsapp (?:fue |ha sido )?cerrada|usu.{1,2}rio deslogado\W{1,3}(?:gere|escanei)|",
+        r"(?:session|sesi.{1,3}n|sess.{1,3}o|sesi) (?:has |ha |telah |foi )?(?:expired|expirad[oa]|expirou|caducad[oa]|berakhir|kedaluwarsa)",
+        r"[^\n]{0,60}(?:\bqr\b|scan|escane|pindai|re-?pair|\b401\b)",
+        r")"
+    ),
+    "device_removed",
 ];
 
 /// The sentence that a bot prints when its login has ended, mostly after the reason. Nothing
@@ -159,64 +223,20 @@ const AFTERWARDS: &str = concat!(
     r")|\[?logged out detected\b)|",
     // A tag that says what is logged out; then a name of it may follow.
     r"\A[^a-z\n\[]{0,60}\[(?:baileys|whatsapp|wa|wa-?bot|session|connection)[^\]\n]{0,40}\]\W{1,6}logged out\b|",
-    r"\binstance \S{1,100} - logout\b|",
-    r"(?:clos(?:e|ed)|disconnected|desconectad[oa]|cerrad[oa]|fechad[oa]|encerrad[oa]|terputus|ditutup)\W{1,4}",
-    r"(?:reason\W{1,3})?(?:logout|logged out)\b"
-);
-
-/// How a record begins, or what it holds, that the bot itself wrote. Before it stand a time,
-/// tags, signs and a level only.
-const REPORT: [&str; 2] = [
-    r#"^\s{2,}isboom: true|error: stream errored \(|output: \{|\binstance "[^"\n]{1,100}" - logout$|"type":"authfilecorrupterror""#,
-    concat!(
-        prefix!(),
-        r"(?:connection (?:replaced|closed)|connectionreplaced|connection update|device logged out|",
-        r"you are logged out|whatsapp (?:session )?logged out|logged out\W{1,3}please|",
-        r"whatsapp (?:connection )?(?:closed|disconnected|desconectado)|conex.{1,4} (?:close|encerrad)|",
-        r"closed\W|reason\W|status(?:_?code|_?reason)?\W{1,4}4[04][10]|disconnect|",
-        r"conexi.{1,3}n (?:reemplazada|cerrada|perdida)|desconectado\W|",
-        r"conex.{1,3}o (?:substitu|fechada|encerrada|perdida)|",
-        r"koneksi |close \{|stream errored|\{ *$|",
-        r"(?:uncaught )?(?:authfilecorrupt)?error: auth file is corrupt or unreadable",
-        r")"
-    ),
-];
-
-/// Beginnings of a report that other parts of a bot write as well, of its own users and
-/// devices: certain only where the record speaks of WhatsApp.
-const REPORT_OF_WHATSAPP: &str = concat!(
+    r"\binstance \S{1,100} - logout\b|\blogout detect(?:ed|ad[oa])\b|\bnot reconnecting\W{1,4}logged[ _]?out\b|",
+    r"(?:clos(?:e|ed)|disconnected|desconectad[oa](?: permanentemente)?|cerrad[oa]|fechad[oa]|encerrad[oa]|terputus|ditutup)\W{1,4}",
+    r"(?:reason\W{1,3}|via )?(?:logout|logged out)\b|",
+    // With a name.
     prefix!(),
-    r"(?:sesi.{1,3}n (?:cerrada|inv)|sess.{1,3}o (?:encerrada|desconectada|inv)|dispositivo (?:foi |fue )?des|aparelho |",
-    r"session (?:telah )?logout|sesi |perangkat |logged out|bot (?:foi )?des|(?:voc.{1,2} |o bot )foi desconectado|",
-    r"(?:account|number|cuenta|conta|n.{1,2}mero|nomor|akun|whatsapp)\b)",
+    r"(?:(?:whatsapp|wa) )?(?:session|sess.{1,3}o|sesi.{1,3}n|client|instance|inst.{1,2}ncia|device|bot)\W{1,3}[\w@.:+-]{1,60}\W{1,3}",
+    r"(?:is |was |has been |got |foi |fue )?(?:logged[ _]?out|deslogad[oa]|desconectad[oa] permanentemente)\b|",
+    // By itself.
+    r"\A[^a-z\n]{0,60}",
+    no_reconnect!(),
+    r"\W{0,4}\z"
 );
 
-/// What a record of WhatsApp holds beside the reason.
-const HINT: &str = concat!(
-    r"whatsapp|baileys|\bqr\b|\b(?:re-?)?scan\b|escane|pindai|re-?link\b|re-?pair|pairing|vincular|elimina la carpeta|",
-    r"borra la carpeta|creds|auth[ _]?(?:folder|info|state)|tel.{1,2}fono|celular|clearing (?:auth|session)|",
-    r"hapus (?:folder|session|sesi)|verifique novamente|\b401\b|\b403\b"
-);
-
-/// Nothing but a code that any program prints.
-const ANY_PROGRAM: &str = r"\A[^a-z0-9\n]{0,10}status(?:_?code|_?reason)?\W{1,4}40[13]\W{0,4}\z";
-
-/// What a report says beside the reason, where the connection is one to WhatsApp. The reason
-/// alone (`connection replaced`, `statusCode: 401`) is what other programs print as well.
-const TO_WHATSAPP: [&str; 2] = [
-    concat!(
-        r"(?:status(?:[ _]?code|[ _]?reason)?|reason(?:[ _]?code)?|c.{1,2}digo|close[ _]?code)",
-        r"[^a-z0-9\n]{1,12}440\b|\(440\)|connection_?replaced\W{1,4}440\b|",
-        r"logged_?out\W{1,4}401\b|\b401\W{1,4}(?:is)?logged_?out"
-    ),
-    concat!(
-        r"whatsapp|baileys|\bqr\b|\b(?:re-?)?scan\b|escane|re-?link\b|",
-        r"connection closed\W{1,3}you are logged out|another new session|",
-        r"otra nueva sesi|outra nova sess|sesi baru (?:telah )?(?:ter|di)buka|verifique novamente"
-    ),
-];
-
-fn compiled(sources: &[&str]) -> Option<RegexSet> {
+pub(super) fn compiled(sources: &[&str]) -> Option<RegexSet> {
     RegexSetBuilder::new(sources)
         .case_insensitive(true)
         .multi_line(true)
@@ -239,16 +259,38 @@ fn expression(source: &str) -> Option<Regex> {
 fn code(record: &[u8]) -> Option<u16> {
     static NAMED: LazyLock<Option<Regex>> = LazyLock::new(|| expression(LABELLED));
     static BARE: LazyLock<Option<Regex>> = LazyLock::new(|| expression(PLACED));
-    let number = |digits: &[u8]| std::str::from_utf8(digits).ok()?.parse().ok();
-    if let Some(found) = NAMED.as_ref()?.captures(record) {
-        return number(&found[1]);
+    let number = |found: &Captures<'_>| {
+        let digits = found.iter().skip(1).flatten().next()?;
+        let code = std::str::from_utf8(digits.as_bytes()).ok()?.parse().ok()?;
+        (!is_amount(record.get(digits.end()..)?)).then_some(code)
+    };
+    if let Some(code) = NAMED
+        .as_ref()?
+        .captures_iter(record)
+        .find_map(|found| number(&found))
+    {
+        return Some(code);
     }
-    let mut codes = BARE.as_ref()?.captures_iter(record).filter_map(|found| {
-        let group = found.iter().skip(1).flatten().next()?;
-        number(group.as_bytes())
-    });
+    let mut codes = BARE
+        .as_ref()?
+        .captures_iter(record)
+        .filter_map(|found| number(&found));
     let first = codes.next()?;
     codes.all(|other| other == first).then_some(first)
+}
+
+/// Whether a number that this text follows counts things (`440 users`).
+fn is_amount(rest: &[u8]) -> bool {
+    let Some(rest) = rest.strip_prefix(b" ") else {
+        return false;
+    };
+    let word: Vec<u8> = rest
+        .iter()
+        .take_while(|byte| byte.is_ascii_alphabetic())
+        .map(u8::to_ascii_lowercase)
+        .collect();
+    let no_things: [&[u8]; 6] = [b"is", b"was", b"this", b"means", b"status", b"access"];
+    word.ends_with(b"s") && !no_things.contains(&&word[..])
 }
 
 /// Of a whole record.
@@ -266,11 +308,21 @@ pub(super) fn reason(record: &[u8], shape: &RecordShape) -> CloseReason {
     let of_another = is(Is::OfAnother)
         || (is(Is::PerhapsOfAnother) || is(Is::FromSomething) && !is(Is::FromWhatsApp))
             && !is(Is::OfWhatsApp);
+    // One of Evolution API names its server beside the reason.
+    let of_another = of_another && !is(Is::ConnectionUpdate);
     let reported = is(Is::OfAConnection) && !of_another;
     let code = code(record);
     let replaced_node = is(Is::ReplacedNode);
     let ended = is(Is::LoginEnded) && !of_another;
+    let stays_closed = is(Is::NoReconnect)
+        && is(Is::Closed)
+        && !of_another
+        && !is(Is::OnPurpose)
+        && !replaced_node
+        && (code == Some(401) || code.is_none() && !is(Is::OtherReason));
     let with_a_reason = is(Is::RemovedNode)
+        || is(Is::RemovedWord)
+        || stays_closed
         || is(Is::LoggedOutTrue) && ended
         || is(Is::LoggedOut)
             && ended
@@ -279,9 +331,8 @@ pub(super) fn reason(record: &[u8], shape: &RecordShape) -> CloseReason {
         || code == Some(401) && reported && !replaced_node
         || is(Is::Node401) && !replaced_node;
     let after_the_reason = !with_a_reason
-        && is(Is::Afterwards)
+        && (is(Is::Afterwards) && !is(Is::NotLoggedOut) || is(Is::OfAPhone))
         && !of_another
-        && !is(Is::NotLoggedOut)
         && !replaced_node;
     let logged_out = with_a_reason || after_the_reason;
     let replaced = replaced_node || code == Some(440) && reported;
@@ -292,36 +343,6 @@ pub(super) fn reason(record: &[u8], shape: &RecordShape) -> CloseReason {
         banned: (matches!(code, Some(402 | 403 | 406)) || is(Is::Forbidden)) && reported,
         conflict: is(Is::Conflict) && !logged_out && !replaced,
     }
-}
-
-/// Whether the record is written as only the library's logger or the bot's own report writes
-/// it, not as the text of a chat that the bot prints.
-pub(super) fn is_certain(record: &[u8], shape: &RecordShape) -> bool {
-    static SET: LazyLock<Option<RegexSet>> = LazyLock::new(|| {
-        let [a, b] = REPORT;
-        compiled(&[a, b, REPORT_OF_WHATSAPP, HINT, ANY_PROGRAM])
-    });
-    if shape.library {
-        return true;
-    }
-    SET.as_ref().is_some_and(|set| {
-        let found = set.matches(record);
-        let is = |index| found.matched(index);
-        (is(0) || is(1)) && !is(4) || is(2) && is(3)
-    })
-}
-
-/// Whether this line, without envelopes, is a bot's own report that WhatsApp has ended its
-/// connection, and not one that another program could print.
-pub(in crate::logs) fn is_own_report(line: &[u8]) -> bool {
-    static ENDS: LazyLock<Option<RegexSet>> =
-        LazyLock::new(|| compiled(&[LOGGED_OUT, REPLACED, BANNED]));
-    static SET: LazyLock<Option<RegexSet>> = LazyLock::new(|| compiled(&TO_WHATSAPP));
-    let is_match = |set: &Option<RegexSet>| set.as_ref().is_some_and(|set| set.is_match(line));
-    let shape = RecordShape::default();
-    is_match(&SET)
-        && is_certain(line, &shape)
-        && (is_match(&ENDS) || reason(line, &shape) != CloseReason::default())
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::super::encoding::to_utf8;
 use super::super::record::{
     DOCKER, Unwrapped, is_continuation, is_key_value, is_pretty_header, may_be_docker_part, unwrap,
 };
-use super::{Patterns, RecordSigns, close, shape::RecordShape};
+use super::{Patterns, RecordSigns, report, shape::RecordShape};
 
 /// A record has so many lines and bytes at most.
 const MOST_LINES: usize = 120;
@@ -158,6 +158,7 @@ impl Patterns {
         if let Some(open) = state.open.as_mut() {
             let pending = RecordSigns {
                 message: open.found.message,
+                library: open.found.library,
                 pending: std::mem::take(&mut open.found.pending),
                 conflict: std::mem::take(&mut open.found.conflict),
                 ..RecordSigns::default()
@@ -412,6 +413,7 @@ impl Patterns {
             let ended = RecordSigns {
                 signs: found.pending,
                 message: found.message,
+                library: found.library,
                 ..RecordSigns::default()
             };
             sink(hit, &ended);
@@ -424,7 +426,7 @@ impl Patterns {
                 conflict: true,
                 ..RecordSigns::default()
             };
-            self.decide_conflict(&mut found, close::is_certain(text, &shape));
+            self.decide_conflict(&mut found, report::is_certain(text, &shape));
             if !found.signs.is_empty() {
                 sink(hit, &found);
             }

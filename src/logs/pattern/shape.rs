@@ -9,24 +9,7 @@ use regex::bytes::Regex;
 use serde_json::value::RawValue;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Messages of the library's logger about its connection.
-const OPENED: &str = "opened connection to WA";
-const CLOSED: [&str; 3] = [
-    "connection errored",
-    "connection closed",
-    "stream errored out",
-];
-/// Other messages that only the library's logger writes.
-const LIBRARY: [&str; 8] = [
-    "connected to WA",
-    "logging in...",
-    "recv xml",
-    "xml send",
-    "uploading pre-keys",
-    "failed to decrypt message",
-    "transaction failed, rolling back",
-    "not logged in, attempting registration...",
-];
+use super::super::record::{CLOSED, OPENED, is_library_message};
 
 /// What a record of a logger says. Other text has none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,7 +22,27 @@ pub(super) struct RecordShape {
     pub opened: Option<bool>,
     /// It is a close record without the reason: the record before it has that.
     pub connection_errored: bool,
+    /// Of a record of JSON: its message and reason as a bot without a logger prints them.
+    pub plain: Option<Vec<u8>>,
 }
+
+/// Fields of a record that say why a connection was closed.
+const REASONS: [&str; 14] = [
+    "statusCode",
+    "status_code",
+    "code",
+    "status",
+    "statusReason",
+    "reason",
+    "reasonCode",
+    "disconnectReason",
+    "loggedOut",
+    "isLoggedOut",
+    "shouldReconnect",
+    "willReconnect",
+    "reconnecting",
+    "reconnect",
+];
 
 impl RecordShape {
     /// Of a record without envelopes.
@@ -53,7 +56,7 @@ impl RecordShape {
 
     fn of_json(record: &[u8]) -> Option<Self> {
         let fields: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_slice(record).ok()?;
-        fields.get("level")?;
+        fields.get("level").or_else(|| fields.get("severity"))?;
         let value = fields.get("msg").or_else(|| fields.get("message"))?.get();
         let message: Cow<'_, str> = serde_json::from_str(value).ok()?;
         let dated = ["time", "timestamp", "@timestamp", "ts", "date"];
@@ -63,6 +66,7 @@ impl RecordShape {
             .is_some_and(|class| class.get() == "\"baileys\"");
         let mut shape = Self::of_message(&message);
         shape.library |= class;
+        shape.plain = Some(plain(&message, &fields));
         if !dated {
             shape.opened = None;
         }
@@ -88,13 +92,29 @@ impl RecordShape {
         let closed = CLOSED.contains(&message);
         Self {
             message: Some(xxh3_64(message.as_bytes())),
-            library: message == OPENED || closed || LIBRARY.contains(&message),
+            library: is_library_message(message),
             opened: if closed {
                 Some(false)
             } else {
                 (message == OPENED).then_some(true)
             },
             connection_errored: message == CLOSED[0],
+            plain: None,
         }
     }
+}
+
+/// The message, and behind it the fields that give a reason.
+fn plain(message: &str, fields: &BTreeMap<Cow<'_, str>, &RawValue>) -> Vec<u8> {
+    let mut text = message.as_bytes().to_vec();
+    for key in REASONS {
+        let Some(value) = fields.get(key).map(|value| value.get()) else {
+            continue;
+        };
+        let value = value.trim_matches('"');
+        if value.len() <= 60 && !value.contains(['{', '[', '\\', '"']) {
+            text.extend_from_slice(format!(" | {key}: {value}").as_bytes());
+        }
+    }
+    text
 }

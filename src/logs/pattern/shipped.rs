@@ -57,13 +57,25 @@ macro_rules! conflict {
 }
 pub(super) use conflict;
 
+/// What may stand before a bot's report: a time, tags, signs and a level.
+macro_rules! prefix {
+    () => {
+        concat!(
+            r"\A(?:\[[^\]\n]{1,60}\]|[^a-z\n\[]|(?:info|warn|warning|error|fatal|debug|log|notice|am|pm|utc|gmt|",
+            r"mon|tue|wed|thu|fri|sat|sun|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)\b|v\d|",
+            r"(?:wa|whatsapp|baileys)(?: web)?\s?[:|-]\s)*"
+        )
+    };
+}
+pub(super) use prefix;
+
 /// The word of WhatsApp's node, and what bots print instead of it in English, Spanish,
 /// Portuguese and Indonesian. A disconnect reason of 401 counts as well: `close.rs`.
 pub(super) const LOGGED_OUT: &str = concat!(
     r"device_removed|",
     r"\b(?:device|you are|you have been|whatsapp(?: session)?|session|bot|instance)\W{1,3}(?:is |was |has been |got )?logged out\b|",
     r"logged out\W{1,4}(?:please|scan|re-?scan|re-?link|re-?pair)|logged out dari hp\b|",
-    r"sesi.{1,3}n (?:ha sido |fue )?(?:cerrada|invalidada)|dispositivo (?:foi |fue |ha sido )?(?:desconectado|desvinculado|removido|eliminado)|",
+    r"sesi.{1,3}n (?:ha sido |fue )?(?:cerrada|invalidada)|dispositivo (?:foi |fue |ha sido )?(?:desconectado|desvinculado|removido|eliminado)|dispositivo cerrado\W{1,3}(?:elim|por favor)|",
     r"sesi.{1,3}n inv.{1,2}lida\W{1,4}(?:por favor )?(?:borr|elimin|vuelv|escane)|",
     r"conexi.{1,3}n cerrada\W{1,4}(?:por favor )?(?:elimin|borr)|desconectado permanentemente|",
     r"(?:has|ha|fuiste|fue|foi)(?: sido)? desconectad[oa] d[eo]l? whatsapp|\bdeslogad[oa] d[eo] whatsapp|\bbot (?:foi )?deslogado\b|",
@@ -81,7 +93,7 @@ pub(super) const BANNED: &str = concat!(
     r"(?: temporarily| permanently| temporalmente| permanentemente)?\W{1,3}(?:by |por |pelo |pela |oleh |from |on |do |de |del )?(?:whatsapp\b|wa\b|meta\b|\(?403\b)|",
     r"\bwhatsapp (?:has |ha )?(?:banned|bloqueou|baniu|bane.{1,2}|suspendi.{1,2}) (?:this|the|your|a|o|el|la|este|esta|tu|su|seu|sua) (?:account|number|n.{1,2}mero|cuenta|conta)|",
     r"\bwhatsapp (?:account|number) (?:is |was |has been )?(?:temporarily |permanently )?(?:banned|suspended)|",
-    r"^(?:\[[^\]\n]{1,60}\]|[^a-z\n\[]){0,40}(?:(?:your|this|bot) )?(?:account|number|cuenta|conta|n.{1,2}mero|nomor|akun) (?:is |was |has been |fue |ha sido |foi |telah |sudah )?",
+    r"^(?:\[[^\]\n]{1,60}\]|[^a-z\n\[]){0,40}(?:(?:your|this|the|bot|tu|su|el|la|seu|sua|o|a) )?(?:account|number|cuenta|conta|n.{1,2}mero|nomor|akun) (?:is |was |has been |fue |ha sido |foi |telah |sudah )?",
     r"(?:banned|banid[oa]|banead[oa]|diblokir|dibanned)\W{0,4}$"
 );
 
@@ -89,7 +101,7 @@ pub(super) const BANNED: &str = concat!(
 /// A disconnect reason of 440 counts as well: `close.rs`.
 pub(super) const REPLACED: &str = concat!(
     r"connection ?replaced\b|another (?:new )?session (?:is |was |has been )?opened|\bsession conflict\b|",
-    r"conexi.{1,3}n (?:fue |ha sido )?reemplazada|otra (?:nueva )?sesi.{1,3}n (?:fue )?abierta|",
+    r"\bconflict\W{1,4}replaced\b|sesi.{1,3}n tomada por otra|conexi.{1,3}n (?:fue |ha sido )?reemplazada|otra (?:nueva )?sesi.{1,3}n (?:fue )?abierta|",
     r"conex.{1,3}o (?:foi )?substitu.{1,3}da|outra (?:nova )?sess.{1,3}o (?:foi )?aberta|",
     r"koneksi (?:telah |ter)?(?:di)?(?:ganti|timpa|replace)|sesi baru (?:telah )?(?:ter|di)buka|",
     conflict!("replaced")
@@ -107,6 +119,9 @@ pub(super) use source_code;
 const OTHER_SESSION: &str = concat!(
     source_code!(),
     r"|sesi.{1,3}n cerrada (?:correctamente|exitosamente|con .{1,2}xito|desde (?:ip\b|el auth|la web|el panel|el navegador))|",
+    r"(?:sesi.{1,3}n cerrada|sess.{1,3}o encerrada) (?:p[oe][rl]o?|para|del?|d[oa]|com|con) (?:inacti|inati|falta de|tiempo|tempo|el cliente|la cliente|o cliente|cliente|usuario|usu.{1,2}rio|",
+    r"el usuario|o usu.{1,2}rio|admin|agente|el agente|o agente|operador|asesor|atendente|chat|soporte|suporte|atenci|atendimento)|(?:due to|for|after) inactivity|",
+    r"karena tidak aktif|\b(?:impresora|impressora|printer)\b|dispositivo (?:removido|eliminado) (?:d[oe]l?|da) (?:cadastro|sistema|registro|inventario|panel|painel)|",
     r"sess.{1,3}o encerrada com sucesso|(?:session|device|instance) logged out success|dispositivo desconectado com sucesso"
 );
 

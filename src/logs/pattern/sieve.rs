@@ -13,7 +13,7 @@ use super::definition::{PatternError, build};
 /// A literal shorter than this stands in too many lines to look for.
 const SHORTEST_LITERAL: usize = 4;
 /// More of them than this are no quicker than the expression.
-const MOST_LITERALS: usize = 160;
+const MOST_LITERALS: usize = 192;
 /// So many are searched for in one pass.
 const IN_ONE_PASS: usize = 32;
 /// Words that stand in too many lines to look for, if there is another.
@@ -29,7 +29,7 @@ const COMMON: [&str; 9] = [
     "whatsapp",
 ];
 /// What is looked for beside the patterns: what the connection does, and why it ended.
-const BESIDE: [&[u8]; 20] = [
+const BESIDE: [&[u8]; 29] = [
     b"opened connection to wa",
     b"connection errored",
     b"connection closed",
@@ -39,6 +39,15 @@ const BESIDE: [&[u8]; 20] = [
     b"logged out",
     b"logout",
     b"forbidden",
+    b"reconnect",
+    b"reconect",
+    b"expired",
+    b"expirada",
+    b"berakhir",
+    b" phone",
+    b"desde el tel",
+    b"celular",
+    b"cerrado la ses",
     // The first lines of a node; the rest of it may stand in the next chunk.
     b"stream:error",
     b"conflict",

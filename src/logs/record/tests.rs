@@ -110,6 +110,13 @@ fn the_indentation_behind_a_prefix_stays() {
 }
 
 #[test]
+fn a_tag_before_another_tag_stays() {
+    let line = "[Evolution API]  [salon]  v2.2.2  163   -  Thu Nov 26 2026 22:36:12     INFO   [ChannelStartupService]";
+    assert_eq!(text(line), line);
+    assert!(!is_continuation(line.as_bytes()));
+}
+
+#[test]
 fn parts_are_known() {
     for (line, part) in [
         (r#"{"log":"abc","stream":"stdout","time":"t"}"#, true),

@@ -40,22 +40,37 @@ fn little_is_remembered() {
 fn what_follows_the_reason_is_known_for_some_lines() {
     let mut repeats = Repeats::default();
     let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
-    assert!(!repeats.follows_reason(&a, 7, 1));
+    let bot = [ReasonBy::Bot];
+    assert_eq!(repeats.follows_reason(&a, 7, 1, &bot), None);
     for (session, pattern, line, follows) in [
-        (&a, 7, 2, true),
-        (&a, 7, 1 + NEAR_LINES, true),
-        (&a, 7, 2 + NEAR_LINES, false),
-        (&b, 7, 2, false),
-        (&a, 8, 2, false),
+        (&a, 7, 2, Some(true)),
+        (&a, 7, 1 + NEAR_LINES, Some(true)),
+        (&a, 7, 2 + NEAR_LINES, None),
+        (&b, 7, 2, None),
+        (&a, 8, 2, None),
     ] {
-        repeats.note_reason(&a, 7, 1);
-        assert_eq!(repeats.follows_reason(session, pattern, line), follows);
+        repeats.note_reason(&a, 7, 1, (ReasonBy::Bot, true));
+        assert_eq!(
+            repeats.follows_reason(session, pattern, line, &bot),
+            follows
+        );
     }
-    repeats.note_reason(&a, 7, 1);
-    assert!(repeats.follows_reason(&a, 7, 2));
-    assert!(!repeats.follows_reason(&a, 7, 2), "of one sentence only");
+    repeats.note_reason(&a, 7, 1, (ReasonBy::Library, false));
+    assert_eq!(repeats.follows_reason(&a, 7, 2, &bot), None);
+    let library = [ReasonBy::Library];
+    assert_eq!(repeats.follows_reason(&a, 7, 2, &library), Some(false));
+    assert_eq!(
+        repeats.follows_reason(&a, 7, 2, &library),
+        None,
+        "of one sentence only"
+    );
     for session in 0..1000 {
-        repeats.note_reason(&Arc::from(session.to_string().as_str()), 7, 1);
+        repeats.note_reason(
+            &Arc::from(session.to_string().as_str()),
+            7,
+            1,
+            (ReasonBy::Bot, true),
+        );
     }
     assert!(repeats.reasons.len() <= MOST);
 }

@@ -119,6 +119,21 @@ fn one_session_and_one_program_need_no_configuration() {
         );
         assert_eq!(place(log, &["auth"], &seen(&two, &two[..1])), None);
     }
+    // pm2's own modules are no bots, unless they show a line of the library.
+    let modules = ["/l/index-out.log", "/l/pm2-logrotate-out.log", "/l/pm2.log"];
+    let only = Some(("auth".to_owned(), Rule::OnlyOne));
+    assert_eq!(
+        place(both[0], &["auth"], &seen(&modules, &modules[..1])),
+        only
+    );
+    assert_eq!(
+        place(modules[1], &["auth"], &seen(&modules, &modules[..1])),
+        None
+    );
+    assert_eq!(
+        place(both[0], &["auth"], &seen(&modules, &modules[..2])),
+        None
+    );
     // The log that waits for a line of the library is asked for one.
     let wants = |sessions: &[&str], logs: &LogsSeen| {
         mapper().wants_evidence(Path::new(both[0]), &known(sessions), logs)
@@ -218,6 +233,64 @@ fn what_is_configured() {
     assert_eq!(split_name("a=/l/*.log"), Ok((Some("a".into()), "/l/*.log")));
     assert_eq!(split_name("/l/a=b.log"), Ok((None, "/l/a=b.log")));
     assert!(split_name("=/l/*.log").is_err());
+}
+
+#[test]
+fn a_glob_takes_no_log_that_is_named_after_another_session() {
+    let sessions = known(&["tienda", "ventas", "ventas2", "soporte", "index", "bot"]);
+    let owner = |globs: &[(&str, &str)], log: &str, logs: &[&str]| {
+        let globs = globs
+            .iter()
+            .map(|(session, glob)| (LogGlob::new(glob).unwrap(), Arc::from(*session)));
+        let mapper = mapper().with_sessions(globs.collect(), DeclaredSessions::default());
+        let (session, _) = mapper
+            .place(Path::new(log), &sessions, &seen(logs, &[]))
+            .unwrap();
+        let contested = mapper.contested(Path::new(log), &sessions);
+        (
+            session.to_string(),
+            contested.map(|[claims, named]| format!("{claims} {named}")),
+        )
+    };
+    let is =
+        |session: &str, contested: Option<&str>| (session.to_owned(), contested.map(str::to_owned));
+    let all = [("tienda", "/l/*-out.log")];
+    let both = Some("tienda ventas");
+    assert_eq!(owner(&all, "/l/ventas-out.log", &[]), is("ventas", both));
+    assert_eq!(owner(&all, "/l/bot3-out.log", &[]), is("tienda", None));
+    assert_eq!(owner(&all, "/l/tienda-out.log", &[]), is("tienda", None));
+    assert_eq!(
+        owner(&[("tienda", "/l/**/*.log")], "/l/x/ventas.log", &[]),
+        is("ventas", both)
+    );
+    let longer = [("ventas", "/l/ventas*.log")];
+    assert_eq!(
+        owner(&longer, "/l/ventas2-out.log", &[]),
+        is("ventas2", Some("ventas ventas2"))
+    );
+    assert_eq!(owner(&longer, "/l/ventas-out.log", &[]), is("ventas", None));
+    // It says the name.
+    for glob in [
+        "/l/index-*.log",
+        "/l/index-out.log",
+        "/l/index-{out,error}.log",
+        "/l/index-out*",
+    ] {
+        assert_eq!(
+            owner(&[("tienda", glob)], "/l/index-out.log", &[]),
+            is("tienda", None),
+            "{glob}"
+        );
+    }
+    // Another one says the name.
+    let two = [all[0], ("soporte", "/l/ventas-out.log")];
+    assert_eq!(owner(&two, "/l/ventas-out.log", &[]), is("soporte", None));
+    // The directory is that of the session, and holds the logs of one program.
+    let dir = [("ventas", "/srv/ventas/logs/*.log")];
+    let log = "/srv/ventas/logs/bot-out.log";
+    assert_eq!(owner(&dir, log, &[log]), is("ventas", Some("ventas bot")));
+    let several = [log, "/srv/ventas/logs/soporte-out.log"];
+    assert_eq!(owner(&dir, log, &several), is("bot", Some("ventas bot")));
 }
 
 #[test]

@@ -78,6 +78,7 @@ fn without_creds_no_sender_key_goes_and_nobody_is_stopped() {
             inventory: &inventory,
             verdict: &verdict,
             logged_out: false,
+            clock_set: None,
             limits,
             mode: CleanupMode::Emergency,
             tier: Tier::Emergency,

@@ -73,6 +73,7 @@ struct Case {
     inventory: Inventory,
     verdict: Verdict,
     logged_out: bool,
+    clock_set: Option<RecentStep>,
     mode: CleanupMode,
     tier: Tier,
     immovable: BTreeMap<FileName, Immovable>,
@@ -84,6 +85,7 @@ fn case() -> Case {
         inventory: folder(20, 180),
         verdict: verdict(&[Finding::Connected, Finding::Writing]),
         logged_out: false,
+        clock_set: None,
         mode: CleanupMode::Emergency,
         tier: Tier::Emergency,
         immovable: BTreeMap::new(),
@@ -97,6 +99,7 @@ impl Case {
             inventory,
             verdict,
             logged_out,
+            clock_set,
             mode,
             tier,
             immovable,
@@ -107,6 +110,7 @@ impl Case {
             inventory,
             verdict,
             logged_out: *logged_out,
+            clock_set: *clock_set,
             limits: &limits,
             mode: *mode,
             tier: *tier,
@@ -152,6 +156,17 @@ fn the_table() {
         "nothing_removable"
     );
     assert_eq!(with(|case| case.logged_out = true), "logged_out");
+    let clock_set = RecentStep::within(DAY, Some(Duration::ZERO));
+    assert_eq!(
+        with(|case| case.clock_set = clock_set),
+        "connection_unknown"
+    );
+    let refusal = Case {
+        clock_set,
+        ..case()
+    };
+    let refusal = refusal.asked().unwrap_err();
+    assert!(refusal.to_string().contains("clock"), "{refusal}");
     let creds = |case: &mut Case, creds| case.inventory.creds = creds;
     assert_eq!(with(|case| creds(case, Creds::Missing)), "creds_broken");
     assert_eq!(
@@ -201,6 +216,10 @@ fn the_table() {
     );
 }
 
+fn clock_set() -> StopRefusal {
+    StopRefusal::ClockSet(RecentStep::within(DAY, Some(Duration::ZERO)).unwrap())
+}
+
 #[test]
 fn a_cleanup_is_left_where_only_the_stop_is_refused() {
     let threshold = 180;
@@ -231,6 +250,7 @@ fn a_cleanup_is_left_where_only_the_stop_is_refused() {
         StopRefusal::Guard(Refusal::ConnectionUnknown),
         StopRefusal::NotLoggedIn,
         StopRefusal::LoggedOut,
+        clock_set(),
         StopRefusal::ServiceUnknown("x".into()),
         StopRefusal::Paused,
         StopRefusal::Busy,

@@ -78,7 +78,7 @@ fn judge(poller: &Poller, poll: Poll) -> Polled {
     let any =
         |count: fn(&AskedAlertmanager) -> usize| answers.iter().any(|answer| count(answer) > 0);
     if any(|answer| answer.all_hosts) && !any(|answer| answer.this_host) {
-        to_fix.push(format!("there are alerts about auth folders, and none has the labels of this host ({labels}): right if they are about other hosts, else correct alertmanager.match"));
+        to_fix.push(format!("there are alerts about auth folders, and none has the labels of this host ({labels}): correct alertmanager.match, unless they are all about other hosts"));
     }
     Polled {
         labels,

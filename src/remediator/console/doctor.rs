@@ -68,10 +68,17 @@ pub async fn doctor(
             survey.found
         }
     };
-    let logs = block_in_place(|| {
+    let (logs, unused) = block_in_place(|| {
         let folders = settings.discovery().survey().found;
-        settings.log_overview(folders.iter().map(|found| &found.session))
+        let sessions = || folders.iter().map(|found| &found.session);
+        (
+            settings.log_overview(sessions()),
+            settings.services.unused(sessions()),
+        )
     });
+    for entry in &unused {
+        complain(&format!("warning: {entry}"));
+    }
     for warning in &logs.warnings {
         complain(&format!("warning: {warning}"));
     }
@@ -166,7 +173,7 @@ fn record_trust(settings: Settings, session: &str) -> Result<App, String> {
 }
 
 async fn check_up(app: &App, found: &Found, trial: bool) -> CheckUp {
-    let privileges = privileges::look(found, trial, app.clock.clone()).await;
+    let privileges = privileges::look(&app.settings, found, trial, app.clock.clone()).await;
     let asked = app.connection.ask(&found.session).await;
     let memory = asked.memory().clone();
     let verdict = match runner::look(found).await {

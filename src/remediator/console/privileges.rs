@@ -7,17 +7,24 @@ use crate::cli::table;
 use crate::config::Settings;
 use crate::folder::{Found, Timestamp};
 
+use super::super::insurance::restore::rehearse;
 use super::super::privileges::{self, FindingGroup, Me, PermissionFinding, Weight};
 use super::super::quarantine::{LockedFolder, Obstacle};
 use super::super::runner::blocking;
 
-/// Checks one folder and each file in it. With `trial` it also tries a lock and a rename
-/// inside the quarantine.
-pub(super) async fn look(found: &Found, trial: bool, clock: Clock) -> Vec<PermissionFinding> {
+/// Checks one folder and each file in it. With `trial` it also tries a lock and a rename inside
+/// the quarantine, and what puts a copy of creds.json back where an emergency may stop the bot.
+pub(super) async fn look(
+    settings: &Settings,
+    found: &Found,
+    trial: bool,
+    clock: Clock,
+) -> Vec<PermissionFinding> {
     let place = found.place.clone();
+    let is_stopped = privileges::is_stopped(settings, &found.session);
     blocking(move || {
         let mut findings = match privileges::look(&place, true) {
-            Ok(facts) => privileges::judge(&facts, Me::now()),
+            Ok(facts) => privileges::judge(&facts, &Me::now(), is_stopped),
             Err(why) => return vec![privileges::closed(&place, &why)],
         };
         // A trial adds nothing if a problem is already known.
@@ -26,8 +33,14 @@ pub(super) async fn look(found: &Found, trial: bool, clock: Clock) -> Vec<Permis
                 .iter()
                 .all(|finding| finding.weight != Weight::Problem)
         {
-            let tried =
-                LockedFolder::lock(&place).and_then(|folder| folder.try_out(Timestamp::of(&clock)));
+            let now = Timestamp::of(&clock);
+            let tried = LockedFolder::lock(&place).and_then(|folder| {
+                folder.try_out(now)?;
+                match is_stopped {
+                    true => rehearse(&folder, b"{}", now),
+                    false => Ok(()),
+                }
+            });
             findings.extend(tried.err().map(|obstacle| failed(&obstacle)));
         }
         findings
@@ -56,7 +69,7 @@ pub(super) fn groups(
     settings: &Settings,
     folders: &[(String, Vec<PermissionFinding>)],
 ) -> Vec<FindingGroup> {
-    let program = privileges::program(settings, Me::now())
+    let program = privileges::program(settings, &Me::now())
         .into_iter()
         .map(|finding| (None, finding));
     let folders = folders.iter().flat_map(|(session, findings)| {

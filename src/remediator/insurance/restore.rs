@@ -18,6 +18,7 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Dir, Gid, Mode, OFlags, RenameFlags, Uid};
@@ -47,10 +48,12 @@ use super::store::{Copy, CopyStore, set_modified};
 
 mod record;
 mod recovery;
+mod rehearsal;
 
 use self::record::{CREDS, NEW, PREFIX, RECORD, REPLACED, RestoreRecord, creds_record, exchanged};
 use self::recovery::{complete, complete_all, remove};
 pub use self::recovery::{end_orphan, tidy};
+pub use self::rehearsal::rehearse;
 
 /// What a restore did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -313,7 +316,7 @@ fn prepare(
         Some(current) if matches!(current.shape, Shape::Regular | Shape::HardLinked) => {
             current.owner
         }
-        _ => usual_owner(folder.fd(), inventory)?,
+        _ => usual_owner(folder.fd())?,
     };
 
     // Record the plan before writing any file, so that recovery after a crash knows the run.
@@ -349,9 +352,15 @@ fn prepare(
         content: format!("{:016x}", xxh3_64(&bytes)),
         inode: Some(inode),
     };
-    let written = write_new(prepared.slot.as_fd(), &bytes, owner, copy.entry.written)
-        .and_then(|inode| write_record(prepared.slot.as_fd(), RECORD, &record(inode)))
-        .and_then(|()| sync(&[prepared.quarantine.as_fd()]));
+    let written = write_new(
+        prepared.slot.as_fd(),
+        NEW,
+        &bytes,
+        owner,
+        copy.entry.written,
+    )
+    .and_then(|inode| write_record(prepared.slot.as_fd(), RECORD, &record(inode)))
+    .and_then(|()| sync(&[prepared.quarantine.as_fd()]));
     if let Err(error) = written {
         let _ = prepared.cancel();
         plan_dropped(&records.lock(), id)?;
@@ -382,14 +391,15 @@ fn owner_of(folder: BorrowedFd<'_>, name: &OsStr) -> Result<FileOwner, Obstacle>
 }
 
 /// Owner and mode of most files in the folder; without files, the folder's owner and 0600.
-fn usual_owner(folder: BorrowedFd<'_>, inventory: &Inventory) -> Result<FileOwner, Obstacle> {
+fn usual_owner(folder: BorrowedFd<'_>) -> Result<FileOwner, Obstacle> {
+    let doing = "looking at the owners of the files";
     let mut counts: HashMap<FileOwner, usize> = HashMap::new();
-    for file in inventory
-        .files()
-        .iter()
-        .filter(|file| file.shape == Shape::Regular)
-    {
-        if let Ok(owner) = owner_of(folder, file.name.as_os_str()) {
+    for entry in Dir::read_from(folder).map_err(|e| obstacle(doing, e))? {
+        let entry = entry.map_err(|e| obstacle(doing, e))?;
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        let is_file =
+            stat(folder, name).is_ok_and(|found| matches!(found, Some((Shape::Regular, _))));
+        if is_file && let Ok(owner) = owner_of(folder, name) {
             *counts.entry(owner).or_default() += 1;
         }
     }
@@ -505,32 +515,34 @@ fn shows_counter(present: Option<&[u8]>, copy: &Copy, copies: &[Copy]) -> bool {
     parse_creds(present).is_err() && !is_cut && highest_counter(present) >= known.max(Some(0))
 }
 
-/// The error of a failed chown; only root may give a file to another user.
-fn chown_failed(errno: Errno, user: u32) -> Obstacle {
+/// The error of a failed chown; only root may give a file to another user, and only its owner to
+/// one of their groups.
+fn chown_failed(errno: Errno, (user, group, _): FileOwner) -> Obstacle {
     let doing = "restoring owner and group of creds.json";
     match errno {
         Errno::PERM | Errno::ACCESS => Obstacle::Io(format!(
-            "{doing}: not permitted; run it as root (sudo baileys_remediator creds restore …), or as the bot's user if that user may use the state directory (sudo -u '#{user}' baileys_remediator creds restore …)"
+            "{doing}: not permitted; it belongs to user {user} and group {group}. Run `serve` as that user; for one restore run it as root (sudo baileys_remediator creds restore …), or as that user if it may use the state directory (sudo -u '#{user}' baileys_remediator creds restore …)"
         )),
         errno => obstacle(doing, errno),
     }
 }
 
-/// Writes new.json with the given owner, mode and modification time. Returns its inode.
+/// Writes a file with the given owner, mode and modification time. Returns its inode.
 fn write_new(
     slot: BorrowedFd<'_>,
+    name: &str,
     bytes: &[u8],
-    (user, group, mode): FileOwner,
+    owner @ (user, group, mode): FileOwner,
     written: Timestamp,
 ) -> Result<u64, Obstacle> {
     let doing = "writing the new creds.json";
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = rustix::fs::openat(slot, NEW, flags, Mode::RUSR | Mode::WUSR)
+    let fd = rustix::fs::openat(slot, name, flags, Mode::RUSR | Mode::WUSR)
         .map_err(|e| obstacle(doing, e))?;
     let now = rustix::fs::fstat(&fd).map_err(|e| obstacle(doing, e))?;
     if (now.st_uid, now.st_gid) != (user, group) {
         rustix::fs::fchown(&fd, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))
-            .map_err(|errno| chown_failed(errno, user))?;
+            .map_err(|errno| chown_failed(errno, owner))?;
     }
     rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode)).map_err(|e| obstacle(doing, e))?;
     let mut file = std::fs::File::from(fd);

@@ -3,11 +3,12 @@
 //! Baileys writes creds.json in place. A process that is killed during the write leaves a torn
 //! file, and the next start would create a new identity over it. So this program takes a copy
 //! before the stop, and puts the newest copy back before the start if the file is missing or
-//! broken then. Without a copy nothing is stopped.
+//! broken then. Without a copy, or where the copy could not be put back, nothing is stopped.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::control::Presence;
@@ -16,11 +17,11 @@ use crate::folder::{Creds, Found, Looks, Timestamp};
 use crate::policy::insurance::Keep;
 use crate::policy::{Refusal, StopRefusal};
 use crate::remediator::outcome::{self, RunError, RunOutcome};
-use crate::remediator::quarantine::Halt;
-use crate::remediator::runner::{self, Context, Down, blocking};
+use crate::remediator::quarantine::{Halt, LockedFolder, look_at};
+use crate::remediator::runner::{self, Context, Down, Folders, blocking};
 use crate::remediator::store::runs::{Action, Ending};
 
-use super::restore::restore;
+use super::restore::{rehearse, restore};
 use super::store::CopyStore;
 use super::watch::{CredsReading, read_settled};
 
@@ -36,11 +37,14 @@ pub const RESTORE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Keeps a copy of each complete creds.json that differs from the newest copy. Returns the
 /// sessions whose file is complete; none if the insurance is off.
 ///
-/// Errors: a file that is complete, or that cannot be read, could not be copied. The stop might
-/// damage it, and nothing could be put back.
+/// `folders`: those of the service that are locked.
+///
+/// Errors: a file that is complete, or that cannot be read, could not be copied or put back. The
+/// stop might damage it.
 pub async fn before_a_stop(
     ctx: &Context,
     sessions: &[Found],
+    folders: &Folders,
 ) -> Result<BTreeSet<String>, StopRefusal> {
     let mut whole = BTreeSet::new();
     if !ctx.settings.insurance.enabled {
@@ -51,8 +55,9 @@ pub async fn before_a_stop(
         let copies = some.iter().cloned().map(|found| {
             let store = CopyStore::new(&ctx.settings.state_path);
             let (session, clock) = (found.session.to_string(), ctx.clock.clone());
+            let folder = folders.0.get(&session).cloned();
             let copy = tokio::spawn(async move {
-                let taking = blocking(move || take(&store, &found, now, &keep));
+                let taking = blocking(move || take(&store, &found, folder, now, &keep));
                 let taken = clock.timeout(COPY_TIMEOUT, taking).await;
                 taken.unwrap_or_else(|_| Err("timeout".into()))
             });
@@ -63,7 +68,7 @@ pub async fn before_a_stop(
                 Ok(true) => _ = whole.insert(session),
                 Ok(false) => {}
                 Err(why) => {
-                    tracing::error!(session, "no copy of creds.json was kept: {why}");
+                    tracing::error!(session, "creds.json is not safe from a stop: {why}");
                     return Err(StopRefusal::CredsNotCopied { session, why });
                 }
             }
@@ -72,8 +77,15 @@ pub async fn before_a_stop(
     Ok(whole)
 }
 
-/// Keeps a copy if the file is complete, and returns whether it is. Blocks.
-fn take(store: &CopyStore, found: &Found, now: Timestamp, keep: &Keep) -> Result<bool, String> {
+/// Keeps a copy if the file is complete, tries to put it back beside the file, and returns
+/// whether it is complete. Blocks.
+fn take(
+    store: &CopyStore,
+    found: &Found,
+    folder: Option<Arc<LockedFolder>>,
+    now: Timestamp,
+    keep: &Keep,
+) -> Result<bool, String> {
     for _ in 0..UNSTABLE_TRIES {
         let place = found.place.clone();
         let read = Looks::default().run(&found.place.path(), move || {
@@ -99,7 +111,13 @@ fn take(store: &CopyStore, found: &Found, now: Timestamp, keep: &Keep) -> Result
             ) => {
                 let session = found.session.as_str();
                 let added = store.add(session, &bytes, &facts, stamp.modified, now, keep);
-                return added.map(|_| true).map_err(|error| error.to_string());
+                added.map_err(|error| error.to_string())?;
+                let folder = folder.ok_or("its folder could not be locked")?;
+                let tried = look_at(&found.place, move || rehearse(&folder, &bytes, now));
+                return match tried {
+                    Ok(()) => Ok(true),
+                    Err(why) => Err(format!("the copy could not be put back: {why}")),
+                };
             }
             (CredsReading::Nothing, Creds::Unreadable(why)) => {
                 return Err(format!("reading it: {why}"));
@@ -111,7 +129,16 @@ fn take(store: &CopyStore, found: &Found, now: Timestamp, keep: &Keep) -> Result
     Err("it changes all the time".into())
 }
 
-/// Puts the newest copy back if creds.json is missing or broken and was `whole` before the
+/// Which creds.json is put back before a start.
+#[derive(Clone, Debug)]
+pub struct CredsCheck {
+    /// The sessions whose file was whole before the stop.
+    pub whole: BTreeSet<String>,
+    /// Also one that is missing, beside one that is broken.
+    pub missing: bool,
+}
+
+/// Puts the newest copy back if creds.json is broken, or missing, and was whole before the
 /// stop. Each restore is a run of its own. A file that was missing or broken before the stop is
 /// left for an operator. Acts only while the service is known to be gone, and within a bounded
 /// time, so that a file system that hangs does not hold up the start.
@@ -119,9 +146,10 @@ pub async fn before_a_start(
     ctx: &Context,
     down: &Down,
     mut sessions: Vec<Found>,
-    whole: &BTreeSet<String>,
+    check: &CredsCheck,
 ) {
-    sessions.retain(|found| whole.contains(found.session.as_str()));
+    sessions.retain(|found| check.whole.contains(found.session.as_str()));
+    let puts_missing = check.missing;
     if !ctx.settings.insurance.enabled {
         return;
     }
@@ -138,7 +166,11 @@ pub async fn before_a_start(
                 let Ok(inventory) = runner::look(found).await else {
                     continue;
                 };
-                let is_torn = matches!(inventory.creds, Creds::Missing | Creds::Broken(_));
+                let is_torn = match inventory.creds {
+                    Creds::Missing => puts_missing,
+                    Creds::Broken(_) => true,
+                    _ => false,
+                };
                 if is_torn {
                     restore_torn(&ctx, &down, found).await;
                 }

@@ -118,6 +118,8 @@ fn a_sentence_claims_no_start_that_did_not_happen() {
 
 #[test]
 fn a_refusal_that_may_end_arms_the_run() {
+    let minute = Duration::from_secs(60);
+    let clock_set = crate::connection::RecentStep::within(minute, Some(Duration::ZERO)).unwrap();
     let either = |stop, cleanup: RunError| RunError::NotCleanedEither {
         stop,
         cleanup: Box::new(cleanup),
@@ -134,6 +136,7 @@ fn a_refusal_that_may_end_arms_the_run() {
             StopRefusal::Guard(Refusal::ConnectionUnknown).into(),
             ArmedChange::Arm,
         ),
+        (StopRefusal::ClockSet(clock_set).into(), ArmedChange::Arm),
         (stale.clone().into(), ArmedChange::Disarm),
         (RunError::UnknownSession, ArmedChange::Keep),
         (RunError::DuplicateName, ArmedChange::Keep),

@@ -1,7 +1,12 @@
 use super::*;
 use std::os::unix::fs::DirBuilderExt;
 
-const ME: Me = Me { uid: 1000 };
+fn me(uid: u32) -> Me {
+    Me {
+        uid,
+        groups: vec![uid, 1300],
+    }
+}
 
 fn sound() -> FolderFacts {
     FolderFacts {
@@ -16,13 +21,13 @@ fn sound() -> FolderFacts {
         free_inodes: Some(100_000),
         unreadable: 0,
         foreign: 0,
-        creds_uid: Some(1000),
+        creds_owner: Some((1000, 1300)),
         quarantine: Quarantine::Missing,
     }
 }
 
 fn checks(facts: &FolderFacts, me: Me) -> Vec<(&'static str, Weight)> {
-    judge(facts, me)
+    judge(facts, &me, false)
         .into_iter()
         .map(|finding| (finding.check, finding.weight))
         .collect()
@@ -31,7 +36,7 @@ fn checks(facts: &FolderFacts, me: Me) -> Vec<(&'static str, Weight)> {
 #[test]
 fn each_fact_has_its_finding_and_a_sound_folder_none() {
     use Weight::{Problem, Warning};
-    assert_eq!(checks(&sound(), ME), []);
+    assert_eq!(checks(&sound(), me(1000)), []);
     let tagged = |uid, mode, writable| Quarantine::Directory {
         uid,
         mode,
@@ -44,7 +49,7 @@ fn each_fact_has_its_finding_and_a_sound_folder_none() {
                 quarantine: tagged(1000, 0o700, true),
                 ..sound()
             },
-            ME
+            me(1000)
         ),
         []
     );
@@ -114,7 +119,7 @@ fn each_fact_has_its_finding_and_a_sound_folder_none() {
         ),
         (
             FolderFacts {
-                creds_uid: Some(1001),
+                creds_owner: Some((1001, 1300)),
                 ..sound()
             },
             "restore",
@@ -194,8 +199,8 @@ fn each_fact_has_its_finding_and_a_sound_folder_none() {
         ),
     ];
     for (facts, check, weight) in cases {
-        let found = judge(&facts, ME);
-        assert_eq!(checks(&facts, ME), [(check, weight)], "{facts:?}");
+        let found = judge(&facts, &me(1000), false);
+        assert_eq!(checks(&facts, me(1000)), [(check, weight)], "{facts:?}");
         assert!(!found[0].fix.is_empty());
         assert!(
             !found[0].message.contains("/bots"),
@@ -203,21 +208,28 @@ fn each_fact_has_its_finding_and_a_sound_folder_none() {
         );
     }
     let theirs = FolderFacts {
-        creds_uid: Some(1001),
+        creds_owner: Some((1001, 1300)),
         ..sound()
     };
-    assert_eq!(
-        checks(&theirs, Me { uid: 0 }),
-        [],
-        "root may chown to any user"
-    );
+    // Where an emergency may stop the bot, its creds.json must be one that can be put back.
+    let other_group = FolderFacts {
+        creds_owner: Some((1000, 1301)),
+        ..sound()
+    };
+    for facts in [&theirs, &other_group] {
+        let found = judge(facts, &me(1000), true);
+        let found: Vec<_> = found.iter().map(|f| (f.check, f.weight)).collect();
+        assert_eq!(found, [("restore", Problem)]);
+        assert_eq!(checks(facts, me(1000)), [("restore", Warning)]);
+    }
+    assert_eq!(checks(&theirs, me(0)), [], "root may chown to any user");
     assert_eq!(
         checks(
             &FolderFacts {
-                creds_uid: None,
+                creds_owner: None,
                 ..sound()
             },
-            ME
+            me(1000)
         ),
         []
     );
@@ -225,20 +237,20 @@ fn each_fact_has_its_finding_and_a_sound_folder_none() {
     let sticky = FolderFacts {
         mode: 0o41777,
         uid: 1001,
-        creds_uid: None,
+        creds_owner: None,
         quarantine,
         ..sound()
     };
-    assert_eq!(checks(&sticky, ME), [("sticky", Problem)]);
-    assert_eq!(checks(&sticky, Me { uid: 1001 }), [], "the owner may");
-    assert_eq!(checks(&sticky, Me { uid: 0 }), [], "root may");
+    assert_eq!(checks(&sticky, me(1000)), [("sticky", Problem)]);
+    assert_eq!(checks(&sticky, me(1001)), [], "the owner may");
+    assert_eq!(checks(&sticky, me(0)), [], "root may");
     assert_eq!(
         checks(
             &FolderFacts {
                 free_inodes: None,
                 ..sound()
             },
-            ME
+            me(1000)
         ),
         [],
         "btrfs counts none"
@@ -248,7 +260,8 @@ fn each_fact_has_its_finding_and_a_sound_folder_none() {
             closed: Some(Errno::ACCESS),
             ..sound()
         },
-        ME,
+        &me(1000),
+        false,
     )[0]
     .fix;
     assert_eq!(
@@ -316,7 +329,7 @@ fn looking_changes_nothing() {
         name: "bot".into(),
     };
     let facts = look(&place, true).unwrap();
-    assert_eq!(judge(&facts, Me::now()), []);
+    assert_eq!(judge(&facts, &Me::now(), true), []);
     assert_eq!(seen(), before);
     let gone = FolderPath {
         parent: dir.path().to_owned(),

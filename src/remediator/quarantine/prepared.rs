@@ -89,6 +89,7 @@ impl LockedFolder {
             run: run.clone(),
             made_ns: now.nanos(),
             mode: plan.mode.label().to_owned(),
+            identity: self.identity().map(|identity| identity.to_string()),
             moves,
         };
         write_record(dir.as_fd(), PLAN, &record)?;

@@ -60,6 +60,9 @@ pub(super) struct PlanRecord {
     pub(super) run: RunId,
     pub(super) made_ns: i64,
     pub(super) mode: String,
+    /// Fingerprint of the identity that the folder had; none where creds.json does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) identity: Option<String>,
     pub(super) moves: Vec<MoveRecord>,
 }
 

@@ -118,6 +118,7 @@ fn a_planted_record_deletes_nothing() {
             run: run.clone(),
             made_ns: 0,
             mode: "cleanup".into(),
+            identity: None,
             moves: vec![MoveRecord {
                 name: name.into(),
                 inode: 0,

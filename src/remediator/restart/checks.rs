@@ -12,7 +12,7 @@ use crate::policy::guard::CleanupMode;
 use crate::policy::{Breaker, RestartBudget, StopInputs, StopRefusal, Stopped, Tier, may_stop};
 use crate::remediator::insurance::stop as insurance;
 use crate::remediator::outcome::RunError;
-use crate::remediator::runner;
+use crate::remediator::runner::{self, Folders};
 use crate::remediator::store::audit::Step;
 use crate::remediator::store::runs::{Ending, Run};
 use crate::remediator::store::{BlockingStore, Store, StoreError};
@@ -191,7 +191,8 @@ impl RestartCoordinator {
             && self.breaker_allows(&stops, resumed, name, Trigger::Window, fleet))
     }
 
-    /// Makes all checks before a stop. The locks of the folders are held.
+    /// Makes all checks before a stop. `folders`: those of the service, locked.
+    #[allow(clippy::too_many_arguments)]
     pub(super) async fn check(
         &self,
         run: &Run,
@@ -199,6 +200,7 @@ impl RestartCoordinator {
         service: &Service,
         trigger: Trigger,
         known: &[Found],
+        folders: &Folders,
         mut ending: Ending,
     ) -> Checked {
         let result = self
@@ -208,7 +210,7 @@ impl RestartCoordinator {
             Ok(true) => {
                 let siblings = self.siblings(found, service, known).await;
                 let all = self.found_of(service, found, known);
-                let whole = insurance::before_a_stop(&self.ctx, &all).await;
+                let whole = insurance::before_a_stop(&self.ctx, &all, folders).await;
                 whole
                     .map(|whole| Some(Go { siblings, whole }))
                     .map_err(RunError::from)
@@ -272,6 +274,7 @@ impl RestartCoordinator {
             inventory: &inventory,
             verdict: &verdict,
             logged_out,
+            clock_set: self.ctx.connection.recent_step(),
             limits: &limits,
             mode: trigger.mode(),
             tier: tier.unwrap_or(Tier::Emergency),

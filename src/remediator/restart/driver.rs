@@ -16,10 +16,10 @@ use clock::Clock;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::control::{Observation, Service};
+use crate::control::Service;
 use crate::folder::{Found, Timestamp};
 use crate::policy::StopRefusal;
-use crate::remediator::insurance::stop as insurance;
+use crate::remediator::insurance::stop::{self as insurance, CredsCheck};
 use crate::remediator::outcome::{RunError, RunResult};
 use crate::remediator::quarantine::Halt;
 use crate::remediator::runner::{Context, Down, Folders, WeakFolders, blocking};
@@ -32,13 +32,13 @@ use super::leases::{RestartCoordinator, RestartResult, ServiceLease};
 use super::machine::{self, LOOK_EVERY, PERSIST_WITHIN};
 use super::state::{
     CallKind, CheckResult, Effect, Event, Forbids, HandedTo, Look, Phase, Restart, RestartEnd,
-    Seen, Sources, Trigger, WaitingSession,
+    Returned, Seen, Sources, Trigger, WaitingSession,
 };
 
 use effect_output::{EffectOutput, SavedRestart, refused};
 pub use looks::now;
 #[cfg(test)]
-pub(super) use looks::{OBSERVED_WITHIN, is_alive};
+pub(super) use looks::{OBSERVED_WITHIN, who_is_alive};
 pub(super) use looks::{call, end_moves, observe, other_call_may_be_under_way, presence};
 use looks::{is_paused, who_is_back};
 
@@ -198,8 +198,12 @@ impl Driver {
         let mut ends = phase.is_final();
         // The next look, or the next try, comes later.
         let is_backoff = phase == Phase::StartIntended && !self.state.contradicted;
+        // A call that may be under way ends within its time limit.
+        let is_unknown = matches!(phase, Phase::StopUnknown | Phase::StartUnknown);
         let waits = effects.iter().any(|effect| match effect {
-            Effect::Observe(after, _) => *after >= self.state.times.retry && !is_backoff,
+            Effect::Observe(after, _) => {
+                *after >= self.state.times.retry && !is_backoff && !is_unknown
+            }
             _ => false,
         });
         for effect in effects {
@@ -374,9 +378,10 @@ impl Driver {
         let (coordinator, known) = (Arc::clone(&self.coordinator), self.known.clone());
         let (run, found) = (live.run.clone(), live.found.clone());
         let (ending, trigger) = (live.ending.clone(), self.state.trigger);
+        let folders = self.folders.clone();
         self.await_task(async move {
             let checked = coordinator
-                .check(&run, &found, &service, trigger, &known, ending)
+                .check(&run, &found, &service, trigger, &known, &folders, ending)
                 .await;
             let result = match checked.result {
                 Ok(Some(_)) => CheckResult::Go,
@@ -512,7 +517,7 @@ impl Driver {
         let state = self.state.clone();
         let folders = self.folders.clone();
         self.await_task(async move {
-            let phase = state.phase;
+            let (phase, again) = (state.phase, state.again);
             ctx.clock.sleep(after).await;
             if phase == Phase::StopIntended
                 && !locks::still_protect(&ctx.clock, folders, &sessions).await
@@ -526,9 +531,9 @@ impl Driver {
                 }
                 _ => false,
             };
-            let (mut seen, mut why) = seen(&ctx, service.as_ref(), sources, &sessions).await;
+            let mut seen = looks::seen(&ctx, service.as_ref(), sources, &sessions).await;
             let asks = sources == Sources::Connection
-                && (matches!(seen, Seen::Running(_) | Seen::Changing)
+                && (matches!(seen.seen, Seen::Running(_) | Seen::Changing)
                     || matches!(
                         phase,
                         Phase::RunningNotConnected
@@ -540,20 +545,23 @@ impl Driver {
                 connected = who_is_back(&ctx, waiting).await;
                 // The process may have ended meanwhile.
                 if ctx.clock.since(began) > LOOK_EVERY {
-                    (seen, why) = self::seen(&ctx, service.as_ref(), sources, &sessions).await;
+                    seen = looks::seen(&ctx, service.as_ref(), sources, &sessions).await;
                 }
             }
             let paused = match phase {
                 Phase::Down | Phase::HandedOver(HandedTo::Pause) => is_paused(&ctx).await,
+                Phase::WaitingForConnection => seen.seen == Seen::Gone && is_paused(&ctx).await,
+                Phase::StartIntended if again > 0 => is_paused(&ctx).await,
                 _ => false,
             };
             let look = Look {
-                seen,
+                seen: seen.seen,
                 connected,
                 paused,
                 call_ended,
+                on_request: seen.on_request,
             };
-            (Event::Looked(id, look), EffectOutput::Looked(why))
+            (Event::Looked(id, look), EffectOutput::Looked(seen.why))
         });
     }
 
@@ -572,8 +580,14 @@ impl Driver {
             true => CallKind::Stop,
             false => CallKind::Start,
         };
+        let clock = self.clock().clone();
         self.await_task(async move {
+            let began = clock.now();
             let (returned, why) = call(&service, kind, held).await;
+            let is_long = clock.since(began) >= service.start_timeout;
+            if kind == CallKind::Start && returned == Returned::Ok && is_long {
+                tracing::warn!(service = service.name, "the start command did not return, and the service runs, so it was left alone; it ends with the unit of this program: use a command that returns");
+            }
             (Event::Returned(id, returned), EffectOutput::Called(why))
         });
     }
@@ -596,7 +610,11 @@ impl Driver {
             sibling_runs: Arc::clone(&live.sibling_runs),
             ending: live.ending.clone(),
         });
-        let whole = self.state.whole.clone();
+        let check = CredsCheck {
+            whole: self.state.whole.clone(),
+            // What a bot that has run since has removed, it has removed on purpose.
+            missing: self.state.started_ns.is_none(),
+        };
         let (coordinator, sessions) = (Arc::clone(&self.coordinator), self.sessions.clone());
         self.await_task(async move {
             let cleaned = match job {
@@ -604,35 +622,12 @@ impl Driver {
                 None => None,
             };
             end_moves(&coordinator.ctx.clock, &down.halt).await;
-            insurance::before_a_start(&coordinator.ctx, &down, sessions, &whole).await;
+            insurance::before_a_start(&coordinator.ctx, &down, sessions, &check).await;
             let side = cleaned.map_or(EffectOutput::None, |cleaned| {
                 EffectOutput::Cleaned(Box::new(cleaned))
             });
             (Event::Cleaned(id), side)
         });
-    }
-}
-
-/// What the supervisor says about the process, and why that is unclear.
-async fn seen(
-    ctx: &Context,
-    service: Option<&Service>,
-    sources: Sources,
-    sessions: &[Found],
-) -> (Seen, String) {
-    let Some(service) = service else {
-        return (Seen::Unknown, "the configuration does not name it".into());
-    };
-    match observe(&ctx.clock, service).await {
-        Observation::Running { mark, .. } => (Seen::Running(mark), String::new()),
-        Observation::Changing(why) => (Seen::Changing, why),
-        Observation::Gone { .. } | Observation::Unknown(_)
-            if sources == Sources::Live && looks::is_alive(ctx, sessions).await =>
-        {
-            (Seen::Contradicted, String::new())
-        }
-        Observation::Gone { .. } => (Seen::Gone, String::new()),
-        Observation::Unknown(why) => (Seen::Unknown, why),
     }
 }
 

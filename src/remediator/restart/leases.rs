@@ -15,20 +15,21 @@ use crate::remediator::store::{BlockingStore, StoreError};
 
 use super::state::{Restart, RestartEnd, RestartId};
 
-/// One folder's clean-up may take so long while its bot is down.
+/// Time limit of one folder's clean-up while its bot is down.
 pub(super) const CLEAN_TIMEOUT: Duration = Duration::from_secs(120);
-/// All of them together.
+/// Time limit of all clean-ups of one restart together.
 pub(super) const ALL_CLEAN_TIMEOUT: Duration = Duration::from_secs(300);
-/// Whatever waits for a disk or a source meanwhile, so long after it is gone it is started.
+/// The start begins this long after the service is gone at the latest, even while a disk or a
+/// source does not answer.
 pub(super) const DOWN_FOR_AT_MOST: Duration = Duration::from_secs(600);
-/// A move that is under way when the bot is to be started is waited for so long; one that
-/// hangs for longer is one on a file system that hangs, and no other follows it.
+/// Time limit of the move that is under way when the start is due. A move that takes longer is
+/// on a file system that hangs; no other move follows it.
 pub(super) const HALTS_WITHIN: Duration = Duration::from_secs(30);
-/// A clean-up of another session of the process that had begun before is waited for so long;
-/// then the run waits again.
+/// Time limit of a clean-up of another session of the same process that began earlier; after
+/// it the run returns to the queue.
 const OTHERS_END_WITHIN: Duration = Duration::from_secs(120);
 
-/// What became of a run that might restart a service.
+/// The result of a run that might restart a service.
 #[derive(Debug)]
 pub enum RestartResult {
     /// The service is being stopped or started; wait.
@@ -45,7 +46,7 @@ pub(super) struct Bounds {
     pub clean: Duration,
     pub all_clean: Duration,
     pub down: Duration,
-    /// For so long the other runs on its process are waited for before it is stopped.
+    /// How long a stop waits for other runs on the same process.
     pub others: Duration,
 }
 
@@ -60,21 +61,21 @@ impl Default for Bounds {
     }
 }
 
-/// Who stops and starts services.
+/// Gives each service to one restart at a time, and keeps their tasks.
 #[derive(Debug)]
 pub struct RestartCoordinator {
     pub(super) ctx: Context,
     pub(super) bounds: Bounds,
     leased: Mutex<BTreeSet<String>>,
     claimed: Mutex<BTreeSet<i64>>,
-    /// Services of which a run waits again, until then.
+    /// Services with a run that returned to the queue, and until when it stays there.
     pub(super) waits: Mutex<BTreeMap<String, Instant>>,
-    /// Restarts that are over and may still be on record.
+    /// Restarts that are over but may still be in the journal.
     over: Mutex<BTreeMap<RestartId, RestartEnd>>,
     pub(super) window: tokio::sync::Mutex<()>,
     pub(super) leaving: watch::Sender<bool>,
     drivers: Mutex<JoinSet<()>>,
-    /// The folders were looked through for what the journal has lost.
+    /// Whether the folders were searched for records that the journal has lost.
     pub(super) looked_in_folders: std::sync::atomic::AtomicBool,
 }
 
@@ -92,7 +93,7 @@ impl Drop for ServiceLease {
 }
 
 impl RestartCoordinator {
-    /// Over this configuration and journal.
+    /// A coordinator for the services of `ctx`.
     pub fn new(ctx: Context) -> Arc<Self> {
         Arc::new(Self::within(ctx, Bounds::default()))
     }
@@ -116,12 +117,13 @@ impl RestartCoordinator {
         self.leased.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs that are done beside another one, on the same process: nobody's leftovers.
+    /// Runs that a restart of the same process performs along with its own; recovery must not
+    /// take them for interrupted.
     pub fn claimed(&self) -> std::sync::MutexGuard<'_, BTreeSet<i64>> {
         self.claimed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Services whose runs were to wait a moment ago: they are not asked again at once.
+    /// Services whose runs returned to the queue a moment ago; they are not tried at once.
     fn waiting_services(&self) -> Vec<String> {
         let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.ctx.clock.now();

@@ -36,6 +36,8 @@
 //! | cleaning | cleaned | | start_intended | observe live |
 //! | cleaning | deadline | | start_intended | break off, observe live |
 //! | start_intended | gone | | start_intended | persist, deadline |
+//! | start_intended | gone | a start was called since creds.json was checked | cleaning | put back, deadline |
+//! | start_intended | gone | it ran after its start, and a person has paused | paused | (report), note, unlock, observe live |
 //! | start_intended | unknown | | start_intended | observe live |
 //! | start_intended | unknown | for the start timeout: started once | start_intended | persist, deadline |
 //! | start_intended | contradicted | | start_intended | notify, (report), note, observe live |
@@ -54,12 +56,14 @@
 //! | start_unknown | running, changing | | waiting_for_connection | step, note, observe connection |
 //! | start_unknown | gone, unknown, contradicted | the start may still come | start_unknown | observe live |
 //! | start_unknown | unknown, contradicted | | start_unknown | notify, (report), note, observe live |
-//! | start_unknown | gone | time is left | start_intended | persist, deadline |
+//! | start_unknown | gone | time is left | cleaning | put back, deadline |
 //! | start_unknown | gone | no time is left | down | notify, (report), note, unlock, observe live |
 //! | waiting_for_connection | locked | | waiting_for_connection | observe connection |
 //! | waiting_for_connection | lock busy, deadline | | waiting_for_connection | notify, lock, deadline |
 //! | waiting_for_connection | running | all are connected, twice in a row | back | step, forget, unlock, (report) |
-//! | waiting_for_connection | running, changing, gone, unknown, contradicted | time is left | waiting_for_connection | observe connection |
+//! | waiting_for_connection | running, changing, gone, unknown, contradicted | time is left, or it was stopped on request | waiting_for_connection | observe connection |
+//! | waiting_for_connection | gone | it was stopped on request, twice in a row: by a person | operator | forget, unlock, (report) |
+//! | waiting_for_connection | gone | a person has paused | paused | (report), note, unlock, observe live |
 //! | waiting_for_connection | gone | it died, and may be started again | start_intended | observe live |
 //! | waiting_for_connection | running, changing | no time is left | running_not_connected | notify, (report), note, unlock, observe connection |
 //! | waiting_for_connection | gone | no time is left | down | notify, (report), note, unlock, observe live |
@@ -86,6 +90,7 @@
 //! | stop_intended, stopping, stop_unknown, gone, cleaning | own restart | | stop_unknown | lock, deadline |
 //! | start_intended, starting, start_unknown | own restart | | start_unknown | lock, deadline |
 //! | waiting_for_connection | own restart | | waiting_for_connection | lock, deadline |
+//! | waiting_for_connection | own restart | after a reboot | start_unknown | lock, deadline |
 //! | waiting_for_connection | own restart | its time ended meanwhile | running_not_connected | observe connection |
 //! | down | own restart | | down | observe live |
 //! | running_not_connected | own restart | | running_not_connected | observe connection |
@@ -139,6 +144,8 @@ pub const LOCK_WITHIN: Duration = Duration::from_secs(30);
 pub const LOCK_EVERY: Duration = Duration::from_secs(5);
 /// How often a service that dies after its start is started again.
 pub const STARTS_AGAIN: u32 = 2;
+/// So many looks in a row that find it stopped on request mean that a person has stopped it.
+const STOPPED_LOOKS: u8 = 2;
 /// The longest pause between two tries of a round.
 const MAX_BACKOFF: Duration = Duration::from_secs(8);
 
@@ -166,10 +173,12 @@ impl Restart {
             round_until: None,
             tries: 0,
             again: 0,
+            creds_checked: false,
             reported: false,
             told_unknown: false,
             contradicted: false,
             ended: false,
+            stopped_looks: 0,
             adopted: false,
             leaving: false,
             stopped_at: None,
@@ -270,10 +279,10 @@ impl Transition {
             (Phase::Gone, Event::Saved(_) | Event::NotSaved(_) | Event::Deadline(_)) => {
                 self.clean();
             }
-            (Phase::Cleaning, Event::Cleaned(_)) => self.intend_start_after(Duration::ZERO),
+            (Phase::Cleaning, Event::Cleaned(_)) => self.cleaned(),
             (Phase::Cleaning, Event::Deadline(_)) => {
                 self.effects.push(Effect::BreakOff);
-                self.intend_start_after(Duration::ZERO);
+                self.cleaned();
             }
             (Phase::StartIntended, event) => self.start_intended(event),
             (Phase::Starting, event) => self.starting(event),
@@ -491,6 +500,7 @@ impl Transition {
     fn gone(&mut self) {
         self.to(Phase::Gone);
         (self.s.call, self.s.before) = (None, None);
+        (self.s.round_until, self.s.creds_checked) = (None, false);
         self.s.told_unknown = false;
         self.effects.push(Effect::Step(RestartStep::Gone));
         self.persist();
@@ -500,6 +510,18 @@ impl Transition {
         self.to(Phase::Cleaning);
         let within = self.s.times.clean;
         self.await_result(Effect::Clean(!self.s.reported), Some(within));
+    }
+
+    /// Within a round of starts, this one goes on.
+    fn cleaned(&mut self) {
+        self.s.creds_checked = true;
+        match self.s.round_until {
+            None => self.intend_start_after(Duration::ZERO),
+            Some(_) => {
+                self.to(Phase::StartIntended);
+                self.observe(Duration::ZERO, Sources::Live);
+            }
+        }
     }
 
     // The start.
@@ -517,6 +539,13 @@ impl Transition {
         self.observe(pause, Sources::Live);
     }
 
+    /// It was just seen gone. A process of an earlier start may have been killed while it wrote its
+    /// creds.json.
+    fn put_back(&mut self) {
+        self.to(Phase::Cleaning);
+        self.await_result(Effect::Clean(false), Some(self.s.times.clean));
+    }
+
     /// It was just seen gone.
     fn intend_start(&mut self) {
         self.to(Phase::StartIntended);
@@ -527,6 +556,8 @@ impl Transition {
     fn start_intended(&mut self, event: &Event) {
         match event {
             Event::Looked(_, look) => match look.seen {
+                Seen::Gone if self.s.again > 0 && look.paused => self.pauses(),
+                Seen::Gone if !self.s.creds_checked => self.put_back(),
                 Seen::Gone => self.intend_start(),
                 Seen::Running(_) | Seen::Changing => self.connect(true),
                 // A live source reported it as connected, and nothing has contradicted that.
@@ -552,7 +583,7 @@ impl Transition {
             // The start is made even if the record could not be saved.
             Event::Saved(_) | Event::NotSaved(_) | Event::Deadline(_) if self.may_begin() => {
                 self.to(Phase::Starting);
-                self.s.until = None;
+                (self.s.until, self.s.creds_checked) = (None, false);
                 self.effects.push(Effect::Step(RestartStep::Starting));
                 let within = ASKED_WITHIN + self.s.times.start + GRACE;
                 self.await_result(Effect::Start, Some(within));
@@ -605,7 +636,7 @@ impl Transition {
         match seen {
             Seen::Running(_) | Seen::Changing => self.connect(true),
             Seen::Gone if under_way => self.observe(LOOK_EVERY, Sources::Live),
-            Seen::Gone if has_time => self.intend_start(),
+            Seen::Gone if has_time => self.put_back(),
             Seen::Gone => self.is_down(Notice::Down),
             Seen::Unknown | Seen::Contradicted if under_way || has_time => {
                 self.observe(LOOK_EVERY, Sources::Live);

@@ -2,7 +2,8 @@
 //!
 //! [`machine`] decides, as a pure function over the values in [`state`]; its table is the
 //! specification. `driver` performs its effects, for `serve` and after a crash.
-//! [`coordinator`] gives each service to one driver at a time, and resumes what is pending.
+//! `leases` holds the coordinator, which gives each service to one driver at a time;
+//! [`coordinator`] starts restarts and resumes what is pending.
 //! `checks` holds the checks before a stop, `cleaning` the work while the service is gone,
 //! [`folder_record`] the second record, in the quarantine, and [`operator`] what commands use.
 //!
@@ -14,9 +15,11 @@
 //! | flock of `owner-*.lock` there | the journal | shows whether the process of a run is alive |
 //! | transaction in the journal | `queue::take`, `intend_stop` | one run for each session; a stop is recorded before it happens |
 //! | flock of the auth folder | `quarantine::LockedFolder` | a clean-up locks its folder; a restart locks all folders of the service, in order, from the checks until the bot is back, down, or running and not connected |
-//! | lease in memory | [`coordinator`] | one restart for each service |
+//! | lease in memory | `leases` | one restart for each service |
+//! | mutex in memory | `leases` | one maintenance window at a time |
+//! | flock of the copies of a creds.json | `insurance` | one writer of the copies |
 //! | flock of `call-*` in the state directory | `driver::call_lock` | held by the call itself: shows after a crash whether it has ended |
-//! | `Halt` | `driver` | no file moves once the start begins |
+//! | `quarantine::Halt` | `driver` | no file moves once the start begins |
 //!
 //! Two remediators with state directories of their own share the flocks of the folders. The
 //! records there ([`folder_record`]) also make one wait for a call that a killed one has left.

@@ -193,8 +193,8 @@ pub enum RestartEnd {
 }
 
 impl RestartEnd {
-    /// That of a restart which is over straight from this phase. From [`Phase::Stopping`] that
-    /// is one whose stop could not be spawned.
+    /// The end of a restart that is over directly after this phase. After [`Phase::Stopping`] the
+    /// stop could not be spawned.
     pub const fn from_phase(before: Phase) -> Self {
         match before {
             Phase::Checking | Phase::StopIntended | Phase::Stopping => Self::NothingCalled,
@@ -297,6 +297,9 @@ pub struct Restart {
     pub tries: u32,
     /// How often it was started again after it died.
     pub again: u32,
+    /// No start was called since each creds.json was checked, and put back where it was torn.
+    #[serde(default)]
+    pub creds_checked: bool,
     /// The outcome of the run was reported. Nothing moves after that.
     pub reported: bool,
     /// The operator was notified that it is unknown whether it runs.
@@ -305,6 +308,10 @@ pub struct Restart {
     pub contradicted: bool,
     /// It ran after its start, and the last look found it gone.
     pub ended: bool,
+    /// How many looks in a row have found it stopped on request after its start. One may be in
+    /// the middle of a restart by an operator.
+    #[serde(default)]
+    pub stopped_looks: u8,
     /// The journal has lost it, and it was loaded from a quarantine.
     pub adopted: bool,
     /// The program is shutting down.
@@ -338,6 +345,9 @@ pub struct Look {
     pub paused: bool,
     /// The last call has ended: none of its processes is left.
     pub call_ended: bool,
+    /// It is gone because its supervisor was asked to stop it, by this program or by anybody
+    /// else. `false` where the supervisor does not tell.
+    pub on_request: bool,
 }
 
 /// Whether the process runs.
@@ -460,6 +470,10 @@ pub enum BotVerdict {
     Unknown,
     /// It was gone before it was stopped: by a person.
     StoppedByOperator,
+    /// It ran after its start and was stopped by a person, who starts it again.
+    StoppedAfterStart,
+    /// It ran after its start and is gone, and a person has paused automatic actions.
+    PausedAfterStart,
     /// The call to stop it failed. It still runs.
     NotStopped(Returned),
     /// The call succeeded, and the process did not go.

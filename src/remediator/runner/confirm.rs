@@ -64,7 +64,7 @@ impl Mover<'_> {
         prepared: &Arc<Prepared>,
         ending: &mut Ending,
     ) -> Result<(Done, String), RunError> {
-        let mut why = "this program stood still again and again".to_owned();
+        let mut why = "this program was suspended several times".to_owned();
         for look in 0..=LOOKS_AGAIN {
             let (moving, clock) = (Arc::clone(prepared), self.ctx.clock.clone());
             let executed = change(move || moving.execute(Timestamp::of(&clock))).await?;

@@ -1,6 +1,8 @@
-//! Alerts become requests on record: those that Alertmanager posts, and those that are polled.
+//! Alerts become requests on record: those that Alertmanager posts, those that are polled, and
+//! what the local trigger asks for.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::remediator::metrics::SUPPRESSED;
@@ -9,7 +11,10 @@ use crate::remediator::store::runs::Action;
 use crate::remediator::store::{BlockingStore, StoreError};
 use crate::remediator::webhook::{self, Payload};
 
-use super::Remediator;
+use super::{ACCEPT_TIMEOUT, Remediator};
+
+/// Alerts that started no run: session, action and outcome.
+pub(super) type Unstarted = BTreeSet<(String, Action, &'static str)>;
 
 /// What one delivery, or one poll, asks for.
 #[derive(Debug, Default)]
@@ -36,7 +41,7 @@ pub(super) struct Taken {
     /// Alerts, by outcome.
     pub(super) outcomes: BTreeMap<&'static str, u64>,
     /// Alerts that started no run.
-    pub(super) unstarted: BTreeSet<(String, Action, &'static str)>,
+    pub(super) unstarted: Unstarted,
 }
 
 impl Taken {
@@ -99,6 +104,61 @@ impl Remediator {
             }
         }
         Ok((taken.queued, payload.alerts.len() - taken.queued))
+    }
+
+    /// Puts on record what a poll or a local evaluation found. `known`: what started no run the
+    /// last time, so that each is logged once.
+    pub(super) async fn record(self: &Arc<Self>, intake: Intake, known: &mut Unstarted) {
+        let mut taken = Taken::default();
+        if !intake.is_empty() {
+            let remediator = Arc::clone(self);
+            let work = self
+                .ctx
+                .store
+                .block(move |store| remediator.take(store, intake));
+            tokio::pin!(work);
+            // Not left behind: with each poll one more thread would wait for that disk.
+            let result = match tokio::time::timeout(ACCEPT_TIMEOUT, &mut work).await {
+                Ok(result) => result,
+                Err(_) => {
+                    tracing::error!(
+                        "alerts could not be put on record in time, and the next look at them waits; a file system may hang"
+                    );
+                    work.await
+                }
+            };
+            match result {
+                Ok(result) => taken = result,
+                Err(error) => {
+                    return tracing::error!("alerts could not be put on record: {error}");
+                }
+            }
+        }
+        self.live.polled(&taken.outcomes);
+        if taken.queued > 0 {
+            self.wake.notify_waiters();
+        }
+        for (session, action, outcome) in taken.unstarted.difference(known) {
+            let action = action.label();
+            match *outcome {
+                // Without the name, which anybody may have chosen.
+                UNKNOWN_SESSION => tracing::warn!(
+                    action,
+                    "an alert names a session that is not here; see --sessions.path and alertmanager.match"
+                ),
+                SUPPRESSED => tracing::info!(
+                    action,
+                    "an alert is silenced or inhibited: on record, and no run is queued"
+                ),
+                outcome => tracing::info!(
+                    session,
+                    action,
+                    outcome,
+                    "an alert goes on, and no run is queued"
+                ),
+            }
+        }
+        *known = taken.unstarted;
     }
 
     /// Puts alerts on record.

@@ -19,6 +19,8 @@ pub(super) struct Pages {
     pub(super) plans: Mutex<HashMap<String, (Instant, String)>>,
     /// Findings of the last permission check; `None` before the first.
     pub(super) privileges: Mutex<Option<Vec<FindingGroup>>>,
+    /// Entries of `processes` without a session, as last logged.
+    pub(super) unused: Mutex<Vec<String>>,
     /// A permission check is under way.
     pub(super) is_checking: AtomicBool,
 }
@@ -29,6 +31,7 @@ impl Default for Pages {
             limit: ConcurrencyLimit::new(MAX_PAGES),
             plans: Mutex::default(),
             privileges: Mutex::default(),
+            unused: Mutex::default(),
             is_checking: AtomicBool::default(),
         }
     }

@@ -196,6 +196,16 @@ impl Remediator {
         }
     }
 
+    /// Logs the entries of `processes` that match no session, if they are others than before.
+    fn log_unused(&self, unused: Vec<String>) {
+        let logged = &self.pages.unused;
+        let mut logged = logged.lock().unwrap_or_else(PoisonError::into_inner);
+        if *logged != unused {
+            unused.iter().for_each(|entry| tracing::warn!("{entry}"));
+            *logged = unused;
+        }
+    }
+
     /// Logs the result of the permission check, if it is another one than before: one line for
     /// each finding, however many sessions have it.
     pub(super) async fn check_privileges(self: &Arc<Self>) {
@@ -205,10 +215,15 @@ impl Remediator {
         let sessions = self.all_sessions().await;
         let settings = Arc::clone(&self.ctx.settings);
         let count = sessions.len();
+        self.log_unused(
+            settings
+                .services
+                .unused(sessions.iter().map(|found| &found.session)),
+        );
         let service = Arc::clone(self);
         let looked = blocking(move || {
             let me = Me::now();
-            let mut findings: Vec<_> = privileges::program(&settings, me)
+            let mut findings: Vec<_> = privileges::program(&settings, &me)
                 .into_iter()
                 .map(|finding| (None, finding))
                 .collect();
@@ -220,7 +235,10 @@ impl Remediator {
             let mut closed = 0;
             for found in &sessions {
                 let here = match privileges::look(&found.place, false) {
-                    Ok(facts) => privileges::judge(&facts, me),
+                    Ok(facts) => {
+                        let is_stopped = privileges::is_stopped(&settings, &found.session);
+                        privileges::judge(&facts, &me, is_stopped)
+                    }
                     Err(why) => vec![privileges::closed(&found.place, &why)],
                 };
                 closed += usize::from(here.iter().any(|f| is_problem(f.weight)));

@@ -325,6 +325,7 @@ impl Remediator {
             inventory: &inventory,
             verdict: &verdict,
             logged_out,
+            clock_set: self.ctx.connection.recent_step(),
             limits: &limits,
             mode: ask.mode,
             tier: ask.tier.unwrap_or(Tier::Emergency),

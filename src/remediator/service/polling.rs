@@ -1,17 +1,14 @@
 //! Polls the Alertmanagers, and puts on record what they answer.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::remediator::metrics::SUPPRESSED;
-use crate::remediator::pull::merge::{Absences, Merged};
+use crate::remediator::pull::merge::Absences;
 use crate::remediator::pull::{Poll, Poller};
 use crate::remediator::store::queue::{Request, Via};
-use crate::remediator::store::runs::Action;
 
-use super::intake::{Intake, Taken, UNKNOWN_SESSION};
-use super::{ACCEPT_TIMEOUT, Remediator};
+use super::Remediator;
+use super::intake::{Intake, Unstarted};
 
 /// Polls after which the alerts of all hosts are asked for, while there is none of this host.
 const ALL_HOSTS_EVERY: u32 = 20;
@@ -24,7 +21,7 @@ struct Polling {
     /// Whether any Alertmanager answered.
     was_up: Option<bool>,
     /// Alerts that started no run, as of the last poll: each is logged once.
-    unstarted: BTreeSet<(String, Action, &'static str)>,
+    unstarted: Unstarted,
 }
 
 impl Remediator {
@@ -46,7 +43,7 @@ impl Remediator {
             poller,
             polls: 0,
             was_up: None,
-            unstarted: BTreeSet::new(),
+            unstarted: Unstarted::new(),
         };
         loop {
             tokio::select! {
@@ -81,17 +78,11 @@ impl Remediator {
         } else if !matches.is_empty() && polling.polls.is_multiple_of(ALL_HOSTS_EVERY) {
             self.note_other_hosts(&polling.poller).await;
         }
-        self.record(polling, merged).await;
-    }
-
-    /// Puts on record what a poll found.
-    async fn record(self: &Arc<Self>, polling: &mut Polling, merged: Merged) {
-        let via = Via {
-            receiver: "poll".into(),
-            group_key: String::new(),
-        };
         let via = |request| Request {
-            via: via.clone(),
+            via: Via {
+                receiver: "poll".into(),
+                group_key: String::new(),
+            },
             ..request
         };
         let intake = Intake {
@@ -99,56 +90,7 @@ impl Remediator {
             suppressed: merged.suppressed,
             over: merged.gone,
         };
-        let mut taken = Taken::default();
-        if !intake.is_empty() {
-            let remediator = Arc::clone(self);
-            let work = self
-                .ctx
-                .store
-                .block(move |store| remediator.take(store, intake));
-            tokio::pin!(work);
-            // Not left behind: with each poll one more thread would wait for that disk.
-            let result = match tokio::time::timeout(ACCEPT_TIMEOUT, &mut work).await {
-                Ok(result) => result,
-                Err(_) => {
-                    tracing::error!(
-                        "polled alerts could not be put on record in time, and polling waits; a file system may hang"
-                    );
-                    work.await
-                }
-            };
-            match result {
-                Ok(result) => taken = result,
-                Err(error) => {
-                    return tracing::error!("polled alerts could not be put on record: {error}");
-                }
-            }
-        }
-        self.live.polled(&taken.outcomes);
-        if taken.queued > 0 {
-            self.wake.notify_waiters();
-        }
-        for (session, action, outcome) in taken.unstarted.difference(&polling.unstarted) {
-            let action = action.label();
-            match *outcome {
-                // Without the name, which anybody may have chosen.
-                UNKNOWN_SESSION => tracing::warn!(
-                    action,
-                    "an alert names a session that is not here; see --sessions.path and alertmanager.match"
-                ),
-                SUPPRESSED => tracing::info!(
-                    action,
-                    "an alert is silenced or inhibited: on record, and no run is queued"
-                ),
-                outcome => tracing::info!(
-                    session,
-                    action,
-                    outcome,
-                    "an alert goes on, and no run is queued"
-                ),
-            }
-        }
-        polling.unstarted = taken.unstarted;
+        self.record(intake, &mut polling.unstarted).await;
     }
 
     /// Metric and log: which Alertmanagers answer.
@@ -192,7 +134,7 @@ impl Remediator {
             tracing::warn!(
                 alerts = others,
                 labels = poller.matches_text(),
-                "there are alerts about auth folders, and none has the labels of this host (alertmanager.match): right if they are about other hosts, else correct the labels"
+                "there are alerts about auth folders, and none has the labels of this host: correct alertmanager.match, unless they are all about other hosts"
             );
         }
     }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::folder::Timestamp;
 
 use super::request::Request;
-use super::run_record::{Action, Ending, Run, SELECT, read_run};
+use super::run_record::{Action, Ending, Run, SELECT, Status, read_run};
 pub use super::run_record::{Fate, FileRecord, Step};
 use super::{Store, StoreError, atomic};
 
@@ -50,6 +50,15 @@ pub enum RunKey {
     Id(i64),
     /// The name of the run in its quarantine.
     Name(String),
+}
+
+/// Which runs are listed: all by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunFilter {
+    /// Only those of this session.
+    pub session: Option<String>,
+    /// Only those with this status.
+    pub status: Option<Status>,
 }
 
 /// A run with all that is known of it: the shape of `runs show --output json`.
@@ -168,12 +177,18 @@ impl Audit<'_> {
 
     /// The newest runs, newest first.
     pub fn recent(&self, limit: u32) -> Result<Vec<Run>, StoreError> {
-        let mut query = self
-            .0
-            .db
-            .prepare(&format!("{SELECT} ORDER BY id DESC LIMIT ?1"))?;
+        self.matching(&RunFilter::default(), limit)
+    }
+
+    /// The newest runs that match, newest first.
+    pub fn matching(&self, filter: &RunFilter, limit: u32) -> Result<Vec<Run>, StoreError> {
+        let mut query = self.0.db.prepare(&format!(
+            "{SELECT} WHERE (?2 IS NULL OR session = ?2) AND (?3 IS NULL OR status = ?3)
+             ORDER BY id DESC LIMIT ?1"
+        ))?;
+        let status = filter.status.map(Status::label);
         let runs = query
-            .query_map([limit], read_run)?
+            .query_map(params![limit, filter.session, status], read_run)?
             .collect::<Result<_, _>>()?;
         Ok(runs)
     }

@@ -11,7 +11,7 @@ impl OpenFile {
     fn check(&self, db: &Sqlite) -> Result<(), StoreError> {
         let lost = |what: &str| {
             StoreError::Unusable(format!(
-                "the journal {} {what}. Restore it or leave it away, and restart `serve`: until then no run begins",
+                "the journal {} {what}. Restore or remove it, and restart `serve`: no run begins before that",
                 self.path.display()
             ))
         };

@@ -110,9 +110,10 @@ impl Queue<'_> {
             return Ok(Accepted::Cooldown);
         }
         let too_soon = exists(
-            "SELECT 1 FROM runs WHERE session = ?1 AND action = ?2
-             AND (status = 'refused' AND created_steady_ns > ?3 AND NOT was_armed
-                  OR status = 'failed' AND finished_steady_ns > ?3)",
+            "SELECT 1 FROM runs WHERE session = ?1 AND action = ?2 AND status = 'refused'
+             AND created_steady_ns > ?3 AND NOT was_armed
+             UNION ALL SELECT 1 FROM runs WHERE session = ?1 AND action = ?2 AND status = 'failed'
+             AND finished_steady_ns > ?3",
             &[session, &action.label(), &steady.minus(RETRY_AFTER).nanos()],
         )?;
         if too_soon {
@@ -228,24 +229,32 @@ impl Queue<'_> {
     }
 
     /// Seconds that the run has waited that has waited longest, by action.
-    pub fn ages(&self, now: impl Into<Moment>) -> Result<BTreeMap<String, u64>, StoreError> {
+    /// Those of `session`; of all where that is `None`.
+    pub fn ages(
+        &self,
+        session: Option<&str>,
+        now: impl Into<Moment>,
+    ) -> Result<BTreeMap<String, u64>, StoreError> {
         let steady = Steady::at(&self.0.db, now.into())?;
         let mut query = self.0.db.prepare(
-            "SELECT action, min(created_steady_ns) FROM runs WHERE status = 'queued' GROUP BY action",
+            "SELECT action, min(created_steady_ns) FROM runs
+             WHERE status = 'queued' AND (?1 IS NULL OR session = ?1) GROUP BY action",
         )?;
-        let rows = query.query_map([], |row| {
+        let rows = query.query_map([session], |row| {
             let since = Steady::from_nanos(row.get(1)?);
             Ok((row.get(0)?, steady.since(since).as_secs()))
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Runs that wait, and runs under way.
-    pub fn lengths(&self) -> Result<BTreeMap<String, u64>, StoreError> {
+    /// Runs that wait, and runs under way: those of `session`; all where that is `None`.
+    pub fn lengths(&self, session: Option<&str>) -> Result<BTreeMap<String, u64>, StoreError> {
         let mut query = self.0.db.prepare(
-            "SELECT status, count(*) FROM runs WHERE status IN ('queued', 'running') GROUP BY status",
+            "SELECT status, count(*) FROM runs
+             WHERE status IN ('queued', 'running') AND (?1 IS NULL OR session = ?1)
+             GROUP BY status",
         )?;
-        let rows = query.query_map([], |row| {
+        let rows = query.query_map([session], |row| {
             Ok((row.get(0)?, row.get::<_, i64>(1)?.max(0) as u64))
         })?;
         Ok(rows.collect::<Result<_, _>>()?)

@@ -96,16 +96,18 @@ impl Status {
         }
     }
 
-    pub(super) fn from_label(label: &str) -> Option<Self> {
-        [
-            Status::Queued,
-            Status::Running,
-            Status::Done,
-            Status::Refused,
-            Status::Failed,
-        ]
-        .into_iter()
-        .find(|status| status.label() == label)
+    /// Every status, in the order in which a run can have them.
+    pub const ALL: [Self; 5] = [
+        Self::Queued,
+        Self::Running,
+        Self::Done,
+        Self::Refused,
+        Self::Failed,
+    ];
+
+    /// The status whose name this is.
+    pub fn from_label(label: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.label() == label)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The runs: what each has to do, its status, and its result.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection as Sqlite, OptionalExtension, params};
 
@@ -39,9 +39,24 @@ CREATE TABLE runs (
     was_armed INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX runs_by_session ON runs (session, action, status, finished_steady_ns);
+CREATE INDEX runs_by_creation ON runs (session, action, status, created_steady_ns);
 CREATE INDEX runs_by_status ON runs (status, id);
 CREATE INDEX runs_by_name ON runs (run) WHERE run IS NOT NULL;
 ";
+
+/// So many refused runs of a session are kept. A bot that stays connected above its tier adds one
+/// with each repeat of its alert.
+const REFUSED_KEPT: i64 = 1_000;
+
+/// Runs that [`Runs::ended_since`] looks at, at most.
+const MAX_ENDED: usize = 1_000;
+
+/// What an earlier look at the runs has seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunsSeen {
+    latest: i64,
+    open: BTreeSet<i64>,
+}
 
 /// The table of the runs.
 #[derive(Clone, Copy, Debug)]
@@ -194,8 +209,58 @@ impl Runs<'_> {
                 _ => {}
             }
             session_status::ended(tx, id)?;
+            if status == Status::Refused {
+                prune_refused(tx, id, REFUSED_KEPT)?;
+            }
             Ok(())
         })
+    }
+
+    /// The runs that have ended since an earlier look, oldest first, at most `MAX_ENDED` of them; and
+    /// what that look has seen: the latest run, and those up to it that had not ended. Without
+    /// an earlier look, none.
+    pub fn ended_since(&self, seen: Option<RunsSeen>) -> Result<(RunsSeen, Vec<Run>), StoreError> {
+        let db = &self.0.db;
+        let open = |from: i64, to: i64| -> Result<BTreeSet<i64>, StoreError> {
+            let mut query = db.prepare_cached(
+                "SELECT id FROM runs WHERE id > ?1 AND id <= ?2 AND status IN ('queued', 'running')",
+            )?;
+            let ids = query.query_map([from, to], |row| row.get(0))?;
+            Ok(ids.collect::<Result<_, _>>()?)
+        };
+        let Some(seen) = seen else {
+            let latest: i64 = db.query_row("SELECT coalesce(max(id), 0) FROM runs", [], |row| {
+                row.get(0)
+            })?;
+            let open = open(i64::MIN, latest)?;
+            return Ok((RunsSeen { latest, open }, Vec::new()));
+        };
+        let waited = serde_json::to_string(&seen.open).unwrap_or_default();
+        let select = format!(
+            "{SELECT} WHERE id > ?1 OR id IN (SELECT value FROM json_each(?2)) ORDER BY id LIMIT {MAX_ENDED}"
+        );
+        let mut query = db.prepare_cached(&select)?;
+        let runs = query.query_map(params![seen.latest, waited], read_run)?;
+        let mut now = RunsSeen {
+            latest: seen.latest,
+            open: BTreeSet::new(),
+        };
+        let mut ended = Vec::new();
+        let mut last = i64::MIN;
+        for run in runs {
+            let run = run?;
+            last = run.id;
+            now.latest = now.latest.max(run.id);
+            match run.status {
+                Status::Queued | Status::Running => drop(now.open.insert(run.id)),
+                Status::Done | Status::Refused | Status::Failed => ended.push(run),
+            }
+        }
+        // Where there were more, those that were not returned are looked at the next time.
+        if ended.len() + now.open.len() >= MAX_ENDED {
+            now.open.extend(seen.open.range(last.saturating_add(1)..));
+        }
+        Ok((now, ended))
     }
 
     /// Runs on record as under way whose process is gone. Those of this very process are
@@ -229,6 +294,19 @@ impl Runs<'_> {
         }
         Ok(false)
     }
+}
+
+/// Of the session of this run, forgets the oldest refused runs beyond so many. What files they
+/// planned is deleted with the rows of other deleted runs.
+fn prune_refused(db: &Sqlite, id: i64, kept: i64) -> Result<(), rusqlite::Error> {
+    let mut query = db.prepare_cached(
+        "DELETE FROM runs WHERE id IN
+         (SELECT id FROM runs WHERE session = (SELECT session FROM runs WHERE id = ?1)
+          AND action IN ('cleanup', 'emergency', 'plan', 'undo', 'restore') AND status = 'refused'
+          ORDER BY id DESC LIMIT -1 OFFSET ?2)",
+    )?;
+    query.execute([id, kept])?;
+    Ok(())
 }
 
 /// Forgets runs that ended long ago, by both clocks.

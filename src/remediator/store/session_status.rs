@@ -132,7 +132,8 @@ fn is_alert(requested_by: &str) -> bool {
     Requester::parse(requested_by).is_alert()
 }
 
-fn denied_nothing(reason: Option<&str>) -> bool {
+/// Whether a run that was refused for this had nothing to clean.
+pub(in crate::remediator) fn denied_nothing(reason: Option<&str>) -> bool {
     reason.is_some_and(|reason| DENIED_NOTHING.contains(&reason))
 }
 

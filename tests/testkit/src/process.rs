@@ -67,6 +67,8 @@ impl Process {
         let child = Command::new(words[0])
             .args(&words[1..])
             .args(args)
+            // What is configured on this machine does not count.
+            .env("BAILEYS_CONFIG", "/dev/null")
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(errors)
@@ -189,6 +191,7 @@ pub fn run<A: AsRef<OsStr>>(
     let err = tempfile::NamedTempFile::new().doing(&name)?;
     let mut child = Command::new(program)
         .args(args)
+        .env("BAILEYS_CONFIG", "/dev/null")
         .stdin(Stdio::null())
         .stdout(out.reopen().doing(&name)?)
         .stderr(err.reopen().doing(&name)?)

@@ -489,6 +489,7 @@ impl World {
             .args(["60", "script", "-qec", &line.join(" ")])
             .arg(&record)
             .env("TERM", "xterm-256color")
+            .env("BAILEYS_CONFIG", "/dev/null")
             .env_remove("NO_COLOR")
             .env_remove("CLICOLOR")
             .stdin(Stdio::piped())

@@ -15,8 +15,9 @@ fn only_what_is_new_is_read_again() {
             .unwrap();
         file.write_all(text.as_bytes()).unwrap();
     };
-    let grew = |lines: &str, gap| LogEnd::Grew {
+    let grew = |lines: &str, known: &str, gap| LogEnd::Grew {
         lines: lines.into(),
+        known: known.len(),
         gap,
     };
     assert_eq!(read(None), None, "there is no file");
@@ -27,11 +28,11 @@ fn only_what_is_new_is_read_again() {
     assert_eq!(read(Some(&first)).unwrap(), (first, LogEnd::Unchanged));
     append("ee\nfour\n");
     let (second, end) = read(Some(&first)).unwrap();
-    assert_eq!(end, grew("two\nthree\nfour\n", false));
+    assert_eq!(end, grew("two\nthree\nfour\n", "two\n", false));
     append(&"x".repeat(200));
     append("\nlast\n");
     let (third, end) = read(Some(&second)).unwrap();
-    assert_eq!(end, grew("last\n", true));
+    assert_eq!(end, grew("last\n", "", true));
     // Another file with that name, then one that was truncated and is longer.
     std::fs::write(&path, "new\n".repeat(100)).unwrap();
     let (_, end) = read(Some(&third)).unwrap();

@@ -38,9 +38,8 @@ enum CopyVerdict {
 
 impl<C: Consumer> Follower<C> {
     /// Where to begin in a file that holds again what was read from another, which is done
-    /// with or gone: its beginning and the bytes before the offset are the same. One that also
-    /// begins like the `log` whose copy it may be is no continuation of what is done with: all
-    /// lines are alike.
+    /// with or gone: its beginning and the bytes before the offset are the same. A file that also
+    /// begins like `log` does not continue a finished one: all lines of that log are alike.
     pub(super) fn known_copy(
         &self,
         new: &Checkpoint,

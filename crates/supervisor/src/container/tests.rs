@@ -65,3 +65,22 @@ fn only_the_container_of_this_name() {
         );
     }
 }
+
+/// With another policy a container that ends by itself looks the same.
+#[test]
+fn who_was_asked_to_stop() {
+    let asked = |status: &str, restart: &str| {
+        let answer = format!(
+            r#"{{"id":"0123456789abcdef","name":"/bot","state":{{"Status":"{status}","Running":false,"Pid":0}},"auto_remove":false,"labels":null{restart}}}"#
+        );
+        parse(answer.as_bytes(), "bot").unwrap().was_asked_to_stop()
+    };
+    let policy = |name: &str| format!(r#","restart":{{"Name":"{name}","MaximumRetryCount":0}}"#);
+    assert!(asked("exited", &policy("always")));
+    assert!(asked("exited", &policy("unless-stopped")));
+    assert!(!asked("exited", &policy("on-failure")));
+    assert!(!asked("exited", &policy("no")));
+    assert!(!asked("created", &policy("always")));
+    assert!(!asked("exited", ""));
+    assert!(!asked("exited", r#","restart":null"#));
+}

@@ -63,6 +63,33 @@ fn what_others_start() {
     }
 }
 
+/// A process that ends by itself is started again, or is `errored`.
+#[test]
+fn who_was_asked_to_stop() {
+    for (env, asked) in [
+        (r#""status":"stopped","autorestart":true"#, true),
+        (
+            r#""status":"stopped","autorestart":true,"stop_exit_codes":[]"#,
+            true,
+        ),
+        (
+            r#""status":"stopped","autorestart":true,"stop_exit_codes":null"#,
+            true,
+        ),
+        (r#""status":"errored","autorestart":true"#, false),
+        (r#""status":"stopped","autorestart":false"#, false),
+        (r#""status":"stopped","autorestart":"false""#, false),
+        (r#""status":"stopped""#, false),
+        (
+            r#""status":"stopped","autorestart":true,"stop_exit_codes":[0]"#,
+            false,
+        ),
+    ] {
+        let entry = entry(&format!(r#"{{"name":"a","pm_id":1,"pm2_env":{{{env}}}}}"#));
+        assert_eq!(entry.pm2_env.was_asked_to_stop(), asked, "{env}");
+    }
+}
+
 #[test]
 fn a_name_is_meant_as_it_is() {
     let named = |name: &str| {

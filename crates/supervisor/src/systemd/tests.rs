@@ -190,3 +190,34 @@ fn only_an_active_unit_is_settled() {
         assert_eq!(settled("ActiveState=inactive\n", &to), is, "{state}");
     }
 }
+
+/// With another setting a unit that ends by itself with code 0 looks the same.
+#[test]
+fn who_was_asked_to_stop() {
+    let asked = |text: &str| match UnitState(text.into()).judge(None) {
+        Observation::Gone { on_request, .. } => on_request,
+        other => panic!("{other:?}"),
+    };
+    let stopped = format!(
+        "{GONE}InactiveEnterTimestampMonotonic=5\nResult=success\nRestart=always\nRestartPreventExitStatus=\nConditionResult=yes\nAssertResult=yes\n"
+    );
+    assert!(asked(&stopped));
+    assert!(asked(
+        &stopped.replace("Restart=always", "Restart=on-success")
+    ));
+    assert!(!asked(GONE), "an older systemd says less");
+    for (from, to) in [
+        ("Restart=always", "Restart=no"),
+        ("Restart=always", "Restart=on-failure"),
+        ("Result=success", "Result=exit-code"),
+        ("ExitStatus=", "ExitStatus=3"),
+        ("Monotonic=5", "Monotonic=0"),
+        ("ConditionResult=yes", "ConditionResult=no"),
+        (
+            "ActiveState=inactive\nSubState=dead",
+            "ActiveState=failed\nSubState=failed",
+        ),
+    ] {
+        assert!(!asked(&stopped.replace(from, to)), "{from} -> {to}");
+    }
+}

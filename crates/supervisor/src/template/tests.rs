@@ -108,3 +108,20 @@ proptest! {
         }
     }
 }
+
+/// The same text for every subject; a group of the same name comes first.
+#[test]
+fn a_constant_is_text() {
+    let host = || Placeholders::new("session", "session_pattern", None);
+    let host = host().with_constant("hostname", "h-1".into());
+    let template = Template::parse("{{{hostname}}}/{session}", &host).unwrap();
+    assert_eq!(template.fill("a", str::to_owned).unwrap(), "{h-1}/a");
+    assert_eq!(template.placeholders().collect::<Vec<_>>(), ["session"]);
+    let error = Template::parse("{host}", &host).unwrap_err().to_string();
+    assert!(error.contains("{session}, {hostname}"), "{error}");
+    let pattern = Regex::new("(?<hostname>[a-z]+)").unwrap();
+    let group = Placeholders::new("session", "session_pattern", Some(&pattern));
+    let group = group.with_constant("hostname", "h-1".into());
+    let template = Template::parse("{hostname}", &group).unwrap();
+    assert_eq!(template.fill("a", str::to_owned).unwrap(), "a");
+}

@@ -146,9 +146,7 @@ fn the_librarys_own_record_is_a_report() {
 
 #[test]
 fn the_expressions_compile() {
-    assert!(compiled(&SIGNS).is_some() && compiled(&REPORT).is_some());
-    assert!(compiled(&[REPORT_OF_WHATSAPP, HINT, ANY_PROGRAM]).is_some());
-    assert!(compiled(&[LOGGED_OUT, REPLACED, BANNED]).is_some());
+    assert!(compiled(&SIGNS).is_some());
     assert!(expression(LABELLED).is_some() && expression(PLACED).is_some());
 }
 

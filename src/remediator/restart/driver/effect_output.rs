@@ -9,7 +9,7 @@ use crate::remediator::restart::cleaning::Cleaned;
 use crate::remediator::restart::state::Restart;
 use crate::remediator::runner::Folders;
 
-/// What an awaited effect has to say beside its event.
+/// What an awaited effect returns in addition to its event.
 pub(super) enum EffectOutput {
     None,
     Locked(Folders),

@@ -15,7 +15,7 @@ use crate::remediator::quarantine::Halt;
 use crate::remediator::restart::folder_record;
 use crate::remediator::restart::leases::HALTS_WITHIN;
 use crate::remediator::restart::machine::{ASKED_WITHIN, CALL_MARGIN, GRACE, PERSIST_WITHIN};
-use crate::remediator::restart::state::{CallKind, Now, RestartId, Returned};
+use crate::remediator::restart::state::{CallKind, Now, RestartId, Returned, Seen, Sources};
 use crate::remediator::runner::{self, Context, blocking};
 use crate::remediator::store::StoreError;
 use crate::remediator::store::clock::boot_id;
@@ -58,6 +58,54 @@ pub(in crate::remediator::restart) async fn observe(
     {
         Ok(observation) => observation,
         Err(_) => Observation::Unknown("timeout: its supervisor did not answer".into()),
+    }
+}
+
+/// What the supervisor says about the process.
+pub(super) struct SeenService {
+    pub(super) seen: Seen,
+    /// See [`Look::on_request`](crate::remediator::restart::state::Look::on_request).
+    pub(super) on_request: bool,
+    /// Why that is unclear.
+    pub(super) why: String,
+}
+
+impl SeenService {
+    fn new(seen: Seen, why: String) -> Self {
+        Self {
+            seen,
+            on_request: false,
+            why,
+        }
+    }
+}
+
+pub(super) async fn seen(
+    ctx: &Context,
+    service: Option<&Service>,
+    sources: Sources,
+    sessions: &[Found],
+) -> SeenService {
+    let Some(service) = service else {
+        let why = "the configuration does not name it";
+        return SeenService::new(Seen::Unknown, why.into());
+    };
+    let observed = observe(&ctx.clock, service).await;
+    let is_unsettled = matches!(observed, Observation::Gone { .. } | Observation::Unknown(_));
+    if sources == Sources::Live
+        && is_unsettled
+        && let Some(says) = who_is_alive(ctx, sessions).await
+    {
+        return SeenService::new(Seen::Contradicted, says);
+    }
+    match observed {
+        Observation::Running { mark, .. } => SeenService::new(Seen::Running(mark), String::new()),
+        Observation::Changing(why) => SeenService::new(Seen::Changing, why),
+        Observation::Gone { on_request, .. } => SeenService {
+            on_request,
+            ..SeenService::new(Seen::Gone, String::new())
+        },
+        Observation::Unknown(why) => SeenService::new(Seen::Unknown, why),
     }
 }
 
@@ -107,8 +155,12 @@ pub(in crate::remediator::restart) async fn presence(clock: &Clock, service: &Se
     observe(clock, service).await.presence()
 }
 
-/// Whether a live source reports one of these sessions as connected.
-pub(in crate::remediator::restart) async fn is_alive(ctx: &Context, sessions: &[Found]) -> bool {
+/// A live source that reports one of these sessions as connected: which session, and what the
+/// source says.
+pub(in crate::remediator::restart) async fn who_is_alive(
+    ctx: &Context,
+    sessions: &[Found],
+) -> Option<String> {
     let asked = async {
         // All at once, so that a connected session does not wait for hung ones.
         let mut looks = tokio::task::JoinSet::new();
@@ -116,17 +168,18 @@ pub(in crate::remediator::restart) async fn is_alive(ctx: &Context, sessions: &[
             let ctx = ctx.clone();
             looks.spawn(async move {
                 let asked = ctx.connection.ask(&found.session).await;
-                asked.says(Finding::Connected)
+                let says = asked.who_says(Finding::Connected)?;
+                Some(format!("{}: {says}", found.session))
             });
         }
         while let Some(says) = looks.join_next().await {
-            if says.unwrap_or(false) {
-                return true;
+            if let Ok(Some(says)) = says {
+                return Some(says);
             }
         }
-        false
+        None
     };
-    ctx.clock.timeout(GRACE, asked).await.unwrap_or(false)
+    ctx.clock.timeout(GRACE, asked).await.ok().flatten()
 }
 
 /// Which of these sessions have connected since the given times.

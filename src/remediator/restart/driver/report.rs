@@ -29,10 +29,14 @@ impl Driver {
                 humantime::format_duration(self.state.times.connect)
             )),
             BotVerdict::StartUnknown => BotState::StartUnknown(why),
-            BotVerdict::Contradicted => BotState::Down(
-                "it is not started while a live source says that it is connected".into(),
+            BotVerdict::StoppedAfterStart => BotState::Stopped("a person starts it again".into()),
+            BotVerdict::PausedAfterStart => BotState::Stopped(
+                "all action is paused, so it is started after: baileys_remediator resume".into(),
             ),
-            BotVerdict::Forbidden(how) => BotState::Down(how.text().into()),
+            BotVerdict::Contradicted => BotState::NotStarted(format!(
+                "a live source says that it is connected ({why}); end that process, or correct that source: the bot is started once it no longer says so"
+            )),
+            BotVerdict::Forbidden(how) => BotState::NotStarted(how.text().into()),
             _ => BotState::Down(why),
         }
     }

@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use super::super::state::{BotVerdict, Effect, Look, Notice, Phase, RestartStep, Seen, Sources};
-use super::{LOOK_EVERY, STARTS_AGAIN, Transition};
+use super::super::state::{
+    BotVerdict, Effect, HandedTo, Look, Notice, Phase, RestartStep, Seen, Sources,
+};
+use super::{LOOK_EVERY, STARTS_AGAIN, STOPPED_LOOKS, Transition};
 
 impl Transition {
     pub(super) fn connect(&mut self, started: bool) {
         self.to(Phase::WaitingForConnection);
         (self.s.call, self.s.before) = (None, None);
         (self.s.contradicted, self.s.told_unknown) = (false, false);
-        self.s.ended = false;
+        (self.s.ended, self.s.stopped_looks) = (false, 0);
         self.s.until = Some(self.now.plus(self.s.times.connect));
         if started {
             self.effects.push(Effect::Step(RestartStep::Started));
@@ -28,6 +30,11 @@ impl Transition {
                 (true, seen, _) => seen,
             };
         }
+        let is_stopped = look.seen == Seen::Gone && look.on_request;
+        self.s.stopped_looks = match is_stopped {
+            true => self.s.stopped_looks.saturating_add(1),
+            false => 0,
+        };
         let has_time = !self.now.is_past(self.s.until);
         match look.seen {
             Seen::Running(_) if self.s.waiting.iter().all(|one| one.seen >= 2) => {
@@ -37,6 +44,13 @@ impl Transition {
                 self.effects.push(Effect::Unlock);
                 self.report(BotVerdict::Back);
             }
+            // Its last start has worked, so this stop is none of this restart.
+            Seen::Gone if self.s.stopped_looks >= STOPPED_LOOKS => {
+                let operator = Phase::HandedOver(HandedTo::Operator);
+                self.release(true, operator, BotVerdict::StoppedAfterStart);
+            }
+            Seen::Gone if is_stopped => self.observe(LOOK_EVERY, Sources::Connection),
+            Seen::Gone if look.paused => self.pauses(),
             Seen::Gone if has_time && self.s.again < STARTS_AGAIN => {
                 self.s.again += 1;
                 let pause = LOOK_EVERY.saturating_mul(1 << self.s.again);
@@ -61,6 +75,15 @@ impl Transition {
                 self.start_is_unknown();
             }
         }
+    }
+
+    /// It ran after its start and is gone. Nothing is started before `resume`.
+    pub(super) fn pauses(&mut self) {
+        self.to(Phase::HandedOver(HandedTo::Pause));
+        self.report(BotVerdict::PausedAfterStart);
+        self.effects.push(Effect::Note);
+        self.effects.push(Effect::Unlock);
+        self.observe(self.s.times.retry, Sources::Live);
     }
 
     pub(super) fn not_connected(&mut self, look: &Look) {

@@ -13,6 +13,7 @@ impl Transition {
     pub(super) fn resume(&mut self) {
         self.s.reported = true;
         (self.s.leaving, self.s.contradicted) = (false, false);
+        (self.s.stopped_looks, self.s.creds_checked) = (0, false);
         if self.s.stopped_at.is_none_or(|at| at.boot != self.now.boot) {
             self.s.again = 0;
         }
@@ -56,10 +57,8 @@ impl Transition {
                     self.observe(Duration::ZERO, Sources::Connection);
                 }
                 Some(until) if until.boot == self.now.boot => self.lock(Duration::ZERO),
-                _ => {
-                    self.s.until = Some(self.now.plus(self.s.times.connect));
-                    self.lock(Duration::ZERO);
-                }
+                // Nothing says that it was started since the boot.
+                _ => self.resume_start(),
             },
             Phase::RunningNotConnected | Phase::HandedOver(HandedTo::Config(Forbids::Removed)) => {
                 self.observe(Duration::ZERO, Sources::Connection);

@@ -61,6 +61,7 @@ fn events(id: u64, choices: &mut Choices) -> Event {
         connected,
         paused: choices.below(2) == 0,
         call_ended: choices.below(8) == 0,
+        on_request: choices.below(2) == 0,
     };
     let returned = [
         Returned::Ok,
@@ -402,11 +403,87 @@ fn a_restart_of_this_program_gives_no_new_starts_and_no_new_time() {
             .any(|effect| matches!(effect, Effect::Lock(_) | Effect::Start))
     );
     let (rebooted, _) = next(&state, &Event::OwnRestart, at(2, 5));
-    assert_eq!(
-        (rebooted.again, rebooted.phase),
-        (0, Phase::WaitingForConnection)
-    );
-    assert_eq!(rebooted.until, Some(at(2, 5).plus(times().connect)));
+    assert_eq!((rebooted.again, rebooted.phase), (0, Phase::StartUnknown));
+    assert_eq!(rebooted.round_until, Some(at(2, 5).plus(times().start)));
+}
+
+/// One look may be in the middle of an operator's restart.
+#[test]
+fn what_a_person_stops_while_it_connects_is_theirs() {
+    let state = in_phase(Phase::WaitingForConnection);
+    let state = Restart {
+        until: Some(at(1, 100)),
+        ..state
+    };
+    let look = |state: &Restart, seen, on_request, paused| {
+        let look = Look {
+            seen,
+            on_request,
+            paused,
+            ..Look::default()
+        };
+        Event::Looked(state.awaited, look)
+    };
+    let gone = |state: &Restart, on_request| {
+        let event = look(state, Seen::Gone, on_request, false);
+        next(state, &event, at(1, 50)).0
+    };
+    let once = gone(&state, true);
+    assert_eq!(once.phase, Phase::WaitingForConnection);
+    let twice = gone(&once, true);
+    assert_eq!(twice.phase, Phase::HandedOver(HandedTo::Operator));
+    // It was started again in between, or ended by itself.
+    let runs = look(&once, Seen::Running(None), false, false);
+    let runs = next(&once, &runs, at(1, 50)).0;
+    assert_eq!(gone(&runs, true).phase, Phase::WaitingForConnection);
+    assert_eq!(gone(&once, false).phase, Phase::StartIntended);
+    // Also where its time is over, and where its starts are used up.
+    let late = Restart {
+        until: Some(at(1, 10)),
+        again: STARTS_AGAIN,
+        ..state.clone()
+    };
+    let late = gone(&gone(&late, true), true);
+    assert_eq!(late.phase, Phase::HandedOver(HandedTo::Operator));
+    // After the next start it is counted anew.
+    let started = look(&once, Seen::Gone, false, false);
+    let mut started = next(&once, &started, at(1, 50)).0;
+    started.phase = Phase::Starting;
+    let shows = looked(&started, Seen::Running(None));
+    let started = next(&started, &shows, at(1, 51)).0;
+    assert_eq!(gone(&started, true).phase, Phase::WaitingForConnection);
+}
+
+#[test]
+fn a_pause_holds_once_the_bot_has_had_its_start() {
+    let paused = |state: &Restart, seen| {
+        let look = Look {
+            seen,
+            paused: true,
+            ..Look::default()
+        };
+        next(state, &Event::Looked(state.awaited, look), at(1, 50))
+    };
+    let mut state = in_phase(Phase::WaitingForConnection);
+    state.until = Some(at(1, 100));
+    let (gone, effects) = paused(&state, Seen::Gone);
+    assert_eq!(gone.phase, Phase::HandedOver(HandedTo::Pause));
+    assert!(effects.contains(&Effect::Unlock) && effects.contains(&Effect::Note));
+    let resumed = next(&gone, &looked(&gone, Seen::Gone), at(1, 120)).1;
+    assert!(matches!(awaited(&resumed), Some(Effect::Lock(_))));
+    let (runs, _) = paused(&state, Seen::Running(None));
+    assert_eq!(runs.phase, Phase::WaitingForConnection);
+    // It died, and is about to be started again.
+    let mut again = in_phase(Phase::StartIntended);
+    again.again = 1;
+    let (again, _) = paused(&again, Seen::Gone);
+    assert_eq!(again.phase, Phase::HandedOver(HandedTo::Pause));
+    // Its first start: it was stopped for the clean-up, and is not left stopped.
+    let mut first = in_phase(Phase::StartIntended);
+    first.creds_checked = true;
+    let (first, effects) = paused(&first, Seen::Gone);
+    assert_eq!(first.phase, Phase::StartIntended);
+    assert_eq!(awaited(&effects), Some(Effect::Persist));
 }
 
 #[test]
@@ -463,7 +540,26 @@ fn a_call_that_has_ended_is_not_waited_for_until_its_timeout() {
     let (unclear, _) = next(&unclear, &running, at(1, 2010));
     assert_eq!(unclear.phase, Phase::WaitingForConnection);
     let (start, _) = ended(&start, 31);
-    assert_eq!(start.phase, Phase::StartIntended);
+    assert_eq!(start.phase, Phase::Cleaning);
+}
+
+/// A process of the start before may have been killed while it wrote its creds.json.
+#[test]
+fn before_each_further_start_creds_json_is_put_back() {
+    let mut state = in_phase(Phase::Starting);
+    state.round_until = Some(at(1, 200));
+    (state.again, state.tries) = (1, 0);
+    let (state, _) = next(&state, &looked(&state, Seen::Gone), at(1, 10));
+    assert_eq!(state.phase, Phase::StartIntended);
+    let (state, effects) = next(&state, &looked(&state, Seen::Gone), at(1, 12));
+    assert_eq!(awaited(&effects), Some(Effect::Clean(false)));
+    let (state, _) = next(&state, &Event::Cleaned(state.awaited), at(1, 14));
+    assert_eq!(state.phase, Phase::StartIntended);
+    assert_eq!((state.tries, state.again), (1, 1), "the round goes on");
+    let (state, effects) = next(&state, &looked(&state, Seen::Gone), at(1, 15));
+    assert_eq!(awaited(&effects), Some(Effect::Persist));
+    let (state, _) = next(&state, &Event::Saved(state.awaited), at(1, 15));
+    assert!(state.phase == Phase::Starting && !state.creds_checked);
 }
 
 /// Anybody who may write into a folder may have written it.

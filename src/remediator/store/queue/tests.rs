@@ -241,7 +241,10 @@ fn a_clock_that_is_set_neither_ends_a_cooldown_nor_makes_it_last() {
         assert_eq!(accepted(late), Accepted::Cooldown, "{before} {after}");
         let later = wrong_by(&clock, 1, after);
         assert!(matches!(accepted(later), Accepted::Queued(_)));
-        let ages = store.queue().ages(wrong_by(&clock, 2, before)).unwrap();
+        let ages = store
+            .queue()
+            .ages(None, wrong_by(&clock, 2, before))
+            .unwrap();
         assert_eq!(ages["cleanup"], 120, "{before} {after}");
     }
 }

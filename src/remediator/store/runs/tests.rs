@@ -153,3 +153,43 @@ fn a_run_on_another_session_of_the_process_is_seen() {
         "what a dead process left"
     );
 }
+
+/// A bot that stays connected above its tier adds a refused run with each repeat of its alert.
+#[test]
+fn of_refused_runs_the_newest_of_each_session_are_kept() {
+    let (_dir, store) = open();
+    let refused = |session: &str, minute: u64| {
+        let id = accept(&store, session, Action::Cleanup, at(minute));
+        store.queue().claim(session, at(minute)).unwrap().unwrap();
+        let ending = Ending {
+            reason: Some("connected"),
+            ..Ending::default()
+        };
+        let status = Status::Refused;
+        store
+            .runs()
+            .finish(id, status, &ending, at(minute))
+            .unwrap();
+        id
+    };
+    let other = refused("b", 0);
+    let first = refused("a", 0);
+    let ids: Vec<i64> = (1..6).map(|n| refused("a", n * 10)).collect();
+    prune_refused(&store.db, ids[4], 3).unwrap();
+    let left: Vec<i64> = {
+        let mut query = store.db.prepare("SELECT id FROM runs ORDER BY id").unwrap();
+        let rows = query.query_map([], |row| row.get(0)).unwrap();
+        rows.map(Result::unwrap).collect()
+    };
+    assert!(!left.contains(&first));
+    assert_eq!(left, [&[other], &ids[2..]].concat());
+}
+
+/// Of the many refused runs of a session none is looked at that is not recent.
+#[test]
+fn a_request_looks_at_recent_runs_only() {
+    let (_dir, store) = open();
+    let sql = "EXPLAIN QUERY PLAN SELECT 1 FROM runs WHERE session = 'a' AND action = 'cleanup' AND status = 'refused' AND created_steady_ns > 5";
+    let plan: String = store.db.query_row(sql, [], |row| row.get(3)).unwrap();
+    assert!(plan.contains("created_steady_ns>"), "{plan}");
+}

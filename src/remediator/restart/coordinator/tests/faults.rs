@@ -43,7 +43,11 @@ async fn all_sessions_are_asked_at_once() {
     let world = world.configured(|yaml| yaml.replace("/ask.sh]", "/ask.sh, '{session}']"));
     assert_eq!(world.known.len(), 22);
     let ctx = &world.coordinator.ctx;
-    assert!(crate::remediator::restart::driver::is_alive(ctx, &world.known).await);
+    assert!(
+        crate::remediator::restart::driver::who_is_alive(ctx, &world.known)
+            .await
+            .is_some()
+    );
 }
 
 /// As on a full disk.

@@ -61,6 +61,10 @@ struct ModelWorld {
     made: u32,
     /// An operator stopped it while no restart was pending, and has not started it since.
     stays_stopped: bool,
+    /// The last process ended because an operator stopped it.
+    by_operator: bool,
+    /// The supervisor says whether a process was asked to stop.
+    tells: bool,
     /// An operator has asked this process to stop, and it ends then.
     stopping: Option<(u32, Now)>,
     /// An operator started it, and no look has seen that.
@@ -114,6 +118,8 @@ impl ModelWorld {
             all: Default::default(),
             made: 0,
             stays_stopped: false,
+            by_operator: false,
+            tells: choices.first().is_some_and(|one| one % 2 == 0),
             stopping: None,
             unseen_start: false,
             outage: false,
@@ -133,6 +139,7 @@ impl ModelWorld {
     }
 
     fn run_process(&mut self, by_operator: bool) {
+        self.by_operator = false;
         self.made += 1;
         self.live.push(Process {
             number: self.made,
@@ -147,6 +154,7 @@ impl ModelWorld {
             && until.is_past(Some(at))
         {
             self.stopping = None;
+            self.by_operator |= self.live.iter().any(|one| one.number == number);
             self.live.retain(|one| one.number != number);
         }
         loop {
@@ -160,9 +168,12 @@ impl ModelWorld {
             let Some(at) = due else { break };
             let call = self.calls.remove(at);
             match call.kind {
-                CallKind::Stop => self
-                    .live
-                    .retain(|one| call.only.is_some_and(|only| only != one.number)),
+                CallKind::Stop => {
+                    let before = self.live.len();
+                    self.live
+                        .retain(|one| call.only.is_some_and(|only| only != one.number));
+                    self.by_operator &= self.live.len() == before;
+                }
                 CallKind::Start => self.run_process(false),
             }
             assert!(self.live.len() <= 1, "two processes run: {self:#?}");
@@ -189,9 +200,27 @@ impl ModelWorld {
         for effect in effects.iter().take(half.unwrap_or(usize::MAX)) {
             self.perform(who, *effect, &after);
         }
+        // It was stopped while it was waited for.
+        if state.phase == Phase::WaitingForConnection
+            && after.phase == Phase::HandedOver(HandedTo::Operator)
+        {
+            assert!(
+                self.by_operator,
+                "its own stop is taken for an operator's: {self:#?}"
+            );
+            self.stays_stopped |= !self.other_is_pending(who);
+        }
         // It ran in the end, and a person was stopping it.
         if after.phase == Phase::RunningNotConnected
             && self.is_stopping()
+            && !self.other_is_pending(who)
+        {
+            self.stays_stopped = true;
+        }
+        // It was not stopped after all: a person had done so.
+        if state.phase == Phase::StopIntended
+            && after.phase == Phase::Released
+            && (self.live.is_empty() || self.is_stopping())
             && !self.other_is_pending(who)
         {
             self.stays_stopped = true;
@@ -378,6 +407,8 @@ impl ModelWorld {
                     _ => BTreeSet::new(),
                 };
                 let paused = self.paused;
+                // Its own stops are stops on request as well.
+                let on_request = self.tells && seen == Seen::Gone;
                 Event::Looked(
                     id,
                     Look {
@@ -385,6 +416,7 @@ impl ModelWorld {
                         connected,
                         paused,
                         call_ended: false,
+                        on_request,
                     },
                 )
             }
@@ -492,7 +524,10 @@ impl ModelWorld {
                 self.stays_stopped = !self.is_pending();
                 // At once, or after a while.
                 match (u32::from(self.choose()) % 4) * 10 {
-                    0 => self.live.clear(),
+                    0 => {
+                        self.by_operator = true;
+                        self.live.clear();
+                    }
                     secs => {
                         let number = self.live.first().map_or(u32::MAX, |one| one.number);
                         self.stopping = Some((number, self.now.plus(SECOND * secs)));

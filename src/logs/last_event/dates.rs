@@ -1,0 +1,117 @@
+//! What a line says of itself: when it was written, and by which process. Pure.
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use memchr::memmem;
+use regex::bytes::Regex;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::folder::Timestamp;
+use crate::logs::record::unwrap;
+
+/// A line that tells the process that wrote it.
+pub(super) struct Written<'a> {
+    /// The process; see [`process_of`].
+    pub(super) by: u64,
+    /// It says that a socket was connected, and the login begins.
+    pub(super) starts: bool,
+    /// Without its envelopes.
+    pub(super) text: Cow<'a, [u8]>,
+}
+
+/// The process that wrote a line, if the line tells.
+pub(super) fn written(line: &[u8]) -> Option<Written<'_>> {
+    // The library's logger writes this once for each socket.
+    static STARTS: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(concat!(
+            r#"(?-u)[{,]"(?:msg|message)": ?"connected to WA"|"#,
+            r"^\[[^\]\n]{5,40}\] INFO ?\([^)\n]{1,100}\): (?:session:[\w.-]{1,100} - )?connected to WA"
+        ))
+        .ok()
+    });
+    let may_tell = |sign: &[u8]| memmem::find(line, sign).is_some();
+    if !may_tell(b"pid") && !may_tell(b"): ") {
+        return None;
+    }
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    let text = unwrap(line).text;
+    let by = process_of(&text)?;
+    let starts = STARTS.as_ref().is_some_and(|starts| starts.is_match(&text));
+    Some(Written { by, starts, text })
+}
+
+/// Which process says so, and on which host: pino writes both into every line.
+pub(super) fn process_of(record: &[u8]) -> Option<u64> {
+    static PROCESS: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(concat!(
+            r#"(?-u)[{,]"pid":(?<pid>\d+)|[{,]"hostname":"(?<host>[^"\\]{1,255})"|"#,
+            r"^\[[^\]\n]{5,40}\] (?:INFO|WARN|ERROR) \((?<pretty>[^)\n]{1,100})\): "
+        ))
+        .ok()
+    });
+    let (mut pid, mut host) = (None, None);
+    for found in PROCESS.as_ref()?.captures_iter(record) {
+        let of = |name: &str| found.name(name).map(|part| part.as_bytes().to_vec());
+        if let Some(pretty) = of("pretty") {
+            return Some(xxh3_64(&pretty));
+        }
+        pid = pid.or_else(|| of("pid"));
+        host = host.or_else(|| of("host"));
+        if let (Some(pid), Some(host)) = (&pid, &host) {
+            return Some(xxh3_64(&[&pid[..], b"@", &host[..]].concat()));
+        }
+    }
+    None
+}
+
+/// The date that a line carries: pino's `time`, or one before the text (pm2, pino-pretty),
+/// which counts only with a zone: a date without one may be hours off.
+pub(super) fn date_in(line: &[u8]) -> Option<Timestamp> {
+    static DATE: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(concat!(
+            r#"(?-u)"time":(?<millis>\d{13})[,}]|"#,
+            r"(?<y>20\d\d)-(?<mo>\d\d)-(?<d>\d\d)[T ](?<h>\d\d):(?<mi>\d\d):(?<s>\d\d)(?:[.,](?<ms>\d{3})\d*)?\s?(?<zone>Z|[+-]\d\d:?\d\d)"
+        ))
+        .ok()
+    });
+    let found = DATE.as_ref()?.captures(line)?;
+    let number = |name: &str| -> Option<i64> {
+        std::str::from_utf8(found.name(name)?.as_bytes())
+            .ok()?
+            .parse()
+            .ok()
+    };
+    if let Some(millis) = number("millis") {
+        return Some(Timestamp::from_nanos(millis.saturating_mul(1_000_000)));
+    }
+    let zone = std::str::from_utf8(found.name("zone")?.as_bytes()).ok()?;
+    let text = format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z",
+        number("y")?,
+        number("mo")?,
+        number("d")?,
+        number("h")?,
+        number("mi")?,
+        number("s")?
+    );
+    let utc = Timestamp::from(humantime::parse_rfc3339(&text).ok()?);
+    let utc = utc.plus(Duration::from_millis(
+        number("ms").and_then(|ms| ms.try_into().ok()).unwrap_or(0),
+    ));
+    if zone == "Z" {
+        return Some(utc);
+    }
+    let digits: String = zone.chars().filter(char::is_ascii_digit).collect();
+    let (hours, minutes) = (
+        digits.get(..2)?.parse::<u64>().ok()?,
+        digits.get(2..)?.parse::<u64>().ok()?,
+    );
+    let shift = Duration::from_secs(hours * 3_600 + minutes * 60);
+    Some(if zone.starts_with('-') {
+        utc.plus(shift)
+    } else {
+        utc.minus(shift)
+    })
+}

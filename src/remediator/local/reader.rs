@@ -1,0 +1,96 @@
+//! Reads the folders for the local trigger.
+
+use std::collections::HashMap;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use clock::Clock;
+
+use crate::config::Settings;
+use crate::folder::discovery::{ProblemLog, explain};
+use crate::folder::scan::{scan, scan_settled};
+use crate::folder::{FolderPath, Found, Looks, ReadCache};
+use crate::policy::ladder::Reading;
+use crate::policy::{CredsPlace, accumulated_files};
+
+/// How long a look at one folder may take.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Reads the folders, again and again; remembers what need not be read twice.
+#[derive(Debug)]
+pub struct FolderReader {
+    settings: Arc<Settings>,
+    looks: Looks,
+    /// A look that takes too long still leaves here what it has read.
+    caches: HashMap<FolderPath, Arc<Mutex<ReadCache>>>,
+    problems: ProblemLog,
+    clock: Clock,
+}
+
+impl FolderReader {
+    /// A reader for these settings.
+    pub fn new(settings: Arc<Settings>, clock: Clock) -> Self {
+        Self {
+            settings,
+            looks: Looks::default().with_timeout(LOOK_TIMEOUT),
+            caches: HashMap::new(),
+            problems: ProblemLog::default(),
+            clock,
+        }
+    }
+
+    /// Reads each folder once, and logs which cannot be read. Blocks; a folder that hangs is
+    /// one that could not be read.
+    pub fn read(&mut self, found: &[Found]) -> Vec<Reading> {
+        let mut round = self.looks.round();
+        let (mut readings, mut problems) = (Vec::new(), Vec::new());
+        let mut caches = HashMap::new();
+        for found in found {
+            let limits = self.settings.limits(&found.session);
+            let known = self.caches.remove(&found.place);
+            // Later looks remember what creds.json said.
+            let settles = known.is_none() && limits.creds == CredsPlace::Folder;
+            let cache =
+                known.unwrap_or_else(|| Arc::new(Mutex::new(ReadCache::new(self.clock.clone()))));
+            let (place, own) = (found.place.clone(), Arc::clone(&cache));
+            let look = round.run(&found.place.path(), move || {
+                let fd = place.open()?;
+                let mut cache = own.lock().unwrap_or_else(PoisonError::into_inner);
+                match settles {
+                    true => scan_settled(fd.as_fd(), &mut cache),
+                    false => scan(fd.as_fd(), &mut cache),
+                }
+            });
+            caches.insert(found.place.clone(), cache);
+            let accumulated = match look.and_then(|look| look) {
+                Ok(inventory) if inventory.history.was_auth_folder => {
+                    Some(accumulated_files(&inventory, limits.batch))
+                }
+                Ok(_) => {
+                    problems.push(format!(
+                        "session {} is not watched: its directory is not an auth folder; it holds no creds.json and no key of Baileys",
+                        found.session
+                    ));
+                    None
+                }
+                Err(error) => {
+                    problems.push(format!(
+                        "session {} cannot be read, and its tier is not known: {}",
+                        found.session,
+                        explain(&error)
+                    ));
+                    None
+                }
+            };
+            readings.push(Reading {
+                session: found.session.to_string(),
+                accumulated,
+                thresholds: limits.thresholds,
+            });
+        }
+        self.caches = caches;
+        self.problems.report(problems.into_iter());
+        readings
+    }
+}

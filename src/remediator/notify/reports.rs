@@ -1,0 +1,146 @@
+//! What is worth a report: what is new since the last look. Pure.
+//!
+//! | what | when |
+//! |---|---|
+//! | a clean-up that an alert or `serve` asked for | it moved files |
+//! | the same | it was refused or failed: once until the reason changes, or an hour is over without it |
+//! | a pause, an open circuit breaker, a bot that has not come back | it begins, it ends |
+//! | a tier (local trigger only) | a session's highest tier from `warning` on rises; it is left |
+//!
+//! No report holds a file name, a path, a key, or the sentence of an error.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::policy::Tier;
+use crate::policy::ladder::Standing;
+use crate::remediator::overview::{StatusNotice, StatusNoticeKind};
+use crate::remediator::requester::Requester;
+use crate::remediator::store::runs::{Action, Run, Status};
+use crate::remediator::store::session_status::denied_nothing;
+
+/// The same refusal or failure of a session is reported again after this time without it.
+const SAME_FOR: Duration = Duration::from_secs(3_600);
+
+/// What was known at the last look.
+#[derive(Debug, Default)]
+pub struct Reports {
+    /// Of each session the last refusal or failure, and when it was last seen.
+    hindered: BTreeMap<String, (String, Duration)>,
+    notices: Option<BTreeSet<(&'static str, String)>>,
+    tiers: BTreeMap<String, Tier>,
+}
+
+impl Reports {
+    /// What runs that have ended are worth. `now`: monotonic time, from any start.
+    pub fn of_runs(&mut self, runs: &[Run], now: Duration) -> Vec<String> {
+        self.hindered
+            .retain(|_, (_, last)| now.saturating_sub(*last) <= SAME_FOR);
+        runs.iter()
+            .filter_map(|run| self.of_run(run, now))
+            .collect()
+    }
+
+    fn of_run(&mut self, run: &Run, now: Duration) -> Option<String> {
+        let is_cleanup = matches!(run.action, Action::Cleanup | Action::Emergency);
+        let is_own = !matches!(run.requested_by, Requester::Operator(_));
+        if !is_cleanup || !is_own {
+            return None;
+        }
+        let (session, action, id) = (&run.session, run.action.label(), run.id);
+        match run.status {
+            Status::Queued | Status::Running => None,
+            Status::Done => {
+                self.hindered.remove(session);
+                if run.moved() == 0 {
+                    return None;
+                }
+                let undo = run.run.as_ref().map_or_else(String::new, |run| {
+                    format!("; undo with: baileys_remediator undo {run}")
+                });
+                let accumulated = run.accumulated("to");
+                Some(format!(
+                    "{session}: {action} done, {} files moved, accumulated {accumulated} (run {id}){undo}",
+                    run.moved()
+                ))
+            }
+            Status::Refused | Status::Failed => {
+                let reason = run.reason.as_deref().unwrap_or("-");
+                if run.status == Status::Refused && denied_nothing(Some(reason)) {
+                    return None;
+                }
+                let what = format!("{} {reason}", run.status.label());
+                let former = self.hindered.insert(session.clone(), (what.clone(), now));
+                if former.is_some_and(|(former, _)| former == what) {
+                    return None;
+                }
+                Some(format!(
+                    "{session}: {action} {}: {reason}; see: baileys_remediator runs show {id}",
+                    run.status.label()
+                ))
+            }
+        }
+    }
+
+    /// What the state is worth: which notices begin, and which end. The first look only
+    /// remembers them, because a restart of `serve` is no news.
+    pub fn of_notices(&mut self, notices: &[StatusNotice]) -> Vec<String> {
+        let is_news = |notice: &&StatusNotice| match notice.kind {
+            StatusNoticeKind::Paused
+            | StatusNoticeKind::BreakerOpen
+            | StatusNoticeKind::NotBack => true,
+            // Each ends in a run that is reported.
+            StatusNoticeKind::Restart | StatusNoticeKind::Armed => false,
+        };
+        let now: BTreeSet<(&'static str, String)> = notices
+            .iter()
+            .filter(is_news)
+            .map(|notice| (notice.kind.label(), notice.text.clone()))
+            .collect();
+        let before = self.notices.replace(now.clone());
+        let Some(before) = before else {
+            return Vec::new();
+        };
+        let begin = now.difference(&before);
+        let begin = begin.map(|(kind, text)| format!("{kind} {text}"));
+        let end = before.difference(&now);
+        let end = end.map(|(kind, text)| format!("no longer: {kind} {text}"));
+        begin.chain(end).collect()
+    }
+
+    /// What the standings are worth.
+    pub fn of_standings(&mut self, standings: &[Standing]) -> Vec<String> {
+        let mut reports = Vec::new();
+        for standing in standings {
+            let highest = standing.firing.keys().next_back().copied();
+            let highest = highest.filter(|tier| *tier >= Tier::Warning);
+            let (session, files) = (&standing.session, standing.accumulated);
+            match (highest, self.tiers.get(session).copied()) {
+                (Some(tier), former) if former.is_none_or(|former| tier > former) => {
+                    self.tiers.insert(session.clone(), tier);
+                    let decide = match tier {
+                        Tier::Fatal => "; a person has to decide",
+                        _ => "",
+                    };
+                    reports.push(format!(
+                        "{session}: {tier} tier, {files} accumulated files{decide}"
+                    ));
+                }
+                // Lower, and not over: it may rise again without a word of it.
+                (Some(_), _) | (None, None) => {}
+                (None, Some(former)) => {
+                    if standing.is_read && files < standing.thresholds.warning {
+                        self.tiers.remove(session);
+                        reports.push(format!(
+                            "{session}: {former} tier is over, {files} accumulated files"
+                        ));
+                    }
+                }
+            }
+        }
+        reports
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,164 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::folder::Timestamp;
+use crate::policy::Thresholds;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn run(status: Status, reason: Option<&str>) -> Run {
+    Run {
+        id: 7,
+        created: String::new(),
+        created_at: Timestamp::default(),
+        finished: None,
+        session: "bot".into(),
+        action: Action::Cleanup,
+        tier: Some("cleanup".into()),
+        requested_by: Requester::Alert("local".into()),
+        status,
+        reason: reason.map(str::to_owned),
+        detail: Some("/srv/a/path: session-447700900123.0.json".into()),
+        note: None,
+        evidence: None,
+        run: Some("20260101T000000Z-1".into()),
+        accumulated_before: Some(160),
+        accumulated_after: Some(70),
+        files: BTreeMap::from([("session".to_owned(), 90)]),
+        owner: String::new(),
+    }
+}
+
+#[test]
+fn a_clean_up_is_reported_with_its_numbers_and_the_way_back() {
+    let mut reports = Reports::default();
+    let said = reports.of_runs(&[run(Status::Done, None)], MINUTE);
+    assert_eq!(
+        said,
+        [
+            "bot: cleanup done, 90 files moved, accumulated 160 to 70 (run 7); undo with: baileys_remediator undo 20260101T000000Z-1"
+        ]
+    );
+    let nothing = Run {
+        files: BTreeMap::new(),
+        ..run(Status::Done, None)
+    };
+    let by_hand = Run {
+        requested_by: Requester::Operator("ann".into()),
+        ..run(Status::Done, None)
+    };
+    let plan = Run {
+        action: Action::Plan,
+        ..run(Status::Done, None)
+    };
+    for quiet in [nothing, by_hand, plan, run(Status::Running, None)] {
+        assert!(
+            reports
+                .of_runs(std::slice::from_ref(&quiet), MINUTE)
+                .is_empty(),
+            "{quiet:?}"
+        );
+    }
+}
+
+#[test]
+fn a_refusal_is_reported_once_until_something_changes() {
+    let mut reports = Reports::default();
+    let refused = |reason| [run(Status::Refused, Some(reason))];
+    let said = reports.of_runs(&refused("connected"), MINUTE);
+    assert_eq!(
+        said,
+        ["bot: cleanup refused: connected; see: baileys_remediator runs show 7"]
+    );
+    // An hour without it is not over while it goes on.
+    for minute in (5..200).step_by(5) {
+        assert!(
+            reports
+                .of_runs(&refused("connected"), MINUTE * minute)
+                .is_empty()
+        );
+    }
+    assert_eq!(reports.of_runs(&refused("dormant"), MINUTE * 200).len(), 1);
+    assert_eq!(
+        reports.of_runs(&refused("connected"), MINUTE * 201).len(),
+        1
+    );
+    assert_eq!(
+        reports.of_runs(&refused("connected"), MINUTE * 262).len(),
+        1
+    );
+    reports.of_runs(&[run(Status::Done, None)], MINUTE * 263);
+    assert_eq!(
+        reports.of_runs(&refused("connected"), MINUTE * 264).len(),
+        1
+    );
+    let failed = [run(Status::Failed, Some("connected"))];
+    assert_eq!(reports.of_runs(&failed, MINUTE * 265).len(), 1);
+    // There was nothing to clean.
+    for reason in ["stale_alert", "cooldown", "unknown_session"] {
+        assert!(reports.of_runs(&refused(reason), MINUTE * 266).is_empty());
+    }
+}
+
+#[test]
+fn no_report_holds_the_sentence_of_an_error() {
+    let mut reports = Reports::default();
+    for status in [Status::Refused, Status::Failed] {
+        for line in reports.of_runs(&[run(status, Some("io"))], MINUTE) {
+            assert!(!line.contains('/') && !line.contains("447700"), "{line}");
+        }
+    }
+}
+
+#[test]
+fn notices_are_reported_when_they_begin_and_end() {
+    let notice = |kind, text: &str| StatusNotice {
+        kind,
+        text: text.into(),
+    };
+    let paused = notice(StatusNoticeKind::Paused, "since 1 by ann: why");
+    let armed = notice(StatusNoticeKind::Armed, "session bot");
+    let mut reports = Reports::default();
+    // It was so before the start.
+    assert!(reports.of_notices(std::slice::from_ref(&paused)).is_empty());
+    assert_eq!(
+        reports.of_notices(&[]),
+        ["no longer: Paused since 1 by ann: why"]
+    );
+    let said = reports.of_notices(&[paused.clone(), armed]);
+    assert_eq!(said, ["Paused since 1 by ann: why"]);
+    assert!(reports.of_notices(&[paused]).is_empty());
+}
+
+fn standing(accumulated: usize, firing: &[Tier]) -> [Standing; 1] {
+    [Standing {
+        session: "bot".into(),
+        accumulated,
+        thresholds: Thresholds::default(),
+        is_read: true,
+        firing: firing.iter().map(|tier| (*tier, MINUTE)).collect(),
+    }]
+}
+
+#[test]
+fn a_tier_is_reported_when_it_rises_and_when_it_is_over() {
+    use Tier::{Cleanup, Emergency, Fatal, Monitor, Warning};
+    let mut reports = Reports::default();
+    let mut said =
+        |accumulated, firing: &[Tier]| reports.of_standings(&standing(accumulated, firing));
+    assert!(said(110, &[Monitor]).is_empty());
+    let up = said(130, &[Monitor, Warning]);
+    assert_eq!(up, ["bot: warning tier, 130 accumulated files"]);
+    assert!(said(135, &[Monitor, Warning]).is_empty());
+    assert_eq!(said(190, &[Warning, Cleanup, Emergency]).len(), 1);
+    // It goes down to a lower one, and up again.
+    assert!(said(140, &[Warning]).is_empty());
+    assert!(said(190, &[Warning, Cleanup, Emergency]).is_empty());
+    let fatal = said(210, &[Warning, Cleanup, Emergency, Fatal]);
+    assert!(fatal[0].contains("a person has to decide"), "{fatal:?}");
+    // Not held for long enough, and not over either.
+    assert!(said(125, &[]).is_empty());
+    let over = said(119, &[]);
+    assert_eq!(over, ["bot: fatal tier is over, 119 accumulated files"]);
+    assert_eq!(said(130, &[Warning]).len(), 1);
+}

@@ -1,0 +1,105 @@
+//! Sends a message: to a command, or to a webhook.
+
+use std::io::{Seek, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use exporter_toolkit::client::check_url;
+use exporter_toolkit::secret;
+use rustix::fs::MemfdFlags;
+use serde_json::Value;
+use supervisor::exec::Exec;
+
+use crate::config::{Notify, NotifyUrl, NotifyWebhook};
+use crate::remediator::runner::blocking;
+
+/// A message is sent within this time, or it has failed.
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// The answer of a webhook is read up to here.
+const MAX_ANSWER_BYTES: usize = 64 << 10;
+
+/// Sends messages by the configured way.
+#[derive(Clone, Debug)]
+pub struct Sender(Notify);
+
+impl Sender {
+    /// By this way.
+    pub fn new(notify: Notify) -> Self {
+        Self(notify)
+    }
+
+    /// Sends a message, within a time limit.
+    ///
+    /// Errors: a sentence that repeats neither the URL nor what the command printed.
+    pub async fn send(&self, text: &str) -> Result<(), String> {
+        match &self.0 {
+            Notify::Command(argv) => command(argv, text).await,
+            Notify::Webhook(webhook) => post(webhook, text).await,
+        }
+    }
+}
+
+/// Runs the command with the text on its standard input.
+async fn command(argv: &[String], text: &str) -> Result<(), String> {
+    let input = || {
+        let mut file =
+            std::fs::File::from(rustix::fs::memfd_create("report", MemfdFlags::CLOEXEC)?);
+        file.write_all(text.as_bytes())?;
+        file.write_all(b"\n")?;
+        file.rewind()?;
+        Ok::<_, std::io::Error>(Arc::new(file))
+    };
+    let input = input().map_err(|error| format!("the text cannot be passed on: {error}"))?;
+    let command = Exec::new(argv, TIMEOUT).clean_env(&[]).kill_group();
+    let ended = command.stdin(Some(input)).output().await;
+    ended
+        .map(drop)
+        .map_err(|error| format!("the command {error}"))
+}
+
+async fn post(webhook: &NotifyWebhook, text: &str) -> Result<(), String> {
+    let url = match &webhook.url {
+        NotifyUrl::Plain(url) => url.clone(),
+        NotifyUrl::File(file) => {
+            let file = file.clone();
+            let read = tokio::time::timeout(TIMEOUT, blocking(move || url_in(&file)));
+            match read.await {
+                Ok(url) => url?,
+                Err(_) => return Err("notify.webhook.url_file could not be read in time".into()),
+            }
+        }
+    };
+    let (kind, body) = match &webhook.json {
+        None => ("text/plain; charset=utf-8", text.to_owned()),
+        Some(json) => ("application/json", filled(json, text).to_string()),
+    };
+    let client = &webhook.client;
+    let sent = client.post(&url, (kind, body), TIMEOUT, MAX_ANSWER_BYTES);
+    sent.await.map_err(|error| error.to_string())
+}
+
+fn url_in(file: &Path) -> Result<String, String> {
+    let url = secret::read_line(file)?;
+    check_url(&url).map_err(|_| {
+        "notify.webhook.url_file: its content must look like https://host/path".to_owned()
+    })?;
+    Ok(url)
+}
+
+/// The JSON with the text in the place of each `{text}`. Pure.
+fn filled(json: &Value, text: &str) -> Value {
+    match json {
+        Value::String(string) => Value::String(string.replace("{text}", text)),
+        Value::Array(values) => values.iter().map(|value| filled(value, text)).collect(),
+        Value::Object(fields) => {
+            let fields = fields.iter();
+            let fields = fields.map(|(key, value)| (key.clone(), filled(value, text)));
+            Value::Object(fields.collect())
+        }
+        other => other.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! Tells a person what has happened, if `notify` is configured.
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::config::{Placeholders, System};
+use crate::remediator::notify::{Outbox, Reports, Sender};
+use crate::remediator::overview::{StatusNotice, overview};
+use crate::remediator::store::StoreError;
+use crate::remediator::store::runs::{Run, RunsSeen};
+
+use super::Remediator;
+
+/// How often the journal is looked at for news.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// What is known from one look to the next.
+struct Notifying {
+    sender: Sender,
+    title: String,
+    reports: Reports,
+    outbox: Outbox,
+    began: Instant,
+    /// The runs that were looked at; `None` before the first look.
+    seen: Option<RunsSeen>,
+    /// Whether the last message failed.
+    fails: bool,
+}
+
+impl Remediator {
+    /// Looks for news and sends messages until the end.
+    pub(super) async fn notify_for_ever(
+        self: Arc<Self>,
+        mut stopping: tokio::sync::watch::Receiver<bool>,
+    ) {
+        let Some(notify) = self.ctx.settings.notify.clone() else {
+            return;
+        };
+        let mut notifying = Notifying {
+            sender: Sender::new(notify),
+            title: format!("baileys_remediator on {}", System.hostname()),
+            reports: Reports::default(),
+            outbox: Outbox::default(),
+            began: self.ctx.clock.now(),
+            seen: None,
+            fails: false,
+        };
+        loop {
+            tokio::select! {
+                _ = stopping.changed() => return,
+                () = self.notify(&mut notifying) => {}
+            }
+            tokio::select! {
+                _ = stopping.changed() => return,
+                () = self.ctx.clock.sleep(LOOK_EVERY) => {}
+            }
+        }
+    }
+
+    async fn notify(self: &Arc<Self>, notifying: &mut Notifying) {
+        match self.news(notifying.seen.clone()).await {
+            Ok((seen, ended, notices)) => {
+                if notifying.seen.is_none() {
+                    tracing::debug!("from now on news is sent");
+                }
+                notifying.seen = Some(seen);
+                let now = self.ctx.clock.since(notifying.began);
+                let reports = &mut notifying.reports;
+                let of_runs = reports.of_runs(&ended, now);
+                let of_notices = reports.of_notices(&notices);
+                notifying.outbox.add(of_runs);
+                notifying.outbox.add(of_notices);
+            }
+            // The journal's own check logs it.
+            Err(error) => tracing::debug!("failed to look for news: {error}"),
+        }
+        let standings = self
+            .standings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        notifying
+            .outbox
+            .add(notifying.reports.of_standings(&standings));
+        let now = self.ctx.clock.since(notifying.began);
+        let Some(text) = notifying.outbox.due(&notifying.title, now) else {
+            return;
+        };
+        let sent = notifying.sender.send(&text).await;
+        let now = self.ctx.clock.since(notifying.began);
+        self.live.notified(sent.is_ok());
+        match sent {
+            Ok(()) => {
+                if std::mem::take(&mut notifying.fails) {
+                    tracing::info!("notifications are sent again");
+                }
+                notifying.outbox.sent(now);
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut notifying.fails, true) {
+                    tracing::warn!("failed to send a notification, and it is tried again: {error}");
+                } else {
+                    tracing::debug!("failed to send a notification: {error}");
+                }
+                notifying.outbox.failed(now);
+            }
+        }
+    }
+
+    /// The runs that have ended since `seen`, and the notices of the state.
+    async fn news(
+        self: &Arc<Self>,
+        seen: Option<RunsSeen>,
+    ) -> Result<(RunsSeen, Vec<Run>, Vec<StatusNotice>), StoreError> {
+        let (settings, now) = (Arc::clone(&self.ctx.settings), self.ctx.moment());
+        let names = self.known_sessions().into_iter();
+        let names: Vec<_> = names.map(|found| found.session).collect();
+        self.ctx
+            .ask(move |store| {
+                store.check()?;
+                let (seen, ended) = store.runs().ended_since(seen)?;
+                let notices = overview(&settings, store, &names, now)?.notices();
+                Ok((seen, ended, notices))
+            })
+            .await
+    }
+}

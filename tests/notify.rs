@@ -1,0 +1,205 @@
+//! `notify`: `baileys_remediator serve` tells a person what has happened, by a command and by a
+//! webhook, and goes on where nothing can be told.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::sync::{Arc, Mutex};
+
+use testkit::net;
+use testkit::world::{World, alert, assert_discreet};
+
+const BLOATED: &str = "bloated-classic-387";
+/// Part of a URL that is a secret.
+const SECRET: &str = "bot12345:AAsecretAA";
+
+/// A server that answers each `POST` with 200 and keeps it. Its thread ends with the test.
+struct Inbox {
+    port: u16,
+    posts: Arc<Mutex<Vec<(String, String)>>>,
+}
+
+impl Inbox {
+    fn start(port: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        let posts = Arc::<Mutex<Vec<_>>>::default();
+        let kept = Arc::clone(&posts);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                if let Some(post) = stream.ok().and_then(|stream| read(&stream)) {
+                    kept.lock().unwrap().push(post);
+                }
+            }
+        });
+        Self { port, posts }
+    }
+
+    /// Head and body of each.
+    fn posts(&self) -> Vec<(String, String)> {
+        self.posts.lock().unwrap().clone()
+    }
+}
+
+/// Head and body of a request.
+fn read(mut stream: &TcpStream) -> Option<(String, String)> {
+    let (mut head, mut reader) = (String::new(), BufReader::new(stream));
+    while !head.ends_with("\r\n\r\n") {
+        if reader.read_line(&mut head).ok()? == 0 {
+            return None;
+        }
+    }
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        let is_length = name.eq_ignore_ascii_case("content-length");
+        is_length.then(|| value.trim().parse::<usize>().ok())?
+    });
+    let mut body = vec![0; length?];
+    reader.read_exact(&mut body).ok()?;
+    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
+    stream.write_all(answer).ok()?;
+    Some((head, String::from_utf8(body).ok()?))
+}
+
+fn host(yaml: &str) -> World {
+    let mut world = World::new(testkit::programs!());
+    world.with_probe();
+    world.with_config(yaml);
+    world
+}
+
+fn wait_for(world: &World, outcome: &str) {
+    world.wait(outcome, || {
+        match world.metric("notifications_total", &[("outcome", outcome)]) {
+            0.0 => Err("none".into()),
+            _ => Ok(()),
+        }
+    });
+}
+
+/// As for Telegram: the URL is a secret and the text a part of JSON.
+#[test]
+fn a_webhook_gets_what_was_done_and_no_secret_is_shown() {
+    let inbox = Inbox::start(net::free_port(None).unwrap());
+    let mut world = host("");
+    let url = format!(
+        "http://127.0.0.1:{}/{SECRET}/sendMessage?secret=yes\n",
+        inbox.port
+    );
+    let file = world.path("notify.url");
+    fs::write(&file, url).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    world.with_config(&format!(
+        "notify: {{webhook: {{url_file: {}, json: {{chat_id: 7, text: '{{text}}'}}}}}}\n",
+        file.display()
+    ));
+    world.bot("bot", BLOATED, "disconnected");
+    let busy = world.bot("busy", BLOATED, "connected");
+    world.start_remediator();
+    // What is there at its first look is no news.
+    world.wait("the first look", || match world.log().contains("news") {
+        true => Ok(()),
+        false => Err("not yet".into()),
+    });
+    world.accepted(&[alert("bot", "cleanup"), alert("busy", "cleanup")]);
+    world.wait_until_idle();
+    wait_for(&world, "sent");
+    let run = world.run_of("bot");
+    let (head, body) = inbox.posts().remove(0);
+    assert!(head.starts_with(&format!("POST /{SECRET}/sendMessage?secret=yes ")));
+    let head = head.to_ascii_lowercase();
+    assert!(head.contains("content-type: application/json"), "{head}");
+    assert_discreet("a message", &body);
+    let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(body["chat_id"], 7);
+    let text = body["text"].as_str().unwrap();
+    assert!(text.starts_with("baileys_remediator on "), "{text}");
+    let undo = format!("undo {}", run["run"].as_str().unwrap());
+    for words in [
+        "\nbot: cleanup done, ",
+        " files moved, accumulated 387 to ",
+        &undo,
+        "\nbusy: cleanup refused: connected; ",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    world.unchanged("busy", &busy);
+    let log = world.log();
+    assert!(!log.contains("secret"), "{log}");
+    world.finish();
+}
+
+/// A server that is away delays a message, and no run. The message comes when it is back.
+#[test]
+fn a_failure_is_counted_and_logged_and_blocks_no_run() {
+    let port = net::free_port(None).unwrap();
+    let mut world = host(&format!(
+        "notify: {{webhook: {{url: 'http://127.0.0.1:{port}/{SECRET}'}}}}\n"
+    ))
+    .within(4 * testkit::world::SOON);
+    world.bot("bot", BLOATED, "disconnected");
+    world.start_remediator();
+    world.wait("the first look", || match world.log().contains("news") {
+        true => Ok(()),
+        false => Err("not yet".into()),
+    });
+    world.accepted(&[alert("bot", "cleanup")]);
+    world.wait_until_idle();
+    assert_eq!(world.run_of("bot")["status"], "done");
+    wait_for(&world, "failed");
+    let log = world.log();
+    assert!(log.contains("failed to send a notification"), "{log}");
+    assert!(!log.contains(SECRET), "{log}");
+
+    let inbox = Inbox::start(port);
+    wait_for(&world, "sent");
+    let (head, body) = inbox.posts().remove(0);
+    assert!(
+        head.to_ascii_lowercase()
+            .contains("content-type: text/plain")
+    );
+    assert!(body.contains("\nbot: cleanup done, "), "{body}");
+    assert!(world.log().contains("are sent again"));
+    world.finish();
+}
+
+/// A command that hangs is killed; what it prints is thrown away.
+#[test]
+fn a_command_reads_what_an_operator_has_paused() {
+    let mut world = host("");
+    let out = world.path("told");
+    world.with_config(&format!(
+        "notify: {{command: [/bin/sh, -c, 'echo {SECRET}; cat >> \"$1\"', sh, {}]}}\n",
+        out.display()
+    ));
+    world.bot("bot", BLOATED, "disconnected");
+    world.start_remediator();
+    world.wait("the first look", || match world.log().contains("news") {
+        true => Ok(()),
+        false => Err("not yet".into()),
+    });
+    world
+        .remediator(&["pause", "--reason=holidays"])
+        .must(0, &[]);
+    wait_for(&world, "sent");
+    let text = fs::read_to_string(&out).unwrap();
+    assert!(text.contains("\nPaused since "), "{text}");
+    assert!(text.ends_with(": holidays\n"), "{text}");
+    assert!(!world.log().contains(SECRET));
+    world.finish();
+}
+
+#[test]
+fn a_way_that_cannot_be_used_is_refused_at_the_start() {
+    let world = host("notify: {command: [tell], webhook: {url: 'https://a/b'}}\n");
+    let port = format!("--web.listen-address=127.0.0.1:{}", world.port);
+    world
+        .remediator(&["serve", &port])
+        .must(2, &["notify: give either command or webhook"]);
+}

@@ -91,7 +91,7 @@ done
 # The same files as in the package.
 list() { sed -E 's|^usr/local/|usr/|; s|zsh/site-functions|zsh/vendor-completions|' | sort; }
 (cd "$root/$unpacked" && find usr etc -type f) | list >"$work/tarball.list"
-dpkg-deb --fsys-tarfile "$deb" | tar -t | sed 's|^\./||' | grep -vE '/$|lintian|copyright|changelog.Debian' | list |
+dpkg-deb --fsys-tarfile "$deb" | tar -t | sed 's|^\./||' | grep -vE '^$|/$|lintian|copyright|changelog.Debian' | list |
   diff - "$work/tarball.list" || fail "the tarball holds other files than the package"
 inside "/$unpacked/install.sh"
 inside baileys_exporter --version

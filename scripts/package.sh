@@ -19,6 +19,7 @@ target=target/${profile/dev/debug}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$out"
+rm -f "$out"/baileys-exporter_*.deb "$out"/baileys_exporter-*.tar.gz
 
 # All files but the programs, into $work/files. Every file is compressed without a time.
 lay_out() {

@@ -137,6 +137,13 @@ else
       beside "Ctrl-C in the demo" cargo test --quiet --workspace --test demo
       beside "make demo DEMO_ARGS=--check" make --no-print-directory demo DEMO_PROFILE=dev DEMO_ARGS=--check
       join
+      step "packages: build" scripts/package.sh target/packages
+      if [[ ${results[-1]} == passed ]]; then
+        beside "packages: try" tests/packages/try.sh target/packages
+        join
+      else
+        skip "packages: try" "the build failed"
+      fi
     fi
   else
     skip "all tests" "the build failed"

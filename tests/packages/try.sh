@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# tests/packages/try.sh
+# tests/packages/try.sh DIR
 #
-# Builds the packages and tries them in a fresh Debian: install, upgrade, reinstall, remove
+# Tries the packages that scripts/package.sh has built into DIR, in a fresh Debian: install, upgrade, reinstall, remove
 # and purge; then, under a systemd of its own, both programs as the user of a bot under pm2;
 # the static tarball the same way. Needs root, mmdebstrap and lintian.
 set -euo pipefail
+packages=$(realpath "$1")
 cd "$(dirname "$0")/../.."
 
 if ((EUID != 0)); then
@@ -12,7 +13,7 @@ if ((EUID != 0)); then
   exit 0
 fi
 # What is mounted here ends with this script.
-[[ ${MOUNTS_ARE_PRIVATE:-} ]] || MOUNTS_ARE_PRIVATE=1 exec unshare --mount --propagation private "$0" "$@"
+[[ ${MOUNTS_ARE_PRIVATE:-} ]] || MOUNTS_ARE_PRIVATE=1 exec unshare --mount --propagation private tests/packages/try.sh "$packages"
 work=$(mktemp -d)
 root=$work/root
 systemd=
@@ -29,10 +30,9 @@ fail() {
 }
 
 # --- the packages -------------------------------------------------------------------------
-scripts/package.sh "$work/packages"
-deb=$(echo "$work"/packages/*.deb)
-tarball=$(echo "$work"/packages/*.tar.gz)
-(cd "$work/packages" && sha256sum --quiet --check SHA256SUMS)
+deb=$(echo "$packages"/*.deb)
+tarball=$(echo "$packages"/*.tar.gz)
+(cd "$packages" && sha256sum --quiet --check SHA256SUMS)
 lintian --allow-root --fail-on error,warning --display-level '>=warning' "$deb"
 # The next revision, to upgrade to; the same programs.
 dpkg-deb -R "$deb" "$work/next"
@@ -113,7 +113,7 @@ cp -a tests/pm2/node_modules "$root/opt/pm2"
 ln -s /opt/pm2/pm2/bin/pm2 "$root/usr/local/bin/pm2"
 mkdir -p "$root/fixture" && tar -C "$root/fixture" -xzf tests/fixtures/normal.tar.gz
 cp tests/packages/inside.sh docs/install.md "$root"
-mkdir "$root/downloads" && cp "$work"/packages/* "$root/downloads"
+mkdir "$root/downloads" && cp "$packages"/* "$root/downloads"
 group=/sys/fs/cgroup/$(basename "$work")
 mkdir "$group" || { echo "NOT RUN: tests/packages/try.sh: no cgroup2 for a systemd"; exit 0; }
 cat >"$work/boot.sh" <<'BOOT'

@@ -49,7 +49,7 @@ mmdebstrap --quiet --variant=minbase --include=systemd,systemd-sysv,iproute2,nod
 mount -t proc proc "$root/proc"
 cp "$deb" "$root/1.deb"
 cp "$work/next.deb" "$root/2.deb"
-inside() { chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 "$@"; }
+inside() { chroot "$root" env -i PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 "$@"; }
 files() {
   (cd "$root" && find . -xdev -path ./proc -prune -o -path ./sys -prune -o -path ./var/lib/dpkg -prune -o \
     -path ./var/lib/apt -prune -o -path ./var/cache -prune -o -path ./var/log -prune -o -path ./var/lib/systemd -prune -o -print | sort)
@@ -109,8 +109,8 @@ echo "tarball: ok"
 umount "$root/proc"
 # --- both programs under systemd, beside a bot under pm2 ----------------------------------
 npm ci --silent --ignore-scripts --no-audit --no-fund --prefix tests/pm2
-cp -a tests/pm2/node_modules "$root/opt/pm2"
-ln -s /opt/pm2/pm2/bin/pm2 "$root/usr/local/bin/pm2"
+cp -a tests/pm2/node_modules "$root/opt/node_modules"
+ln -s /opt/node_modules/pm2/bin/pm2 "$root/usr/local/bin/pm2"
 mkdir -p "$root/fixture" && tar -C "$root/fixture" -xzf tests/fixtures/normal.tar.gz
 cp tests/packages/inside.sh docs/install.md "$root"
 mkdir "$root/downloads" && cp "$packages"/* "$root/downloads"

@@ -5,12 +5,13 @@ export CARGO_TERM_COLOR ?= auto
 
 # A C compiler: the journal's SQLite is built with the program.
 DEMO_PACKAGES := gcc libc6-dev prometheus prometheus-alertmanager
-TEST_PACKAGES := $(DEMO_PACKAGES) chromium iproute2 strace systemd python3 python3-venv yamllint
+TEST_PACKAGES := $(DEMO_PACKAGES) chromium iproute2 strace systemd python3 python3-venv yamllint \
+  dpkg-dev file lintian mmdebstrap
 
 # What the bench measures the exporter against.
 BENCH_PACKAGES := gcc libc6-dev mtail ripgrep
 
-.PHONY: demo test quick check deny build soak fuzz bench bench-fleet screenshots clean help
+.PHONY: demo test quick check deny build package soak fuzz bench bench-fleet screenshots clean help
 
 help:
 	@echo "make demo    watch a bloated folder be found, alerted, cleaned and resolved (about 2 minutes)"
@@ -25,6 +26,7 @@ help:
 	@echo "make bench-fleet    what 500 hosts that poll cost a real Alertmanager (8 minutes); writes docs/performance.md"
 	@echo "make screenshots    draws the dashboards with Grafana's own panels, into dashboards/screenshots"
 	@echo "make build   the two programs, into target/release"
+	@echo "make package the Debian package and the static tarball, into target/packages"
 
 # The tests use the programs that they have built already: `dev`.
 DEMO_PROFILE ?= release
@@ -34,6 +36,11 @@ demo:
 	@echo "building the two programs (some minutes the first time)"
 	@$(CARGO) build --profile $(DEMO_PROFILE) --bins -p baileys_exporter -p testkit
 	@$(CARGO) run --quiet --profile $(DEMO_PROFILE) -p testkit --bin demo -- $(DEMO_ARGS)
+
+# The Debian package, the tarball and SHA256SUMS, into target/packages.
+package:
+	@scripts/install-debian-packages.sh gcc libc6-dev dpkg-dev
+	@scripts/package.sh target/packages
 
 build:
 	$(CARGO) build --release --bins

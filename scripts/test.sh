@@ -127,7 +127,7 @@ else
       integration crash_safety
       integration emergency --skip the_real_baileys
       for test in logs systemd availability messages before_a_stop signals real_baileys creds_insurance folder_readings log_samples log_sessions discovery web_config storms dashboards end_to_end \
-        webhook races pull exporter inhibition browser service_control connection status_apis records cli rules; do
+        webhook races pull exporter inhibition browser service_control install connection status_apis records cli rules; do
         integration "$test"
       done
       for file in tests/*.rs; do
@@ -137,6 +137,13 @@ else
       beside "Ctrl-C in the demo" cargo test --quiet --workspace --test demo
       beside "make demo DEMO_ARGS=--check" make --no-print-directory demo DEMO_PROFILE=dev DEMO_ARGS=--check
       join
+      step "packages: build" scripts/package.sh target/packages
+      if [[ ${results[-1]} == passed ]]; then
+        beside "packages: try" tests/packages/try.sh target/packages
+        join
+      else
+        skip "packages: try" "the build failed"
+      fi
     fi
   else
     skip "all tests" "the build failed"

@@ -8,7 +8,6 @@
     reason = "a test fails by panicking"
 )]
 
-use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -1035,7 +1034,7 @@ new Function('polkit', require('fs').readFileSync(process.argv[1], 'utf8'))(polk
 const ask = (user, id, unit, verb) => rules[0](
   { id, lookup: key => ({ unit, verb })[key] }, { user, isInGroup: () => false, active: true, local: true }) || 'ask';
 const manage = 'org.freedesktop.systemd1.manage-units';
-const me = 'baileys_remediator';
+const me = 'bots';
 const yes = [[me, manage, 'bot@7.service', 'stop'], [me, manage, 'bot@company_7.service', 'start'], [me, manage, 'bot@a.b-c.service', 'restart']];
 const no = [
   ['root2', manage, 'bot@7.service', 'stop'], [undefined, manage, 'bot@7.service', 'stop'],
@@ -1059,40 +1058,6 @@ console.log(rules.length + ' ' + JSON.stringify(wrong));
         "1 []",
         "{errors}"
     );
-}
-
-/// The shipped units, as systemd reads them.
-#[test]
-fn the_shipped_units() {
-    let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/systemd");
-    let analyze = process::find(&["systemd-analyze"])
-        .expect("no systemd-analyze on the PATH; this test needs it: apt-get install systemd");
-    let dir = tempfile::tempdir().unwrap();
-    for program in ["baileys_exporter", "baileys_remediator"] {
-        // The programs are not installed where they will be.
-        let name = format!("{program}.service");
-        let text = fs::read_to_string(units.join(&name)).unwrap();
-        let unit = dir.path().join(&name);
-        // Where the README puts the program, and the file that every runbook names.
-        let installed = format!("/usr/local/bin/{program}");
-        assert!(
-            text.contains(&installed) && text.contains(" --config.file=/etc/baileys/config.yml"),
-            "{text}"
-        );
-        fs::write(&unit, text.replace(&installed, REMEDIATOR)).unwrap();
-        let args = [
-            OsStr::new("verify"),
-            OsStr::new("--man=no"),
-            unit.as_os_str(),
-        ];
-        let (status, out, err) = process::run(&analyze, args, BOUND).unwrap();
-        let said = format!("{out}{err}");
-        let ours: Vec<&str> = said.lines().filter(|line| line.contains(program)).collect();
-        assert!(
-            status.success() && ours.is_empty(),
-            "{name}: {status}\n{said}"
-        );
-    }
 }
 
 /// Installs the pm2 of tests/pm2, unless the same lockfile has been installed before.

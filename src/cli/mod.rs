@@ -1,6 +1,7 @@
 //! Terminal output and signals of both programs.
 
 pub mod exit_codes;
+mod generate;
 mod help;
 pub mod log;
 pub mod neutral;
@@ -89,9 +90,17 @@ pub fn exit_code(exit: ExitCode) -> ExitCode {
     }
 }
 
-/// Parses the command line. Exits if it is invalid, and after `--help` or
-/// `--version`.
+/// Parses the command line. Exits if it is invalid, after `--help` or `--version`, and after
+/// `generate DIR`, which writes man pages and shell completions for packages.
 pub fn parse<T: clap::Parser>() -> T {
+    let args: Vec<_> = std::env::args_os().collect();
+    if let Some(dir) = generate::is_asked(&args) {
+        let written = generate::generate(T::command(), dir);
+        if let Err(error) = &written {
+            complain(&format!("error: {}: {error}", dir.display()));
+        }
+        std::process::exit(written.map_or(FAILED.into(), |()| 0));
+    }
     let matches = help::with_short_help(T::command()).try_get_matches();
     let parsed = matches.and_then(|matches| T::from_arg_matches(&matches));
     parsed.unwrap_or_else(|error| {

@@ -72,7 +72,22 @@ struct SystemdSection {
 #[serde(deny_unknown_fields)]
 struct Pm2Section {
     name: String,
-    home: PathBuf,
+    home: Option<PathBuf>,
+}
+
+impl Pm2Section {
+    /// As pm2 itself finds it for the user of this program.
+    fn home(&self) -> Result<PathBuf, (&'static str, String)> {
+        let own = || {
+            std::env::var_os("PM2_HOME")
+                .map(PathBuf::from)
+                .or_else(|| std::env::home_dir().map(|home| home.join(".pm2")))
+        };
+        self.home.clone().or_else(own).ok_or((
+            "home",
+            "is missing, and this user has no home directory".into(),
+        ))
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -220,7 +235,9 @@ impl ProcessSection {
                     .map(Spec::Systemd)
                     .map_err(|error| at("systemd.unit", error))
             }
-            (None, Some(pm2), None, None, None) => Pm2::new(&pm2.name, &pm2.home, placeholders)
+            (None, Some(pm2), None, None, None) => pm2
+                .home()
+                .and_then(|home| Pm2::new(&pm2.name, &home, placeholders))
                 .map(Spec::Pm2)
                 .map_err(|(name, error)| at(&format!("pm2.{name}"), error)),
             (None, None, Some(docker), None, None) => {

@@ -77,6 +77,8 @@ declare_metrics! {
         "Checks of a creds.json since the start that failed to keep a copy; the log has the reason.";
     SESSIONS: gauge "baileys_remediator_sessions" &[],
         "Auth folders that this remediator knows, as of the last scan.";
+    PERMISSION_PROBLEMS: gauge "baileys_remediator_permission_problems" &[],
+        "Auth folders where the last permission check found a problem that makes clean-ups fail, such as a read-only mount, and problems of the state directory and the token file; checked at the start and every 10 minutes, see `doctor`.";
     REQUESTS: counter "baileys_remediator_webhook_requests_total" &["code"],
         "Requests to the webhook since the start, by HTTP status.";
     ALERTS: counter "baileys_remediator_webhook_alerts_total" &["outcome"],
@@ -151,6 +153,8 @@ pub struct Live {
     pub truncated: AtomicU64,
     /// Bytes in all quarantines.
     pub quarantined: AtomicU64,
+    /// Folders, and things of the program itself, with a problem of the permission check.
+    pub permission_problems: AtomicU64,
     insurance: Mutex<Report>,
 }
 
@@ -356,6 +360,11 @@ fn add_live(out: &mut MetricFamilies, live: &Live) {
         &QUARANTINED,
         &[],
         live.quarantined.load(Ordering::Relaxed) as f64,
+    );
+    out.add(
+        &PERMISSION_PROBLEMS,
+        &[],
+        live.permission_problems.load(Ordering::Relaxed) as f64,
     );
     {
         let insurance = live

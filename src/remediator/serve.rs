@@ -177,8 +177,8 @@ impl Remediator {
         tasks.spawn(Arc::clone(&self).poll_for_ever(stopping.clone()));
         tasks.spawn(Arc::clone(&self).evaluate_for_ever(stopping.clone()));
         tasks.spawn(Arc::clone(&self).notify_for_ever(stopping.clone()));
-        tasks.spawn(Arc::clone(&self).sweep_for_ever(stopping));
-        let privileges = tokio::spawn(Arc::clone(&self).check_privileges_for_ever());
+        tasks.spawn(Arc::clone(&self).sweep_for_ever(stopping.clone()));
+        tasks.spawn(Arc::clone(&self).check_privileges_for_ever(stopping));
         let handler = {
             let remediator = Arc::clone(&self);
             move |request: HttpRequest<Incoming>, _| {
@@ -191,7 +191,6 @@ impl Remediator {
         let listeners = listeners.with_own_credential("/-/reload");
         web::serve(listeners, web::ServerLimits::default(), handler, shutdown).await;
         let _ = stop.send(true);
-        privileges.abort();
         while tasks.join_next().await.is_some() {}
     }
 

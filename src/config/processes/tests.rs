@@ -96,6 +96,22 @@ async fn a_session_whose_name_does_not_fit_is_neither_stopped_nor_gone() {
 }
 
 #[test]
+fn the_home_of_pm2_is_that_of_this_user_unless_named() {
+    let own = std::env::var_os("PM2_HOME")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| std::env::home_dir().unwrap().join(".pm2"));
+    // Two entries of one name must be the same process.
+    let beside = |home: &str| {
+        load(&format!(
+            "processes: [{{sessions: [a], pm2: {{name: bot}}}}, {{pm2: {{name: bot, home: '{home}'}}}}]"
+        ))
+    };
+    assert!(beside(&own.display().to_string()).is_ok());
+    let error = beside("/elsewhere/.pm2").map(|_| ()).unwrap_err();
+    assert!(error.contains("have the same name"), "{error}");
+}
+
+#[test]
 fn two_processes_of_one_name_are_refused() {
     let of_a = "sessions: ['a*']";
     let pm2 = |name: &str, home: &str| format!("pm2: {{name: {name}, home: {home}}}");
@@ -251,7 +267,6 @@ fn errors_name_the_key() {
             "{systemd: {unit: a.service}, name: ''}",
             "processes[0].name is empty",
         ),
-        ("{pm2: {name: a}}", "home"),
         (
             "{pm2: {name: a, home: b}}",
             "processes[0].pm2.home: must be an absolute path",

@@ -1,6 +1,7 @@
 //! The limit and the cached results of the pages.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -16,7 +17,12 @@ const MAX_PAGES: usize = 4;
 pub(super) struct Pages {
     pub(super) limit: ConcurrencyLimit,
     pub(super) plans: Mutex<HashMap<String, (Instant, String)>>,
-    pub(super) privileges: Mutex<Vec<FindingGroup>>,
+    /// Findings of the last permission check; `None` before the first.
+    pub(super) privileges: Mutex<Option<Vec<FindingGroup>>>,
+    /// Entries of `processes` without a session, as last logged.
+    pub(super) unused: Mutex<Vec<String>>,
+    /// A permission check is under way.
+    pub(super) is_checking: AtomicBool,
 }
 
 impl Pages {
@@ -33,6 +39,8 @@ impl Default for Pages {
             limit: ConcurrencyLimit::new(MAX_PAGES),
             plans: Mutex::default(),
             privileges: Mutex::default(),
+            unused: Mutex::default(),
+            is_checking: AtomicBool::default(),
         }
     }
 }

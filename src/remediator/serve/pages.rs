@@ -1,6 +1,7 @@
 //! `/`, `/plan` and `/run`: GET only, a few at a time, and without any effect: a plan page does
 //! not even record a sighting.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ const MAX_HELD: usize = 32;
 const PAGE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time limit of the permission check of all folders.
 const PRIVILEGES_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often the permission check is repeated.
+const PRIVILEGES_EVERY: Duration = Duration::from_secs(600);
 
 impl Remediator {
     /// Answers a GET for one of the pages.
@@ -72,7 +75,8 @@ impl Remediator {
                     .privileges
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
-                    .clone(),
+                    .clone()
+                    .unwrap_or_default(),
             })
         });
         match told.await {
@@ -168,36 +172,63 @@ impl Remediator {
         web::html(page)
     }
 
-    /// Checks the permissions at the start and after each reload.
-    pub(super) async fn check_privileges_for_ever(self: Arc<Self>) {
+    /// Repeats the permission check, and after each reload: a mount or a mode may change while
+    /// this runs.
+    pub(super) async fn check_privileges_for_ever(
+        self: Arc<Self>,
+        mut stopping: tokio::sync::watch::Receiver<bool>,
+    ) {
         let mut reloaded = self.reloaded.subscribe();
         loop {
-            self.say_privileges().await;
-            if reloaded.changed().await.is_err() {
-                return;
+            tokio::select! {
+                _ = stopping.changed() => return,
+                () = self.check_privileges() => {}
+            }
+            tokio::select! {
+                _ = stopping.changed() => return,
+                _ = reloaded.changed() => {}
+                () = self.clock.sleep(PRIVILEGES_EVERY) => {}
             }
         }
     }
 
-    /// Logs the result of the permission check: one line for each finding, however many sessions
-    /// have it.
-    async fn say_privileges(&self) {
+    /// Logs the entries of `processes` that match no session, if they are others than before.
+    fn log_unused(&self, unused: Vec<String>) {
+        let logged = &self.pages.unused;
+        let mut logged = logged.lock().unwrap_or_else(PoisonError::into_inner);
+        if *logged != unused {
+            unused.iter().for_each(|entry| tracing::warn!("{entry}"));
+            *logged = unused;
+        }
+    }
+
+    /// Logs the result of the permission check, if it is another one than before: one line for
+    /// each finding, however many sessions have it.
+    pub(super) async fn check_privileges(self: &Arc<Self>) {
+        if self.pages.is_checking.swap(true, Ordering::Relaxed) {
+            return; // The former one hangs.
+        }
         let current = self.current();
         let sessions = current.sessions.all().await;
         let settings = Arc::clone(&current.ctx.settings);
         let count = sessions.len();
-        for entry in settings
-            .services
-            .unused(sessions.iter().map(|found| &found.session))
-        {
-            tracing::warn!("{entry}");
-        }
+        self.log_unused(
+            settings
+                .services
+                .unused(sessions.iter().map(|found| &found.session)),
+        );
+        let remediator = Arc::clone(self);
         let looked = blocking(move || {
             let me = Me::now();
             let mut findings: Vec<_> = privileges::program(&settings, &me)
                 .into_iter()
                 .map(|finding| (None, finding))
                 .collect();
+            let is_problem = |weight| weight == privileges::Weight::Problem;
+            let of_program = findings
+                .iter()
+                .filter(|(_, f)| is_problem(f.weight))
+                .count();
             let mut closed = 0;
             for found in &sessions {
                 let here = match privileges::look(&found.place, false) {
@@ -207,18 +238,32 @@ impl Remediator {
                     }
                     Err(why) => vec![privileges::closed(&found.place, &why)],
                 };
-                closed += usize::from(here.iter().any(|f| f.weight == privileges::Weight::Problem));
+                closed += usize::from(here.iter().any(|f| is_problem(f.weight)));
                 findings.extend(
                     here.into_iter()
                         .map(|finding| (Some(found.session.to_string()), finding)),
                 );
             }
-            (privileges::grouped(findings), closed)
+            remediator.pages.is_checking.store(false, Ordering::Relaxed);
+            (privileges::grouped(findings), closed, of_program)
         });
-        let Ok((groups, closed)) = self.clock.timeout(PRIVILEGES_TIMEOUT, looked).await else {
+        let Ok((groups, closed, of_program)) = self.clock.timeout(PRIVILEGES_TIMEOUT, looked).await
+        else {
             tracing::warn!("timeout: the permission check takes too long; a file system may hang");
             return;
         };
+        self.live
+            .permission_problems
+            .store((closed + of_program) as u64, Ordering::Relaxed);
+        let before = self
+            .pages
+            .privileges
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .replace(groups.clone());
+        if before.as_ref() == Some(&groups) {
+            return;
+        }
         for group in &groups {
             tracing::warn!(
                 check = group.finding.check,
@@ -234,11 +279,6 @@ impl Remediator {
         } else {
             tracing::warn!(folders = count, failed = closed, "permission check failed");
         }
-        *self
-            .pages
-            .privileges
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = groups;
     }
 }
 

@@ -652,7 +652,7 @@ fn the_shipped_unit_waits_for_the_longest_run() {
         + starts
         + timing.connect_timeout
         + OBSERVED_WITHIN;
-    let unit = include_str!("../../../../deploy/systemd/baileys_remediator.service");
+    let unit = include_str!("../../../../deploy/systemd/baileys_remediator@.service");
     let waits = unit
         .lines()
         .find_map(|line| line.strip_prefix("TimeoutStopSec="))
@@ -661,10 +661,25 @@ fn the_shipped_unit_waits_for_the_longest_run() {
         humantime::parse_duration(waits).unwrap() > longest,
         "{waits} < {longest:?}"
     );
+    let ecosystem = include_str!("../../../../deploy/pm2/ecosystem.config.js");
+    let waits = ecosystem
+        .lines()
+        .find_map(|line| {
+            line.trim()
+                .strip_prefix("kill_timeout: ")?
+                .strip_suffix(" * 60 * 1000,")
+        })
+        .unwrap();
+    assert!(
+        waits.parse::<u64>().unwrap() * 60 > longest.as_secs(),
+        "{waits}"
+    );
     let minutes = format!("{} minutes", longest.as_secs().div_ceil(60));
     let docs = include_str!("../../../../docs/configuration.md");
     assert!(
-        unit.contains(&minutes) && docs.contains(&format!("({minutes} with the defaults")),
+        unit.contains(&minutes)
+            && ecosystem.contains(&minutes)
+            && docs.contains(&format!("({minutes} with the defaults")),
         "{minutes}"
     );
     assert!(

@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+# scripts/package.sh DIR
+#
+# Builds the Debian package, the static tarball and SHA256SUMS into DIR. The same commit
+# gives the same bytes. REVISION (default 1) is Debian's revision of the version; PROFILE
+# (default release) that of cargo.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+umask 022
+
+out=$(realpath -m "$1")
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n1)
+debian_version=$version-${REVISION:-1}
+architecture=$(dpkg --print-architecture)
+programs=(baileys_exporter baileys_remediator)
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
+profile=${PROFILE:-release}
+target=target/${profile/dev/debug}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkdir -p "$out"
+rm -f "$out"/baileys-exporter_*.deb "$out"/baileys_exporter-*.tar.gz
+
+# All files but the programs, into $work/files. Every file is compressed without a time.
+lay_out() {
+  local to=$work/files program
+  for program in "${programs[@]}"; do
+    "$target/$program" generate "$work/generated"
+    install -Dm644 -t "$to/usr/lib/systemd/system" "deploy/systemd/$program@.service"
+    install -Dm644 "$work/generated/$program.bash" "$to/usr/share/bash-completion/completions/$program"
+    install -Dm644 "$work/generated/_$program" -t "$to/usr/share/zsh/vendor-completions"
+    install -Dm644 "$work/generated/$program.fish" -t "$to/usr/share/fish/vendor_completions.d"
+  done
+  install -Dm644 "$work"/generated/*.1 -t "$to/usr/share/man/man1"
+  gzip -9n "$to"/usr/share/man/man1/*
+  install -Dm644 deploy/tmpfiles/baileys.conf -t "$to/usr/lib/tmpfiles.d"
+  install -Dm644 deploy/default/baileys -t "$to/etc/default"
+  install -Dm644 deploy/config.yml -t "$to/etc/baileys"
+  install -Dm644 CHANGELOG.md "$to/usr/share/doc/baileys-exporter/changelog"
+  gzip -9n "$to/usr/share/doc/baileys-exporter/changelog"
+  install -Dm644 -t "$to/usr/share/doc/baileys-exporter/examples" \
+    alerting-rules/{prometheus,alertmanager}.yml deploy/web-config.example.yml \
+    deploy/pm2/ecosystem.config.js deploy/polkit/50-baileys_remediator.rules
+}
+
+# debian_package: linked as usual, so that libc gets its security fixes from Debian.
+debian_package() {
+  local tree=$work/deb depends doc
+  doc=$tree/usr/share/doc/baileys-exporter
+  cp -a "$work/files" "$tree"
+  install -Dm755 -t "$tree/usr/bin" "${programs[@]/#/$target/}"
+  strip --strip-unneeded --remove-section=.comment --remove-section=.note "$tree"/usr/bin/*
+  install -Dm644 deploy/debian/copyright -t "$doc"
+  printf 'baileys-exporter (%s) unstable; urgency=medium\n\n  * See changelog.gz.\n\n -- %s  %s\n' \
+    "$debian_version" "$(sed -n 's/^Maintainer: //p' deploy/debian/control)" \
+    "$(date -uRd "@$SOURCE_DATE_EPOCH")" | gzip -9n >"$doc/changelog.Debian.gz"
+  install -Dm644 deploy/debian/lintian-overrides "$tree/usr/share/lintian/overrides/baileys-exporter"
+  # dpkg-shlibdeps wants a source package.
+  mkdir -p "$work/source/debian"
+  printf 'Source: baileys-exporter\n\nPackage: baileys-exporter\nArchitecture: any\n' >"$work/source/debian/control"
+  depends=$(cd "$work/source" && dpkg-shlibdeps -O "$tree"/usr/bin/* 2>/dev/null)
+  mkdir "$tree/DEBIAN"
+  sed "s/@VERSION@/$debian_version/; s/@ARCHITECTURE@/$architecture/; s/@DEPENDS@/${depends#shlibs:Depends=}/
+    s/@SIZE@/$(du -sk --apparent-size --exclude=DEBIAN "$tree" | cut -f1)/" deploy/debian/control >"$tree/DEBIAN/control"
+  install -m755 -t "$tree/DEBIAN" deploy/debian/{postinst,prerm,postrm}
+  (cd "$tree" && find etc -type f -printf '/%p\n' | sort >DEBIAN/conffiles)
+  (cd "$tree" && find usr etc -type f -print0 | sort -z | xargs -0 md5sum >DEBIAN/md5sums)
+  SOURCE_DATE_EPOCH=$SOURCE_DATE_EPOCH dpkg-deb --root-owner-group -Zxz -z1 --build "$tree" "$out/baileys-exporter_${debian_version}_$architecture.deb"
+}
+
+# tarball: the same files below /usr/local, and programs that need no library.
+tarball() {
+  local name=baileys_exporter-$version-linux-$architecture tree program
+  tree=$work/$name
+  mkdir -p "$tree/usr"
+  cp -a "$work/files/usr" "$tree/usr/local"
+  cp -a "$work/files/etc" "$tree/etc"
+  mv "$tree"/usr/local/share/zsh/{vendor-completions,site-functions}
+  mkdir "$tree/usr/local/bin"
+  for program in "${programs[@]}"; do
+    # Only this crate is compiled again, and linked.
+    cargo rustc --quiet --profile "$profile" --bin "$program" -- -C target-feature=+crt-static
+    install -m755 -t "$tree/usr/local/bin" "$target/$program"
+    strip --strip-unneeded "$tree/usr/local/bin/$program"
+  done
+  install -m755 -t "$tree" deploy/install.sh
+  install -m644 -t "$tree" LICENSE
+  (cd "$tree" && find . -type f ! -name SHA256SUMS -printf '%P\0' | sort -z | xargs -0 sha256sum >SHA256SUMS)
+  tar -C "$work" --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner \
+    -c "$name" | gzip -9n >"$out/$name.tar.gz"
+}
+
+cargo build --quiet --profile "$profile" --bins -p baileys_exporter
+lay_out
+debian_package
+tarball
+(cd "$out" && sha256sum -- *.deb *.tar.gz | tee SHA256SUMS)

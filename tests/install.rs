@@ -1,0 +1,406 @@
+//! What the packages install (the units, the configuration, the ecosystem file of pm2), and
+//! the parts of docs/install.md that need no fresh machine: those run in tests/packages.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use testkit::process::Process;
+use testkit::recorder::Recorder;
+use testkit::{Patience, fixture, net, npm, process};
+
+const EXPORTER: &str = env!("CARGO_BIN_EXE_baileys_exporter");
+const REMEDIATOR: &str = env!("CARGO_BIN_EXE_baileys_remediator");
+const BOUND: Duration = Duration::from_secs(90);
+
+fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn unit(program: &str) -> String {
+    fs::read_to_string(repository(&format!("deploy/systemd/{program}@.service"))).unwrap()
+}
+
+fn systemd_analyze(args: &[&str]) -> (bool, String) {
+    let analyze = process::find(&["systemd-analyze"])
+        .expect("no systemd-analyze on the PATH; this test needs it: apt-get install systemd");
+    let (status, out, err) = process::run(&analyze, args, BOUND).unwrap();
+    (status.success(), format!("{out}{err}"))
+}
+
+/// Values of a key in a unit, in order.
+fn values<'a>(unit: &'a str, key: &str) -> Vec<&'a str> {
+    let prefix = format!("{key}=");
+    unit.lines()
+        .filter_map(|line| line.strip_prefix(prefix.as_str()))
+        .collect()
+}
+
+#[test]
+fn systemd_reads_the_units() {
+    let dir = tempfile::tempdir().unwrap();
+    for program in ["baileys_exporter", "baileys_remediator"] {
+        let text = unit(program);
+        // systemd finds the program in /usr/local/bin or /usr/bin.
+        let starts = format!("ExecStart={program} ");
+        assert!(text.contains(&starts), "{text}");
+        let path = dir.path().join(format!("{program}@.service"));
+        fs::write(&path, text.replace(&starts, "ExecStart=/bin/true ")).unwrap();
+        let path = path.display().to_string();
+        let (is_valid, said) = systemd_analyze(&["verify", "--man=no", &path]);
+        let ours: Vec<&str> = said.lines().filter(|line| line.contains(program)).collect();
+        assert!(is_valid && ours.is_empty(), "{program}: {said}");
+    }
+}
+
+/// Below 1.5 and 2.0, in tenths, as systemd rates the files alone.
+#[test]
+fn the_units_are_confined() {
+    for (program, at_most) in [("baileys_exporter", 14), ("baileys_remediator", 19)] {
+        let path = repository(&format!("deploy/systemd/{program}@.service"));
+        let (is_below, said) = systemd_analyze(&[
+            "security",
+            "--no-pager",
+            "--offline=yes",
+            &format!("--threshold={at_most}"),
+            &path.display().to_string(),
+        ]);
+        assert!(is_below, "{said}");
+        assert!(said.contains("Overall exposure level"), "{said}");
+    }
+}
+
+#[test]
+fn both_units_run_as_the_bots_user_and_read_the_same_variable() {
+    let units = ["baileys_exporter", "baileys_remediator"].map(unit);
+    for text in &units {
+        assert_eq!(values(text, "User"), ["%i"]);
+        assert_eq!(values(text, "Group"), [""; 0]);
+        assert_eq!(values(text, "EnvironmentFile"), ["-/etc/default/baileys"]);
+        let variables = values(text, "Environment").join(" ");
+        assert!(variables.contains("BAILEYS_CONFIG=/etc/baileys/config.yml"));
+        let starts = values(text, "ExecStart").join(" ");
+        assert!(starts.contains(" --config.file=${BAILEYS_CONFIG} "));
+        // A path with a `-` before it would hide a mistake.
+        for key in ["ReadWritePaths", "BindPaths", "ReadOnlyPaths"] {
+            assert_eq!(values(text, key), [""; 0]);
+        }
+    }
+    // The bot that the remediator starts by a command counts for its unit.
+    let [_, remediator] = units;
+    assert_eq!(values(&remediator, "TasksMax"), ["infinity"]);
+    assert_eq!(values(&remediator, "MemoryMax"), [""; 0]);
+    assert_eq!(values(&remediator, "KillMode"), ["mixed"]);
+    assert_eq!(values(&remediator, "Restart"), ["always"]);
+}
+
+/// A bot under the real pm2, the shipped configuration with its one line edited, and both
+/// programs.
+struct Host {
+    dir: TempDir,
+    patience: Patience,
+    exporter: u16,
+    remediator: u16,
+}
+
+impl Host {
+    fn new() -> Self {
+        let package = repository("tests/pm2");
+        npm::install(&package, &[]).unwrap_or_else(|failure| panic!("{failure}"));
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["bin", "pm2"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        for (name, target) in [
+            ("baileys_exporter", Path::new(EXPORTER)),
+            ("baileys_remediator", Path::new(REMEDIATOR)),
+            ("pm2", &package.join("node_modules/pm2/bin/pm2")),
+        ] {
+            symlink(target, dir.path().join("bin").join(name)).unwrap();
+        }
+        let folder = dir.path().join("sessions/company_7");
+        fixture::unpack("normal", &folder, SystemTime::now()).unwrap();
+        let shipped = fs::read_to_string(repository("deploy/config.yml")).unwrap();
+        let line = "sessions: {paths: [/opt/ai-admin/baileys_sessions]}";
+        assert_eq!(shipped.matches(line).count(), 1);
+        let sessions = dir.path().join("sessions");
+        let edited = format!("sessions: {{paths: [{}]}}", sessions.display());
+        fs::write(
+            dir.path().join("config.yml"),
+            shipped.replace(line, &edited),
+        )
+        .unwrap();
+        fs::write(dir.path().join("bot.js"), "setInterval(() => {}, 1000);\n").unwrap();
+        Self {
+            dir,
+            patience: Patience::new(2 * BOUND),
+            exporter: net::free_port(None).unwrap(),
+            remediator: net::free_port(None).unwrap(),
+        }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).display().to_string()
+    }
+
+    /// Runs one of the programs as the bots' user would.
+    fn run(&self, args: &[&str]) -> (Option<i32>, String) {
+        let variables = [
+            format!(
+                "PATH={}:{}",
+                self.path("bin"),
+                std::env::var("PATH").unwrap()
+            ),
+            format!("PM2_HOME={}", self.path("pm2")),
+            format!("BAILEYS_CONFIG={}", self.path("config.yml")),
+            format!(
+                "EXPORTER_ARGS=--web.listen-address=127.0.0.1:{}",
+                self.exporter
+            ),
+            format!(
+                "REMEDIATOR_ARGS=--web.listen-address=127.0.0.1:{} --state.path={}",
+                self.remediator,
+                self.path("state")
+            ),
+        ];
+        let args = variables
+            .iter()
+            .map(String::as_str)
+            .chain(args.iter().copied());
+        let (status, out, err) = process::run(Path::new("env"), args, BOUND).unwrap();
+        (status.code(), format!("{out}{err}"))
+    }
+
+    fn pm2(&self, args: &[&str]) -> String {
+        let (code, said) = self.run(&[&["pm2"], args].concat());
+        assert_eq!(code, Some(0), "pm2 {args:?}: {said}");
+        said
+    }
+
+    /// What pm2 says of a process.
+    fn entry(&self, name: &str) -> Value {
+        let said = self.pm2(&["jlist"]);
+        let list = said.lines().find(|line| line.starts_with("[{")).unwrap();
+        let list: Value = serde_json::from_str(list).unwrap();
+        let found = list
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|entry| entry["name"] == name);
+        found.unwrap_or_else(|| panic!("no {name}: {said}")).clone()
+    }
+
+    fn wait<T>(&self, what: &str, attempt: impl FnMut() -> Result<T, String>) -> T {
+        let seen = self.patience.wait_until(BOUND, what, attempt);
+        seen.unwrap_or_else(|failure| panic!("{failure}"))
+    }
+
+    fn both_are_ready(&self) {
+        for port in [self.exporter, self.remediator] {
+            let url = format!("http://127.0.0.1:{port}/-/ready");
+            self.wait("the program is ready", || net::get(&url)?.ok());
+        }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // The daemon of this home alone, with all that it runs.
+        let (code, said) = self.run(&["pm2", "kill"]);
+        if code != Some(0) && !std::thread::panicking() {
+            panic!("pm2 kill: {said}");
+        }
+    }
+}
+
+#[test]
+fn pm2_runs_both_programs_beside_a_bot() {
+    let host = Host::new();
+    host.pm2(&["start", &host.path("bot.js"), "--name", "company_7"]);
+    let ecosystem = repository("deploy/pm2/ecosystem.config.js");
+    host.pm2(&["start", &ecosystem.display().to_string()]);
+    host.both_are_ready();
+    for name in ["baileys_exporter", "baileys_remediator"] {
+        let entry = host.entry(name);
+        assert_eq!(entry["pm2_env"]["status"], "online", "{entry}");
+        assert_eq!(entry["pm2_env"]["treekill"], false, "{entry}");
+    }
+    let kill_timeout = &host.entry("baileys_remediator")["pm2_env"]["kill_timeout"];
+    assert_eq!(kill_timeout, 40 * 60 * 1000);
+
+    // The home of pm2 stands nowhere in the configuration.
+    let (_, said) = host.run(&[
+        "baileys_remediator",
+        "service",
+        &format!("--config.file={}", host.path("config.yml")),
+        "--output=json",
+    ]);
+    let services: Value = serde_json::from_str(&said).unwrap_or_else(|_| panic!("{said}"));
+    assert_eq!(services[0]["presence"], "running", "{said}");
+
+    // Whatever ends it, it is started again.
+    let first = host.entry("baileys_remediator")["pid"].as_i64().unwrap();
+    let pid = i32::try_from(first).unwrap();
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    host.wait("pm2 starts it again", || {
+        match host.entry("baileys_remediator")["pid"].as_i64() {
+            Some(pid) if pid != 0 && pid != first => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    host.both_are_ready();
+
+    // A stop lets it end by itself.
+    host.pm2(&["stop", "baileys_remediator"]);
+    let log = fs::read_to_string(host.path("pm2/logs/baileys-remediator-error.log")).unwrap();
+    assert!(log.contains("graceful shutdown"), "{log}");
+
+    // As after a boot: `pm2 startup` calls `pm2 resurrect`.
+    host.pm2(&["restart", "baileys_remediator"]);
+    host.both_are_ready();
+    host.pm2(&["save"]);
+    host.pm2(&["kill"]);
+    host.pm2(&["resurrect"]);
+    host.both_are_ready();
+    assert_eq!(host.entry("company_7")["pm2_env"]["status"], "online");
+}
+
+/// The block of docs/install.md behind `<!-- test: NAME -->`.
+fn block(name: &str) -> String {
+    let page = fs::read_to_string(repository("docs/install.md")).unwrap();
+    let mark = format!("<!-- test: {name} -->\n");
+    let (_, from) = page
+        .split_once(&mark)
+        .unwrap_or_else(|| panic!("no {mark}"));
+    let lines = from.lines().skip(1).take_while(|line| *line != "```");
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+fn indented(text: &str, by: &str) -> String {
+    text.lines().map(|line| format!("{by}{line}\n")).collect()
+}
+
+/// An Alertmanager that somebody has already, with the parts of docs/install.md in it.
+fn merged(operator: &str) -> String {
+    format!(
+        "route:
+  receiver: others
+  group_wait: 0s
+  routes:
+{}    - receiver: others
+      matchers: ['severity=\"warning\"']
+receivers:
+  - name: others
+  - name: nobody
+  - name: pager
+  - name: operator
+    webhook_configs: [{{url: '{operator}'}}]
+inhibit_rules:
+{}",
+        indented(&block("routes"), "    "),
+        indented(&block("inhibit_rules"), "  ")
+    )
+}
+
+#[test]
+fn the_routes_fit_into_an_existing_alertmanager() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("alertmanager.yml");
+    fs::write(&config, merged("http://127.0.0.1:1/")).unwrap();
+    let config = format!("--config.file={}", config.display());
+    for (labels, receiver) in [
+        (
+            &["alertname=BaileysDecryptErrors", "severity=warning"][..],
+            "operator",
+        ),
+        (
+            &["alertname=BaileysDeviceRemoved", "severity=critical"],
+            "pager",
+        ),
+        (
+            &["alertname=BaileysUnknownFiles", "severity=info"],
+            "nobody",
+        ),
+        (&["alertname=DiskFull", "severity=warning"], "others"),
+        (&["alertname=DiskFull"], "others"),
+    ] {
+        let args = ["config", "routes", "test", &config];
+        let args = args.iter().chain(labels);
+        let (status, out, err) = process::run(Path::new("amtool"), args, BOUND).unwrap();
+        assert!(
+            status.success() && out.trim() == receiver,
+            "{labels:?}: {out}{err}"
+        );
+    }
+    // The same inhibition as that of the shipped file.
+    let shipped = fs::read_to_string(repository("alerting-rules/alertmanager.yml")).unwrap();
+    let (_, inhibition) = shipped.split_once("inhibit_rules:\n").unwrap();
+    assert_eq!(inhibition, indented(&block("inhibit_rules"), "  "));
+}
+
+#[test]
+fn the_test_alert_reaches_a_person() {
+    let dir = tempfile::tempdir().unwrap();
+    let operator = Recorder::start(None).unwrap();
+    let config = dir.path().join("alertmanager.yml");
+    fs::write(&config, merged(&operator.url())).unwrap();
+    let program = process::find(&["prometheus-alertmanager", "alertmanager"])
+        .expect("Alertmanager is not installed");
+    let port = net::free_port(None).unwrap();
+    let args = [
+        format!("--config.file={}", config.display()),
+        format!("--storage.path={}", dir.path().join("data").display()),
+        format!("--web.listen-address=127.0.0.1:{port}"),
+        "--cluster.listen-address=".to_owned(),
+    ];
+    let _alertmanager =
+        Process::start("alertmanager", &program, &args, &dir.path().join("log")).unwrap();
+    let patience = Patience::new(2 * BOUND);
+    let wait = |what: &str, attempt: &mut dyn FnMut() -> Result<(), String>| {
+        let seen = patience.wait_until(BOUND, what, attempt);
+        seen.unwrap_or_else(|failure| panic!("{failure}"));
+    };
+    let ready = format!("http://127.0.0.1:{port}/-/ready");
+    wait("Alertmanager is ready", &mut || {
+        net::get(&ready)?.ok().map(drop)
+    });
+    let command = block("alert");
+    let command = command.replace("127.0.0.1:9093", &format!("127.0.0.1:{port}"));
+    let (status, out, err) = process::run(Path::new("sh"), ["-c", &command], BOUND).unwrap();
+    assert!(status.success(), "{out}{err}");
+    wait("the alert reaches the operator", &mut || match operator
+        .sent()
+        .iter()
+        .any(|sent| sent.alert == "BaileysTest")
+    {
+        true => Ok(()),
+        false => Err(format!("{:?}", operator.sent())),
+    });
+}
+
+/// What Prometheus scrapes has the label that the shipped configuration asks for.
+#[test]
+fn the_instance_of_prometheus_is_what_the_remediator_matches() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = block("prometheus.yml");
+    let config = dir.path().join("prometheus.yml");
+    fs::write(&config, &text).unwrap();
+    let rules = repository("alerting-rules/baileys.rules.yml");
+    fs::copy(rules, dir.path().join("baileys.rules.yml")).unwrap();
+    let args = ["check", "config", &config.display().to_string()].map(str::to_owned);
+    let (status, out, err) = process::run(Path::new("promtool"), args, BOUND).unwrap();
+    assert!(status.success(), "{out}{err}");
+    let shipped = fs::read_to_string(repository("deploy/config.yml")).unwrap();
+    assert!(shipped.contains("match: {instance: \"{hostname}:10273\"}"));
+    assert!(text.contains("instance: \"bots1:10273\""), "{text}");
+}

@@ -1,0 +1,137 @@
+#!/bin/bash
+# Runs as a service of the systemd that tests/packages/try.sh boots.
+set -euo pipefail
+trap 'echo $? >/result.part; mv /result.part /result' EXIT
+export HOME=/root DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
+exporter=http://127.0.0.1:10273 remediator=http://127.0.0.1:10274
+
+fail() {
+  echo "FAILED: $*"
+  systemctl status --no-pager 'baileys_*@*' || true
+  cat /var/log/baileys 2>/dev/null || true
+  exit 1
+}
+# until_true WHAT COMMAND...: within a minute.
+until_true() {
+  local what=$1
+  shift
+  for ((i = 0; i < 120; i++)); do
+    if "$@" >/dev/null 2>&1; then return; fi
+    sleep 0.5
+  done
+  fail "$what"
+}
+both_are_ready() {
+  until_true "the exporter is ready" curl -fsS "$exporter/-/ready"
+  until_true "the remediator is ready" curl -fsS "$remediator/-/ready"
+}
+both_are_gone() {
+  ! systemctl is-active --quiet baileys_exporter@bots && ! systemctl is-active --quiet baileys_remediator@bots
+}
+main_pids() { systemctl show --property=MainPID --value baileys_exporter@bots baileys_remediator@bots | tr -d '\n' | tr -s ' '; }
+as_bots() { setpriv --reuid=bots --regid=bots --init-groups env -i HOME=/home/bots PATH=/usr/local/bin:/usr/bin:/bin "$@"; }
+# A command of the remediator as the unit runs `serve`: the same user, the same limits.
+in_the_unit() {
+  local from
+  from=$(systemctl show --property=FragmentPath --value baileys_remediator@bots)
+  sed -E "s|^ExecStart=baileys_remediator serve (.*)|ExecStart=baileys_remediator $* \\1|; s/^Type=.*/Type=oneshot/; s/^Restart=.*/StandardOutput=truncate:\/said/" \
+    "$from" >/run/systemd/system/try@.service
+  systemctl daemon-reload
+  systemctl start try@bots || { cat /said; return 1; }
+}
+
+# The commands of docs/install.md, as they stand there.
+sudo() {
+  case $1 in
+    apt) shift && apt-get -qq -y --no-install-recommends "$@" >/dev/null ;;
+    -u) shift 2 && as_bots "$@" ;;
+    *) "$@" ;;
+  esac
+}
+# The one edited line.
+sudoedit() { sed -i 's|/opt/ai-admin/baileys_sessions|/home/bots/sessions|' "$1"; }
+block() { awk -v mark="<!-- test: $1 -->" '$0 == mark { f = 1 } f && /^```$/ { exit } c; f && /^```sh/ { c = 1 }' /install.md; }
+run_block() {
+  echo "==> $1"
+  [[ $(block "$1") ]] || fail "docs/install.md has no block $1"
+  . <(block "$1")
+}
+sees_the_bot() { curl -fsS "$exporter/metrics" | grep '^baileys_auth_folder_up{session="company_7"} 1'; }
+
+# A host with a bot under pm2.
+useradd --create-home --shell /bin/bash bots
+mkdir /home/bots/sessions
+cp -a /fixture/. /home/bots/sessions/company_7
+find /home/bots/sessions/company_7 -type f -exec touch -d '20 minutes ago' {} +
+echo 'setInterval(() => {}, 1000);' >/home/bots/bot.js
+chown -R bots: /home/bots
+as_bots pm2 start /home/bots/bot.js --name company_7 >/dev/null
+cd /downloads
+
+# The package: one edited line, one command. It starts nothing by itself.
+systemctl() {
+  if [[ $1 == enable ]]; then both_are_gone || fail "the package has started something"; fi
+  command systemctl "$@"
+}
+run_block debian
+both_are_ready
+[[ $(stat -c %U /var/lib/baileys_exporter /var/lib/baileys_remediator | sort -u) == bots ]] || fail "the state belongs to others"
+until_true "the exporter sees the bot" sees_the_bot
+(set +e; run_block check) >/said 2>&1
+grep -q 'company_7.*normal' /said || fail "status: $(cat /said)"
+# The remediator may do all that it must, in the folder and with pm2, also as a service.
+in_the_unit doctor --try --output=json || [[ -s /said ]] || fail "doctor"
+node -e '
+  const [s] = JSON.parse(require("fs").readFileSync("/said"));
+  const bad = s.privileges.filter(p => p.weight === "problem");
+  const runs = s.sources.some(x => x.source === "process" && x.finding !== "silent");
+  if (bad.length || !runs) { console.log(JSON.stringify(s)); process.exit(1); }
+' || fail "doctor --try"
+in_the_unit service company_7 --stop || fail "service --stop"
+as_bots pm2 jlist | grep -q '"status":"stopped"' || fail "the bot was not stopped"
+in_the_unit service company_7 --start || fail "service --start"
+as_bots pm2 jlist | grep -q '"status":"online"' || fail "the bot was not started"
+
+# The running programs, and no others, are restarted after an upgrade.
+before=$(main_pids)
+apt-get install -qq -y /2.deb >/dev/null
+restarted() { [[ $(main_pids) != "$before" ]] && [[ $(main_pids) != *0 ]]; }
+until_true "both are restarted after the upgrade" restarted
+both_are_ready
+systemctl stop baileys_exporter@bots
+apt-get install -qq -y --reinstall /2.deb >/dev/null
+! systemctl is-active --quiet baileys_exporter@bots || fail "the upgrade has started what was stopped"
+both_still() { curl -fsS "$remediator/-/ready"; }
+until_true "the remediator runs after the reinstallation" both_still
+
+# Removed: stopped. Installed again: still enabled, and not started. Purged: forgotten.
+apt-get remove -qq -y baileys-exporter >/dev/null
+both_are_gone || fail "they run although they were removed"
+apt-get install -qq -y ./*.deb >/dev/null
+both_are_gone || fail "the package has started something"
+systemctl is-enabled --quiet baileys_remediator@bots || fail "a removed unit is forgotten"
+purge() {
+  apt-get purge -qq -y baileys-exporter >/dev/null
+  left=$(find /etc /var/lib /usr -path /var/lib/dpkg -prune -o -name '*baileys*' -print)
+  [[ -z $left ]] || fail "purge leaves $left"
+  [[ -d /home/bots/sessions/company_7 ]] || fail "purge took an auth folder"
+}
+purge
+
+# pm2 runs both.
+apt-get install -qq -y ./*.deb >/dev/null
+run_block "pm2 root"
+block pm2 >/pm2.sh
+as_bots bash -e /pm2.sh >/dev/null
+both_are_ready
+until_true "the exporter sees the bot" sees_the_bot
+[[ $(as_bots pm2 jlist | grep -o '"status":"online"' | wc -l) == 3 ]] || fail "pm2: $(as_bots pm2 list)"
+as_bots pm2 delete baileys_exporter baileys_remediator >/dev/null
+purge
+
+# The tarball.
+run_block tarball
+both_are_ready
+until_true "the exporter sees the bot" sees_the_bot
+systemctl disable --quiet --now baileys_exporter@bots baileys_remediator@bots
+as_bots pm2 kill >/dev/null

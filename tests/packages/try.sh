@@ -1,0 +1,147 @@
+#!/usr/bin/env bash
+# tests/packages/try.sh DIR
+#
+# Tries the packages that scripts/package.sh has built into DIR, in a fresh Debian: install, upgrade, reinstall, remove
+# and purge; then, under a systemd of its own, both programs as the user of a bot under pm2;
+# the static tarball the same way. Needs root, mmdebstrap and lintian.
+set -euo pipefail
+packages=$(realpath "$1")
+cd "$(dirname "$0")/../.."
+
+if ((EUID != 0)); then
+  echo "NOT RUN: tests/packages/try.sh needs root"
+  exit 0
+fi
+# What is mounted here ends with this script.
+[[ ${MOUNTS_ARE_PRIVATE:-} ]] || MOUNTS_ARE_PRIVATE=1 exec unshare --mount --propagation private tests/packages/try.sh "$packages"
+work=$(mktemp -d)
+root=$work/root
+systemd=
+cleanup() {
+  [[ -z $systemd ]] || kill -KILL "$systemd" 2>/dev/null || true
+  [[ ! -d /sys/fs/cgroup/$(basename "$work") ]] || find "/sys/fs/cgroup/$(basename "$work")" -depth -type d -exec rmdir {} \; 2>/dev/null || true
+  umount "$root/proc" 2>/dev/null || true
+  rm -rf --one-file-system "$work"
+}
+trap cleanup EXIT
+fail() {
+  echo "FAILED: $*" >&2
+  exit 1
+}
+
+# --- the packages -------------------------------------------------------------------------
+deb=$(echo "$packages"/*.deb)
+tarball=$(echo "$packages"/*.tar.gz)
+(cd "$packages" && sha256sum --quiet --check SHA256SUMS)
+lintian --allow-root --fail-on error,warning --display-level '>=warning' "$deb"
+# The next revision, to upgrade to; the same programs.
+dpkg-deb -R "$deb" "$work/next"
+sed -i 's/^Version: .*/&.1/' "$work/next/DEBIAN/control"
+dpkg-deb --root-owner-group -Zgzip --build "$work/next" "$work/next.deb" >/dev/null
+for program in baileys_exporter baileys_remediator; do
+  [[ $(file -b "$work/next/usr/bin/$program") == *"dynamically linked"* ]] || fail "$program of the package is static"
+done
+
+# --- a fresh Debian -----------------------------------------------------------------------
+. /etc/os-release
+mmdebstrap --quiet --variant=minbase --include=systemd,systemd-sysv,iproute2,nodejs,curl,ca-certificates \
+  "${VERSION_CODENAME:-bookworm}" "$root"
+mount -t proc proc "$root/proc"
+cp "$deb" "$root/1.deb"
+cp "$work/next.deb" "$root/2.deb"
+inside() { chroot "$root" env -i PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 "$@"; }
+files() {
+  (cd "$root" && find . -xdev -path ./proc -prune -o -path ./sys -prune -o -path ./var/lib/dpkg -prune -o \
+    -path ./var/lib/apt -prune -o -path ./var/cache -prune -o -path ./var/log -prune -o -path ./var/lib/systemd -prune -o -print | sort)
+}
+status() { inside dpkg-query -W -f='${db:Status-Abbrev}${Version}' baileys-exporter; }
+files >"$work/before"
+config=$root/etc/baileys/config.yml
+
+inside apt-get install -qq -y --no-install-recommends /1.deb >"$work/log" || fail "install: $(cat "$work/log")"
+inside baileys_exporter --version
+[[ -z $(find "$root/etc/systemd" -name '*baileys*') ]] || fail "the package enables a unit"
+[[ $(stat -c '%a %U' "$root/var/lib/baileys_remediator") == "700 root" ]] || fail "no state directory"
+[[ -s $root/usr/share/man/man1/baileys_remediator-clean.1.gz ]] || fail "no man pages"
+inside bash -c '. /usr/share/bash-completion/completions/baileys_remediator'
+# The configuration works as it is.
+inside baileys_exporter rules --config.file=/etc/baileys/config.yml | grep -q BaileysAuthFilesCleanup || fail "rules"
+sed -i 's|/opt/ai-admin/baileys_sessions|/home/bots/sessions|' "$config"
+cp "$config" "$work/config.yml"
+chown 1:1 "$root/var/lib/baileys_remediator"
+inside apt-get install -qq -y /2.deb >"$work/log" || fail "upgrade: $(cat "$work/log")"
+[[ $(status) == "ii "*".1" ]] || fail "upgrade: $(status)"
+inside apt-get install -qq -y --reinstall /2.deb >"$work/log" || fail "reinstall: $(cat "$work/log")"
+inside dpkg --verify baileys-exporter | grep -v ' /etc/baileys/config.yml$' && fail "dpkg --verify"
+cmp "$config" "$work/config.yml" || fail "the configuration was changed"
+[[ $(stat -c %u "$root/var/lib/baileys_remediator") == 1 ]] || fail "the state directory changed hands"
+inside apt-get remove -qq -y baileys-exporter >"$work/log" || fail "remove: $(cat "$work/log")"
+cmp "$config" "$work/config.yml" || fail "remove took the configuration"
+[[ -d $root/var/lib/baileys_remediator && ! -e $root/usr/bin/baileys_exporter ]] || fail "remove"
+inside apt-get purge -qq -y baileys-exporter >"$work/log" || fail "purge: $(cat "$work/log")"
+files | diff "$work/before" - || fail "purge leaves files"
+echo "install, upgrade, reinstall, remove and purge: ok"
+
+# --- the tarball --------------------------------------------------------------------------
+tar -C "$root/opt" -xzf "$tarball"
+unpacked=$(cd "$root" && echo opt/baileys_exporter-*)
+for program in baileys_exporter baileys_remediator; do
+  [[ $(file -b "$root/$unpacked/usr/local/bin/$program") =~ static ]] || fail "$program of the tarball is not static"
+done
+# The same files as in the package.
+list() { sed -E 's|^usr/local/|usr/|; s|zsh/site-functions|zsh/vendor-completions|' | sort; }
+(cd "$root/$unpacked" && find usr etc -type f) | list >"$work/tarball.list"
+dpkg-deb --fsys-tarfile "$deb" | tar -t | sed 's|^\./||' | grep -vE '^$|/$|lintian|copyright|changelog.Debian' | list |
+  diff - "$work/tarball.list" || fail "the tarball holds other files than the package"
+inside "/$unpacked/install.sh"
+inside baileys_exporter --version
+echo "# mine" >>"$config"
+inside "/$unpacked/install.sh"
+[[ $(tail -n1 "$config") == "# mine" ]] || fail "install.sh has overwritten the configuration"
+inside "/$unpacked/install.sh" --remove
+rm -r "$root/etc/baileys" "$root/etc/default/baileys"
+[[ -z $(find "$root/usr/local" -type f) ]] || fail "install.sh --remove leaves files"
+echo damaged >>"$root/$unpacked/usr/local/bin/baileys_exporter"
+if inside "/$unpacked/install.sh" 2>/dev/null; then fail "install.sh installs a damaged file"; fi
+rm -r "${root:?}/$unpacked"
+echo "tarball: ok"
+
+umount "$root/proc"
+# --- both programs under systemd, beside a bot under pm2 ----------------------------------
+npm ci --silent --ignore-scripts --no-audit --no-fund --prefix tests/pm2
+cp -a tests/pm2/node_modules "$root/opt/node_modules"
+ln -s /opt/node_modules/pm2/bin/pm2 "$root/usr/local/bin/pm2"
+mkdir -p "$root/fixture" && tar -C "$root/fixture" -xzf tests/fixtures/normal.tar.gz
+cp tests/packages/inside.sh docs/install.md "$root"
+mkdir "$root/downloads" && cp "$packages"/* "$root/downloads"
+group=/sys/fs/cgroup/$(basename "$work")
+mkdir "$group" || { echo "NOT RUN: tests/packages/try.sh: no cgroup2 for a systemd"; exit 0; }
+cat >"$work/boot.sh" <<'BOOT'
+set -e
+root=$1
+ip link set lo up
+mount --make-rprivate /
+mount --bind "$root" "$root"
+cd "$root"
+mount -t proc proc proc
+mount -t sysfs sysfs sys
+mount -t cgroup2 cgroup2 sys/fs/cgroup
+mount -t tmpfs tmpfs run
+mount --rbind /dev dev
+mount --bind /dev/null dev/console
+mkdir run/lock run/systemd run/systemd/system
+printf '[Unit]\nDefaultDependencies=no\nWants=inside.service dbus.service\n' >run/systemd/system/inside.target
+printf '[Unit]\nDefaultDependencies=no\n[Service]\nExecStart=/bin/bash /inside.sh\nStandardOutput=file:/out\nStandardError=file:/out\n' >run/systemd/system/inside.service
+exec chroot . env -i container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin /usr/lib/systemd/systemd --system --unit=inside.target --log-target=null --show-status=no
+BOOT
+sh -c 'echo $$ >"$1/cgroup.procs" && exec unshare --pid --mount --net --ipc --uts --cgroup --fork --kill-child=KILL bash "$2" "$3"' \
+  sh "$group" "$work/boot.sh" "$root" >"$work/boot.log" 2>&1 &
+systemd=$!
+for ((i = 0; i < 300; i++)); do
+  [[ ! -s $root/result ]] || break
+  kill -0 "$systemd" 2>/dev/null || break
+  sleep 1
+done
+cat "$root/out" "$work/boot.log" 2>/dev/null || true
+[[ $(cat "$root/result" 2>/dev/null) == 0 ]] || fail "under systemd"
+echo "under systemd: ok"

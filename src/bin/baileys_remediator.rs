@@ -18,7 +18,7 @@ use baileys_exporter::remediator::console::{self, CleanOptions, Output};
 use baileys_exporter::remediator::insurance::commands::{self as insurance, RestoreOptions};
 use baileys_exporter::remediator::pause;
 use baileys_exporter::remediator::restart::operator;
-use baileys_exporter::remediator::serve::Remediator;
+use baileys_exporter::remediator::serve::{Remediator, check_settings};
 use baileys_exporter::remediator::services::{self, Task};
 use baileys_exporter::remediator::store::Store;
 use baileys_exporter::remediator::store::audit::RunFilter;
@@ -201,7 +201,7 @@ enum CredsCommand {
     Restore {
         /// Session name, as `baileys_exporter status` shows it.
         session: String,
-        /// Version of the copy, as `creds list` shows it; without it, the newest complete one.
+        /// Version of the copy, as `creds list` shows it; without it, the newest complete one of the identity that was seen last.
         #[arg(long, value_name = "N")]
         version: Option<u64>,
         /// Restore even if the bot is not known to be disconnected, or the current creds.json is logged in and not older, or the copy belongs to another identity.
@@ -233,11 +233,11 @@ async fn program() -> ExitCode {
     let cli: Cli = cli::parse();
     cli.log.init();
     let loaded =
-        Settings::load(&cli.common, &cli.remediator).and_then(|mut settings| match cli.command {
+        Settings::load(&cli.common, &cli.remediator).and_then(|settings| match cli.command {
             Command::Runs { .. } | Command::Pause { .. } | Command::Resume => Ok(settings),
-            Command::Serve { .. } => {
+            Command::CheckConfig => {
                 settings.require_sessions()?;
-                settings.labels.resolve(&System)?;
+                check_settings(&settings)?;
                 Ok(settings)
             }
             _ => {
@@ -246,13 +246,7 @@ async fn program() -> ExitCode {
             }
         });
     if matches!(cli.command, Command::CheckConfig) {
-        let report = check::report(loaded, |settings| {
-            let polled = settings.alertmanagers.as_ref();
-            let polled = polled.and_then(|polled| polled.resolve(&System).err());
-            let labels = settings.labels.clone().resolve(&System).err();
-            polled.into_iter().chain(labels).collect()
-        });
-        return ExitCode::from(report);
+        return ExitCode::from(check::report(loaded, |_| Vec::new()));
     }
     let settings = match loaded {
         Ok(settings) => settings,
@@ -361,8 +355,8 @@ async fn program() -> ExitCode {
             let clock = clock::Clock::system();
             block_in_place(|| pause::status(&settings, &clock, session.as_deref(), output))
         }
-        Command::Pause { reason } => block_in_place(|| pause::pause(settings, &reason)),
-        Command::Resume => block_in_place(|| pause::resume(settings)),
+        Command::Pause { reason } => block_in_place(|| pause::pause(&settings, &reason)),
+        Command::Resume => block_in_place(|| pause::resume(&settings)),
         Command::Undo { run, force, yes } => console::undo(settings, &run, force, yes).await,
     };
     ExitCode::from(exit as u8)
@@ -376,13 +370,17 @@ async fn cannot_serve(settings: &Settings, error: &str) -> ExitCode {
     ExitCode::from(FAILED)
 }
 
-async fn serve(settings: Settings, listen: &[String], web_config: Option<&Path>) -> ExitCode {
+async fn serve(mut settings: Settings, listen: &[String], web_config: Option<&Path>) -> ExitCode {
     let stopped = match until_stopped().and_then(|stopped| ignore_hangups().map(|()| stopped)) {
         Ok(stopped) => stopped,
         Err(error) => {
             return cannot_serve(&settings, &format!("cannot listen for signals: {error}")).await;
         }
     };
+    // Another environment than that of the `serve` before may lack a variable.
+    if let Err(error) = settings.labels.resolve(&System) {
+        return cannot_serve(&settings, &error).await;
+    }
     let web_config = match web_config.map(WebConfig::open).transpose() {
         Ok(web_config) => web_config,
         Err(error) => return cannot_serve(&settings, &error).await,

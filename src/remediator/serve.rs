@@ -66,6 +66,7 @@ const RESUME_EVERY: Duration = Duration::from_secs(60);
 /// Time limit for the discovery before pending restarts are resumed.
 const LOOK_AROUND_TIMEOUT: Duration = Duration::from_secs(10);
 
+mod check;
 mod health;
 mod housekeeping;
 mod intake;
@@ -79,6 +80,8 @@ mod polling;
 mod refusal_log;
 mod token;
 mod work;
+
+pub use self::check::check_settings;
 
 /// The running remediator.
 pub struct Remediator {

@@ -365,6 +365,13 @@ fn plan_clean_undo() {
     world
         .remediator(&["runs"])
         .must(2, &["no journal at", "--state.path"]);
+    // Nor would a new journal pause a `serve` that uses another one.
+    for args in [&["pause", "--reason=x"][..], &["resume"]] {
+        world
+            .remediator(args)
+            .must(2, &["no journal at", "--state.path"]);
+    }
+    assert!(!world.path("state").exists());
 
     // Dry runs.
     world
@@ -514,9 +521,11 @@ fn plan_clean_undo() {
 fn output_that_cannot_be_written_is_an_error_of_every_command() {
     let world = new_world();
     world.bot("bot", BLOATED, "disconnected");
-    world.remediator(&["pause", "--reason=x"]).must(0, &[]);
-    world.remediator(&["resume"]).must(0, &[]);
     world.remediator(&["clean", "bot"]).must(0, &[]);
+    let journal = "Journal: ";
+    let pause = world.remediator(&["pause", "--reason=x"]);
+    pause.must(0, &["Paused.", journal]);
+    world.remediator(&["resume"]).must(0, &[journal]);
     let exporter: &[&[&str]] = &[
         &["--help"],
         &["--version"],

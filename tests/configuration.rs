@@ -99,7 +99,8 @@ fn the_first_file_is_read_and_no_other() {
             "home" => "home/.config/baileys/config.yml",
             name => name,
         };
-        machine.write(file, &format!("sessions: {{paths: [{sessions}]}}\n{tiers}"))
+        let yaml = format!("sessions: {{paths: [{sessions}]}}\ntrigger: local\n{tiers}");
+        machine.write(file, &yaml)
     });
     let (xdg_home, user_home) = (machine.path("xdg"), machine.path("home"));
     let all = [
@@ -240,14 +241,44 @@ fn check_config_names_line_column_and_what_to_do() {
         "config.yml",
         &format!("{sessions}alertmanager: {{urls: ['http://${{SURELY_NOT_SET}}:9093']}}\n"),
     );
-    let said = machine.check(REMEDIATOR, &file);
+    let said = machine.check(EXPORTER, &file);
     assert_eq!(said.code, 0, "{}", said.err);
-    assert!(
-        said.err.contains("warning: alertmanager.urls[0]"),
-        "{}",
-        said.err
-    );
     assert_eq!(said.out, format!("{}: ok\n", file.display()));
+    // `serve` would not start.
+    for (yaml, says) in [
+        (
+            "alertmanager: {urls: ['http://${SURELY_NOT_SET}:9093']}\n",
+            "alertmanager.urls[0]",
+        ),
+        (
+            "trigger: local\nalertmanager: {urls: ['http://a:9093']}\n",
+            "excludes alertmanager",
+        ),
+        (
+            "trigger: local\nwebhook: {token_file: /dev/null}\n",
+            "excludes --webhook.token-file",
+        ),
+        (
+            "trigger: local\nwebhook: {match: {instance: a}}\n",
+            "excludes --webhook.match",
+        ),
+        ("webhook: {token_file: /nonexistent}\n", "does not exist"),
+        (
+            "trigger: local\nlabels: {team: '${SURELY_NOT_SET}'}\n",
+            "labels.team",
+        ),
+        ("", "no source of alerts"),
+    ] {
+        let file = machine.write("config.yml", &format!("{sessions}{yaml}"));
+        let said = machine.check(REMEDIATOR, &file);
+        assert_eq!(
+            (said.code, said.out.as_str()),
+            (2, ""),
+            "{yaml}: {}",
+            said.err
+        );
+        assert!(said.err.contains(says), "{yaml}: {}", said.err);
+    }
     let said = machine.run(EXPORTER, &["check-config", "--config.file=/dev/null"], &[]);
     assert_eq!(said.code, 2);
 }
@@ -349,8 +380,9 @@ fn labels_are_on_every_series_of_both_programs_and_in_the_rules() {
     world.with_config("labels: {team: \"${SURELY_NOT_SET}\"}\n");
     let says = "labels.team: the environment variable";
     world.exporter(&["status"]).must(1, &["bot"]);
-    world.exporter(&["check-config"]).must(0, &[says]);
-    world.remediator(&["check-config"]).must(0, &[says]);
+    world.exporter(&["check-config"]).must(2, &[says]);
+    let token = format!("--webhook.token-file={}", world.path("token").display());
+    world.remediator(&["check-config", &token]).must(2, &[says]);
     world.exporter(&[]).must(2, &[says]);
     let serve: Vec<String> = world.serve_args();
     world.run(REMEDIATOR, &[], serve).must(2, &[says]);

@@ -257,6 +257,23 @@ fn a_log_reader_that_hangs_leaves_no_bot_down() {
     drop(reader);
 }
 
+/// Another environment than that of the `serve` before, such as the shell of a person.
+#[test]
+fn a_variable_that_is_not_set_leaves_no_bot_down() {
+    let (mut world, _) = stopped_bot();
+    world.signal(Signal::KILL);
+    assert!(!world.ends());
+    world.unmark("hold-ask-down");
+    let config = std::fs::read_to_string(world.at("config.yml")).unwrap();
+    let labels = "labels: {host: \"${SURELY_NOT_SET}\"}\n";
+    std::fs::write(world.at("config.yml"), format!("{config}{labels}")).unwrap();
+    let log = std::fs::File::create(world.at("second-log")).unwrap();
+    world.spawn_with_log(log.into());
+    world.wait("the bot is connected", || world.is_connected());
+    assert!(!world.ends(), "it could not serve");
+    assert!(world.read("second-log").contains("labels.host"));
+}
+
 #[test]
 fn a_log_reader_that_hangs_does_not_stop_the_exporter() {
     let dir = tempfile::tempdir().unwrap();

@@ -113,10 +113,10 @@ async fn program() -> ExitCode {
     cli.log.init();
     let (common, own) = (cli.common.clone(), cli.exporter.clone());
     let needs_sessions = !matches!(cli.command, Some(Command::Patterns { .. } | Command::Rules));
-    let is_serving = cli.command.is_none();
+    let shows_metrics = matches!(cli.command, None | Some(Command::CheckConfig));
     let load = move || -> Result<Settings, ConfigError> {
         let mut settings = Settings::load(&common, &RemediatorFlags::default())?.with_flags(&own);
-        if is_serving {
+        if shows_metrics {
             settings.labels.resolve(&System)?;
         }
         if needs_sessions {
@@ -129,8 +129,7 @@ async fn program() -> ExitCode {
             let rules = settings.alerting_rules().err();
             let rules =
                 rules.map(|error| format!("`baileys_exporter rules` prints no rules: {error}"));
-            let labels = settings.labels.clone().resolve(&System).err();
-            rules.into_iter().chain(labels).collect()
+            rules.into_iter().collect()
         });
         return ExitCode::from(report);
     }

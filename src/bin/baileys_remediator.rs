@@ -19,7 +19,7 @@ use baileys_exporter::remediator::console::{self, CleanOptions, Output};
 use baileys_exporter::remediator::insurance::commands::{self as insurance, RestoreOptions};
 use baileys_exporter::remediator::pause;
 use baileys_exporter::remediator::restart::operator;
-use baileys_exporter::remediator::serve::Remediator;
+use baileys_exporter::remediator::serve::{Remediator, check_settings};
 use baileys_exporter::remediator::services::{self, Task};
 use baileys_exporter::remediator::store::Store;
 use baileys_exporter::remediator::store::audit::RunFilter;
@@ -202,7 +202,7 @@ enum CredsCommand {
     Restore {
         /// Session name, as `baileys_exporter status` shows it.
         session: String,
-        /// Version of the copy, as `creds list` shows it; without it, the newest complete one.
+        /// Version of the copy, as `creds list` shows it; without it, the newest complete one of the identity that was seen last.
         #[arg(long, value_name = "N")]
         version: Option<u64>,
         /// Restore even if the bot is not known to be disconnected, or the current creds.json is logged in and not older, or the copy belongs to another identity.
@@ -237,26 +237,20 @@ async fn program() -> ExitCode {
         cli.command,
         Command::Runs { .. } | Command::Pause { .. } | Command::Resume
     );
-    let is_serving = matches!(cli.command, Command::Serve { .. });
     let load = move || -> Result<Settings, ConfigError> {
-        let mut settings = Settings::load(&cli.common, &cli.remediator)?;
+        let settings = Settings::load(&cli.common, &cli.remediator)?;
         if needs_sessions {
             settings.require_sessions()?;
-        }
-        if is_serving {
-            settings.labels.resolve(&System)?;
         }
         Ok(settings)
     };
     let loaded = load();
     if matches!(cli.command, Command::CheckConfig) {
-        let report = check::report(loaded, |settings| {
-            let polled = settings.alertmanagers.as_ref();
-            let polled = polled.and_then(|polled| polled.resolve(&System).err());
-            let labels = settings.labels.clone().resolve(&System).err();
-            polled.into_iter().chain(labels).collect()
+        let checked = loaded.and_then(|settings| {
+            check_settings(&settings)?;
+            Ok(settings)
         });
-        return ExitCode::from(report);
+        return ExitCode::from(check::report(checked, |_| Vec::new()));
     }
     let settings = match loaded {
         Ok(settings) => settings,
@@ -269,7 +263,11 @@ async fn program() -> ExitCode {
         // Above.
         Command::CheckConfig => return ExitCode::SUCCESS,
         Command::Serve { listen, web_config } => {
-            let load = Box::new(move || load().map_err(|error| error.to_string()));
+            let load = Box::new(move || {
+                let mut settings = load().map_err(|error| error.to_string())?;
+                settings.labels.resolve(&System)?;
+                Ok(settings)
+            });
             return serve(settings, load, &listen, web_config.as_deref()).await;
         }
         Command::Plan { session, output } => console::plan(settings, &session, output).await,
@@ -366,8 +364,8 @@ async fn program() -> ExitCode {
             let clock = clock::Clock::system();
             block_in_place(|| pause::status(&settings, &clock, session.as_deref(), output))
         }
-        Command::Pause { reason } => block_in_place(|| pause::pause(settings, &reason)),
-        Command::Resume => block_in_place(|| pause::resume(settings)),
+        Command::Pause { reason } => block_in_place(|| pause::pause(&settings, &reason)),
+        Command::Resume => block_in_place(|| pause::resume(&settings)),
         Command::Undo { run, force, yes } => console::undo(settings, &run, force, yes).await,
     };
     ExitCode::from(exit as u8)
@@ -382,7 +380,7 @@ async fn cannot_serve(settings: &Settings, error: &str) -> ExitCode {
 }
 
 async fn serve(
-    settings: Settings,
+    mut settings: Settings,
     load: Load,
     listen: &[String],
     web_config: Option<&Path>,
@@ -394,6 +392,10 @@ async fn serve(
             return cannot_serve(&settings, &format!("cannot listen for signals: {error}")).await;
         }
     };
+    // Another environment than that of the `serve` before may lack a variable.
+    if let Err(error) = settings.labels.resolve(&System) {
+        return cannot_serve(&settings, &error).await;
+    }
     let web_config = match web_config.map(WebConfig::open).transpose() {
         Ok(web_config) => web_config,
         Err(error) => return cannot_serve(&settings, &error).await,

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use exporter_toolkit::secret;
 use rustix::fs::{StatVfsMountFlags, statvfs};
@@ -20,6 +20,9 @@ const OF_THE_USER: &str = "baileys/config.yml";
 const NONE: &str = "/dev/null";
 /// A longer file is none of ours.
 const MAX_CONFIG_BYTES: u64 = 4 << 20;
+/// As in Linux.
+const MAX_LINKS: usize = 40;
+const STICKY: u32 = 0o1000;
 
 /// The file that is read: the first of `--config.file`, `$BAILEYS_CONFIG`,
 /// `$XDG_CONFIG_HOME/baileys/config.yml` (`~/.config` where that is not set) and
@@ -90,12 +93,27 @@ impl ConfigSource {
             secret::open(&self.path).map_err(|error| wrong(error.to_string(), None))?;
         let user = rustix::process::geteuid().as_raw();
         let mut checked = vec![(self.path.clone(), metadata)];
-        for dir in directories(&self.path) {
-            let metadata = dir.metadata();
-            checked.push((
-                dir,
-                metadata.map_err(|error| wrong(error.to_string(), None))?,
-            ));
+        let failed = |error: io::Error| wrong(error.to_string(), None);
+        let way = way(&self.path).map_err(failed)?;
+        for (link, dir) in way.links {
+            let owner = link.symlink_metadata().map_err(failed)?.uid();
+            let mode = dir.metadata().map_err(failed)?.mode();
+            // In another directory a link cannot be changed, or that directory is refused.
+            if mode & STICKY != 0 && owner != 0 && owner != user && !is_read_only(&dir) {
+                let shown = link.to_string_lossy();
+                let quoted = shlex::try_quote(&shown).unwrap_or_default();
+                return Err(wrong(
+                    format!(
+                        "the configuration holds commands, so others must not be able to change it, and the link {} belongs to another user",
+                        link.display()
+                    ),
+                    Some(format!("fix it with: sudo chown -h {user} {quoted}")),
+                ));
+            }
+        }
+        for dir in way.dirs {
+            let metadata = dir.metadata().map_err(failed)?;
+            checked.push((dir, metadata));
         }
         for (path, metadata) in checked {
             let Some(why) = exposure(metadata.is_dir(), metadata.mode(), metadata.uid(), user)
@@ -127,7 +145,6 @@ impl ConfigSource {
 
 /// What makes a file, or the directory of one, writable by others than root and `user`.
 fn exposure(is_dir: bool, mode: u32, owner: u32, user: u32) -> Option<&'static str> {
-    const STICKY: u32 = 0o1000;
     if owner != 0 && owner != user {
         return Some("belongs to another user");
     }
@@ -142,18 +159,49 @@ fn exposure(is_dir: bool, mode: u32, owner: u32, user: u32) -> Option<&'static s
     }
 }
 
-/// The directories in which a file of this name can be replaced, also behind links.
-fn directories(path: &Path) -> Vec<PathBuf> {
-    let paths = [std::path::absolute(path), path.canonicalize()];
-    let mut dirs: Vec<PathBuf> = Vec::new();
-    for path in paths.into_iter().flatten() {
-        for dir in path.ancestors().skip(1) {
-            if !dirs.iter().any(|known| known == dir) {
-                dirs.push(dir.to_owned());
+/// What is passed on the way to a file.
+#[derive(Default)]
+struct Way {
+    /// The directories in which a part of the path is looked up, the last one first.
+    dirs: Vec<PathBuf>,
+    /// The links, each with its directory.
+    links: Vec<(PathBuf, PathBuf)>,
+}
+
+/// The way to a file of this name, through each link.
+fn way(path: &Path) -> io::Result<Way> {
+    let mut way = Way::default();
+    let mut dir = PathBuf::from("/");
+    let parts_of = |path: &Path| -> Vec<OsString> {
+        let parts = path.components().rev();
+        let parts = parts.map(|part| part.as_os_str().to_owned());
+        parts.collect()
+    };
+    // The next one is the last.
+    let mut parts = parts_of(&std::path::absolute(path)?);
+    while let Some(part) = parts.pop() {
+        match Path::new(&part).components().next() {
+            Some(Component::RootDir) => dir = PathBuf::from("/"),
+            Some(Component::ParentDir) => _ = dir.pop(),
+            Some(Component::Normal(name)) => {
+                if !way.dirs.contains(&dir) {
+                    way.dirs.insert(0, dir.clone());
+                }
+                let next = dir.join(name);
+                if !next.symlink_metadata()?.is_symlink() {
+                    dir = next;
+                    continue;
+                }
+                if way.links.len() >= MAX_LINKS {
+                    return Err(io::Error::other("too many links"));
+                }
+                parts.extend(parts_of(&next.read_link()?));
+                way.links.push((next, dir.clone()));
             }
+            Some(Component::CurDir | Component::Prefix(_)) | None => {}
         }
     }
-    dirs
+    Ok(way)
 }
 
 /// On a mount that is read-only, as that of a ConfigMap of Kubernetes, nothing is replaced.

@@ -149,7 +149,7 @@ impl Probe {
     /// The HTTP probe with a header whose value is read from `file` (a [`SessionTemplate`]) at each
     /// ask. Without a `name` it is the preset's.
     ///
-    /// Errors: no name, not a header's name, no such file, or not an HTTP probe.
+    /// Errors: no name, not a header's name, no path, or not an HTTP probe.
     pub fn with_header(
         self,
         name: Option<&str>,
@@ -166,7 +166,7 @@ impl Probe {
 
     /// Believes only a server that the authorities in this PEM file certify.
     ///
-    /// Errors: no https, no such file, or not an HTTP probe.
+    /// Errors: no https, no absolute path, or not an HTTP probe.
     pub fn with_authorities(self, file: &std::path::Path) -> Result<Self, ProbeError> {
         match self {
             Self::Http(http) => http
@@ -178,8 +178,14 @@ impl Probe {
 
     /// Why it cannot answer, where that can be seen beforehand. Blocks.
     pub(super) fn problem(&self) -> Option<String> {
-        let Probe::Command { argv, .. } = self else {
-            return None;
+        let argv = match self {
+            Probe::Command { argv, .. } => argv,
+            Probe::Http(http) => {
+                let why = http.problem()?;
+                return Some(format!(
+                    "{why}: until it can be read, no bot is known to be disconnected, and every clean-up is refused"
+                ));
+            }
         };
         let [TemplatePart::Text(program)] = argv.first()?.parts() else {
             return None;

@@ -177,9 +177,19 @@ impl fmt::Display for RestoreRefusal {
     }
 }
 
-/// Whether `copy` may replace `present`. `last` is the newest copy of the session. If the
-/// folder does not show its identity, the sessions are assumed to be of the identity of
-/// `last`. An operator's `--force` overrides this check.
+/// The identity that the folder had last; of those seen at the same time, the one of the newest
+/// copy. A number does not tell: an identity that comes back may need no new copy. `None` without
+/// a copy.
+pub fn seen_last(copies: impl IntoIterator<Item = Kept>) -> Option<Identity> {
+    let last = copies
+        .into_iter()
+        .max_by_key(|copy| (copy.seen, copy.number));
+    last.map(|copy| copy.identity)
+}
+
+/// Whether `copy` may replace `present`. `last` is the newest copy of the identity that was seen
+/// last. If the folder does not show its identity, the sessions are assumed to be of the identity
+/// of `last`. An operator's `--force` overrides this check.
 pub fn may_restore(
     present: Present,
     copy: &Known,

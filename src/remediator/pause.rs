@@ -8,12 +8,12 @@ use crate::cli::{print, table};
 use crate::config::Settings;
 use crate::folder::SessionName;
 
-use super::console::{Exit, Output, context, fail, find, operator, runs_table};
+use super::console::{Exit, Output, fail, find, operator, runs_table};
 use super::overview::{Overview, StatusNotice, StatusNoticeKind, overview, overview_of};
-use super::store::Store;
 use super::store::audit::RunFilter;
 use super::store::clock::Moment;
 use super::store::runs::Run;
+use super::store::{FILE, Store};
 
 /// Runs that `status SESSION` lists.
 const LISTED_RUNS: u32 = 5;
@@ -155,26 +155,29 @@ fn text(overview: &Overview) -> String {
     out
 }
 
+/// Names the journal: another one would halt another `serve`, or none.
+fn journal(settings: &Settings) -> String {
+    format!("Journal: {}", settings.state_path.join(FILE).display())
+}
+
 /// `pause`: switches automatic actions off until `resume`.
-pub fn pause(settings: Settings, reason: &str) -> Exit {
+pub fn pause(settings: &Settings, reason: &str) -> Exit {
     let reason = reason.trim();
     if reason.is_empty() || reason.chars().any(char::is_control) {
         return fail(
             "give a reason in one line: baileys_remediator pause --reason \"new release of the bot\"",
         );
     }
-    let ctx = match context(settings) {
-        Ok(ctx) => ctx,
-        Err(error) => return fail(&error),
-    };
-    let paused = ctx
-        .store
-        .in_place(|store| store.pause().set(&operator(), reason, ctx.moment()));
+    let now = Moment::of(&Clock::system());
+    // A new journal would halt no `serve`.
+    let paused = Store::open_existing(&settings.state_path)
+        .and_then(|store| store.pause().set(&operator(), reason, now));
     match paused {
         Ok(()) => {
-            print(
-                "Paused. Alerts are still recorded (`runs`, reason `paused`). A service that is already stopped for a run is still started again. To resume: baileys_remediator resume",
-            );
+            print(&format!(
+                "Paused. Alerts are still recorded (`runs`, reason `paused`). A service that is already stopped for a run is still started again. To resume: baileys_remediator resume\n{}",
+                journal(settings)
+            ));
             Exit::Done
         }
         Err(error) => fail(&error.to_string()),
@@ -182,22 +185,19 @@ pub fn pause(settings: Settings, reason: &str) -> Exit {
 }
 
 /// `resume`: resumes automatic actions and resets the circuit breaker.
-pub fn resume(settings: Settings) -> Exit {
-    let ctx = match context(settings) {
-        Ok(ctx) => ctx,
-        Err(error) => return fail(&error),
-    };
-    let halted = ctx
-        .store
-        .in_place(|store| store.pause().resume(&operator(), ctx.moment()));
+pub fn resume(settings: &Settings) -> Exit {
+    let now = Moment::of(&Clock::system());
+    let halted = Store::open_existing(&settings.state_path)
+        .and_then(|store| store.pause().resume(&operator(), now));
     match halted {
         Ok(halted) => {
-            print(match (halted.paused.is_some(), halted.breaker.is_some()) {
+            let what = match (halted.paused.is_some(), halted.breaker.is_some()) {
                 (true, true) => "The pause has ended and the circuit breaker is closed.",
                 (true, false) => "The pause has ended.",
                 (false, true) => "The circuit breaker is closed.",
                 (false, false) => "Automatic actions were already on.",
-            });
+            };
+            print(&format!("{what}\n{}", journal(settings)));
             Exit::Done
         }
         Err(error) => fail(&error.to_string()),

@@ -27,8 +27,8 @@ use super::store::audit::{Fate, FileRecord, Step};
 use super::store::runs::{Action, Ending, Run, Status};
 
 use self::confirm::Mover;
-pub use self::context::Context;
 pub(super) use self::context::blocking;
+pub use self::context::{ClaimedRuns, Context};
 use self::folders::scan;
 pub use self::folders::{Down, Folders, WeakFolders};
 pub(super) use self::folders::{ask_and_scan, folder_of, lock};

@@ -61,6 +61,7 @@ const ACCEPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pending restarts are checked at least this often, even if armed runs are checked less often.
 const RESUME_EVERY: Duration = Duration::from_secs(60);
 
+mod check;
 mod configured;
 mod health;
 mod housekeeping;
@@ -77,6 +78,8 @@ mod reload;
 mod sessions;
 mod token;
 mod work;
+
+pub use self::check::check_settings;
 
 /// The running remediator.
 pub struct Remediator {

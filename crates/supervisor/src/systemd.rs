@@ -17,7 +17,7 @@ use crate::{
 
 /// What `systemctl show` prints is read up to here.
 const MAX_STATE_BYTES: u64 = 64 << 10;
-const PROPERTIES: &str = "--property=LoadState,ActiveState,SubState,MainPID,ControlPID,Job,ControlGroup,TasksCurrent,TriggeredBy,RequiredBy,RequisiteOf,BoundBy,ConsistsOf,PropagatesStopTo,InactiveEnterTimestampMonotonic,Result,Restart,RestartPreventExitStatus,ConditionResult,AssertResult";
+const PROPERTIES: &str = "--property=LoadState,ActiveState,SubState,MainPID,ControlPID,Job,ControlGroup,TasksCurrent,TriggeredBy,RequiredBy,RequisiteOf,BoundBy,ConsistsOf,PropagatesStopTo,InactiveEnterTimestampMonotonic,Result,Restart,NRestarts,RestartPreventExitStatus,ConditionResult,AssertResult";
 /// Units that systemd stops along with this one, and does not start again with it.
 const STOPPED_ALONG: [&str; 5] = [
     "RequiredBy",
@@ -260,13 +260,24 @@ impl UnitState {
         is_safe.then(|| Path::new("/sys/fs/cgroup").join(path))
     }
 
-    /// Whether it ended well although systemd would have started it again had it ended by itself.
+    /// Whether it is down although systemd would have started it again had it ended by itself.
     fn was_asked_to_stop(&self) -> bool {
         let is = |key, value| self.value(key) == Some(value);
-        let is_started_again = is("Restart", "always") || is("Restart", "on-success");
-        is("ActiveState", "inactive")
-            && is("Result", "success")
-            && is_started_again
+        let ended = match self.value("ActiveState") {
+            Some("inactive") => {
+                is("Result", "success") && (is("Restart", "always") || is("Restart", "on-success"))
+            }
+            // It ends with another code on SIGTERM. A unit at its start limit looks the same, but
+            // was started again before.
+            Some("failed") => {
+                let results = ["exit-code", "signal", "timeout"];
+                results.into_iter().any(|result| is("Result", result))
+                    && (is("Restart", "always") || is("Restart", "on-failure"))
+                    && is("NRestarts", "0")
+            }
+            _ => false,
+        };
+        ended
             && is("RestartPreventExitStatus", "")
             && is("ConditionResult", "yes")
             && is("AssertResult", "yes")

@@ -107,6 +107,44 @@ fn a_file_that_others_may_write_is_refused() {
     assert!(read(&file).is_err(), "nor any above it");
 }
 
+/// One who may replace a link chooses the commands.
+#[test]
+fn each_link_on_the_way_is_checked() {
+    let dir = tempfile::tempdir().unwrap();
+    let [open, safe, far] = ["open", "safe", "far"].map(|name| {
+        let path = dir.path().join(name);
+        fs::create_dir(&path).unwrap();
+        path
+    });
+    let file = safe.join("config.yml");
+    fs::write(&file, "tiers: {}\n").unwrap();
+    // To a file, and to a directory; absolute and relative.
+    symlink(&file, open.join("mid.yml")).unwrap();
+    symlink("../safe", open.join("dir")).unwrap();
+    symlink("../open/mid.yml", far.join("link.yml")).unwrap();
+    symlink(open.join("dir"), far.join("dir")).unwrap();
+    for path in [far.join("link.yml"), far.join("dir/config.yml")] {
+        chmod(&open, 0o755);
+        assert_eq!(read(&path).unwrap(), "tiers: {}\n");
+        chmod(&open, 0o777);
+        let error = read(&path).unwrap_err();
+        let says = format!("its directory {} can be written by", open.display());
+        assert!(error.message.contains(&says), "{error}");
+        chmod(&open, 0o1777);
+        assert_eq!(read(&path).unwrap(), "tiers: {}\n");
+    }
+    // Only root can give a link to another user.
+    if rustix::process::geteuid().is_root() {
+        let link = open.join("mid.yml");
+        std::os::unix::fs::lchown(&link, Some(4711), None).unwrap();
+        let error = read(&far.join("link.yml")).unwrap_err();
+        assert!(error.message.contains("belongs to another user"), "{error}");
+    }
+    let round = far.join("round");
+    symlink(&round, &round).unwrap();
+    assert!(read(&round).is_err());
+}
+
 #[test]
 fn another_user_s_file_is_refused() {
     assert_eq!(exposure(false, 0o644, 0, 1000), None);

@@ -226,14 +226,28 @@ impl HttpProbe {
                 "connection.http.ca_file must be a path that begins with /".into(),
             ));
         }
-        std::fs::metadata(file).map_err(|error| {
-            ProbeError(format!(
-                "connection.http.ca_file {}: {error}",
-                file.display()
-            ))
-        })?;
         self.authorities = Some(file.to_owned());
         Ok(self)
+    }
+
+    /// Why a file that each ask reads cannot be found now. A mount may appear late. Blocks.
+    pub(super) fn problem(&self) -> Option<String> {
+        if let Some(file) = &self.authorities
+            && let Err(error) = std::fs::metadata(file)
+        {
+            let file = file.display();
+            return Some(format!("connection.http.ca_file {file}: {error}"));
+        }
+        // One with a placeholder is known at the ask only.
+        let [TemplatePart::Text(path)] = self.header.as_ref()?.file.parts() else {
+            return None;
+        };
+        match secret::locate(Path::new(path)) {
+            Ok(path) => std::fs::metadata(path)
+                .err()
+                .map(|error| unusable(&SecretError::Io(error))),
+            Err(error) => Some(format!("connection.http.header.file: {error}")),
+        }
     }
 
     /// Sends a header whose value is read from `file` at each ask.
@@ -261,13 +275,6 @@ impl HttpProbe {
         }
         let file = SessionTemplate::parse(file, pattern)
             .map_err(|error| ProbeError(format!("connection.http.header.file: {error}")))?;
-        // One without a placeholder can be looked for now.
-        if let [TemplatePart::Text(path)] = file.parts() {
-            let path = secret::locate(Path::new(path))
-                .map_err(|error| ProbeError(format!("connection.http.header.file: {error}")))?;
-            std::fs::metadata(path)
-                .map_err(|error| ProbeError(unusable(&SecretError::Io(error))))?;
-        }
         let prefix = self
             .preset
             .as_ref()

@@ -98,6 +98,21 @@ fn a_quiet_bot_keeps_its_insurance() {
     assert_eq!(aged(Holds::NoSession), BTreeSet::from([1, 2]));
 }
 
+#[test]
+fn the_identity_that_was_seen_last_counts_and_then_the_newest_copy() {
+    let copy = |number, identity, seen| Kept {
+        number,
+        identity,
+        taken: at(0),
+        seen: at(seen),
+    };
+    assert_eq!(seen_last([]), None);
+    assert_eq!(seen_last([copy(1, A, 9), copy(2, B, 8)]), Some(A));
+    assert_eq!(seen_last([copy(1, A, 9), copy(2, B, 9)]), Some(B));
+    let older = copy(1, A, 1);
+    assert_eq!(seen_last([older, copy(3, A, 9), copy(2, B, 8)]), Some(A));
+}
+
 fn copies() -> impl Strategy<Value = Vec<Kept>> {
     let one = (0u64..4, -100_000i64..100_000, 0i64..100_000);
     proptest::collection::vec(one, 0..40).prop_map(|raw| {

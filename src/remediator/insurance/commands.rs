@@ -12,7 +12,7 @@ use crate::remediator::console::{Exit, Output, confirm, context, fail, find, rec
 use crate::remediator::store::runs::Action;
 
 use super::restore;
-use super::store::{Copy, CopyEntry, CopyStore, path_in};
+use super::store::{Copy, CopyEntry, CopyStore, default_copy, path_in};
 use super::watch::{CredsReading, read_settled};
 
 /// `creds list SESSION`: the copies, newest first. Prints none of their content.
@@ -113,7 +113,7 @@ fn json(entry: &CopyEntry, copy: &Option<Copy>, in_folder: bool) -> serde_json::
 /// Options of `creds restore`.
 #[derive(Clone, Copy, Debug)]
 pub struct RestoreOptions {
-    /// The number of the copy; `None` for the newest whole one.
+    /// The number of the copy; `None` for the newest whole one of the identity that was seen last.
     pub version: Option<u64>,
     /// Skip the connection check, and replace a newer file or one of another identity.
     pub force: bool,
@@ -132,7 +132,7 @@ pub async fn restore(settings: Settings, session: &str, options: RestoreOptions)
         Err(error) => return fail(&error.to_string()),
     };
     let chosen = match options.version {
-        None => copies.iter().find_map(|(_, copy)| copy.as_ref()),
+        None => default_copy(&copies),
         Some(number) => match copies.iter().find(|(entry, _)| entry.number == number) {
             Some((_, Some(copy))) => Some(copy),
             Some((_, None)) => {

@@ -32,19 +32,19 @@ use crate::folder::kind::{parse_name, pre_key_id};
 use crate::folder::scan::{MAX_CREDS_BYTES, QUARANTINE_DIR, read_plain_file, stat};
 use crate::folder::{Creds, Found, Inventory, Kind, Shape, Stamp, Timestamp};
 use crate::policy::Refusal;
-use crate::policy::insurance::{Known, Present, may_restore};
+use crate::policy::insurance::{Known, Present, RestoreRefusal, may_restore};
 use crate::policy::measure::{Batches, CLASSIC_BATCH, MODERN_BATCH};
 use crate::remediator::outcome::{RunError, RunOutcome};
 use crate::remediator::quarantine::{
     LockedFolder, Obstacle, QuarantineName, aborted, change, make_dir, obstacle, obstacle_io,
     open_beneath, sync, write_record,
 };
-use crate::remediator::runner::{self, Context, Down};
+use crate::remediator::runner::{self, Context, Down, blocking};
 use crate::remediator::store::audit::{Fate, FileRecord, Step};
 use crate::remediator::store::runs::Ending;
 use crate::remediator::store::{BlockingStore, Store, StoreError};
 
-use super::store::{Copy, CopyStore, limits_of, set_modified};
+use super::store::{Copy, CopyStore, default_copy, limits_of, set_modified};
 
 mod record;
 mod recovery;
@@ -77,7 +77,7 @@ struct CurrentCreds {
     bytes: Option<Vec<u8>>,
 }
 
-/// Puts a copy back: the newest whole one, or copy number `version`. Refuses unless the bot
+/// Puts a copy back: the newest whole one of the identity that was seen last, or copy number `version`. Refuses unless the bot
 /// is disconnected and `may_restore` allows the copy; an operator's `force` overrides both.
 /// `down` is set when this program has stopped the bot's service; then the service is asked
 /// as well.
@@ -178,6 +178,8 @@ pub async fn restore(
     let steps = std::mem::take(&mut ending.steps);
     ask_store(ctx, down, move |store| store.audit().note(id, &steps)).await?;
     let (restored, moves) = change(move || Ok(prepared.exchange())).await??;
+    let seen = mark_restored(ctx, found, restored.copy);
+    blocking(seen).await;
     ending.files.insert(Kind::Creds, 1);
     ending.moves = moves;
     ending.step(Step::new(
@@ -195,6 +197,26 @@ pub async fn restore(
             .replaced
             .then(|| format!("{QUARANTINE_DIR}/{PREFIX}{run}/{REPLACED}")),
     })
+}
+
+/// Marks the identity of copy number `copy` as the one that is in the folder now. With `force` it
+/// may have replaced another one.
+fn mark_restored(ctx: &Context, found: &Found, copy: u64) -> impl FnOnce() + Send + use<> {
+    let (store, session) = (
+        CopyStore::new(&ctx.settings.state_path),
+        found.session.clone(),
+    );
+    let now = ctx.now();
+    move || {
+        let session = session.as_str();
+        let marked = store.entries(session).and_then(|entries| {
+            let entry = entries.iter().find(|entry| entry.number == copy);
+            entry.map_or(Ok(()), |entry| store.mark(session, entry, now))
+        });
+        if let Err(error) = marked {
+            tracing::warn!(session, "{error}");
+        }
+    }
 }
 
 /// Calls the store. An operator's command may block on it; while a bot is stopped, no async
@@ -244,14 +266,13 @@ fn prepare(
     let io = |what: String| RunError::from(Obstacle::Io(what));
     let session = found.session.as_str();
     let store = CopyStore::new(&ctx.settings.state_path);
-    let copies: Vec<Copy> = store
+    let all = store
         .copies(session)
-        .map_err(|error| io(error.to_string()))?
-        .into_iter()
-        .filter_map(|(_, copy)| copy)
-        .collect();
+        .map_err(|error| io(error.to_string()))?;
+    let by_default = default_copy(&all).cloned();
+    let copies: Vec<Copy> = all.into_iter().filter_map(|(_, copy)| copy).collect();
     let copy = match version {
-        None => copies.first(),
+        None => by_default.as_ref(),
         Some(number) => copies.iter().find(|copy| copy.entry.number == number),
     };
     let copy = copy
@@ -259,9 +280,13 @@ fn prepare(
 
     let current = current_creds(folder.fd())?;
     let present = present(inventory, current.as_ref());
-    let last = copies.first().map(Copy::known);
     if !force {
+        let last = by_default.as_ref().map(Copy::known);
         may_restore(present, &copy.known(), last.as_ref())?;
+        // All copies of the identity that was seen last are damaged.
+        if last.is_none() && matches!(present, Present::Unusable | Present::NotLoggedIn) {
+            return Err(RunError::Restore(RestoreRefusal::OtherIdentity));
+        }
     }
     let present_bytes = current
         .as_ref()
@@ -283,9 +308,7 @@ fn prepare(
         ));
     }
     if present_bytes == Some(bytes.as_slice()) {
-        return Err(RunError::Restore(
-            crate::policy::insurance::RestoreRefusal::Newer,
-        ));
+        return Err(RunError::Restore(RestoreRefusal::Newer));
     }
     // Keep a copy of a valid file before replacing it, so that the restore can be undone.
     if let (Some(current), Some(facts)) = (&current, present_bytes.and_then(insurable))

@@ -2,8 +2,8 @@
 //!
 //! Baileys writes creds.json in place. A process that is killed during the write leaves a torn
 //! file, and the next start would create a new identity over it. So this program takes a copy
-//! before the stop, and puts the newest copy back before the start if the file is missing or
-//! broken then. Without a copy, or where the copy could not be put back, nothing is stopped.
+//! before the stop, and puts the newest copy of that identity back before the start if the file
+//! is missing or broken then. Without a copy, or where the copy could not be put back, nothing is stopped.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -18,8 +18,9 @@ use crate::policy::insurance::Keep;
 use crate::policy::{Refusal, StopRefusal};
 use crate::remediator::outcome::{self, RunError, RunOutcome};
 use crate::remediator::quarantine::{Halt, LockedFolder, look_at};
-use crate::remediator::runner::{self, Context, Down, Folders, blocking};
+use crate::remediator::runner::{self, ClaimedRuns, Context, Down, Folders, blocking};
 use crate::remediator::store::runs::{Action, Ending};
+use crate::remediator::store::{BlockingStore, StoreError};
 
 use super::restore::{rehearse, restore};
 use super::store::CopyStore;
@@ -34,7 +35,9 @@ const UNSTABLE_TRIES: u32 = 20;
 /// Longest wait for each part of a restore before a start.
 pub const RESTORE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Keeps a copy of each complete creds.json that differs from the newest copy. Returns the
+/// Keeps a copy of each complete creds.json that differs from the newest copy of its identity, and
+/// marks that identity as the one that was seen last: its newest copy is put back after a stop
+/// that damages the file. Returns the
 /// sessions whose file is complete; none if the insurance is off.
 ///
 /// `folders`: those of the service that are locked.
@@ -136,9 +139,11 @@ pub struct CredsCheck {
     pub whole: BTreeSet<String>,
     /// Also one that is missing, beside one that is broken.
     pub missing: bool,
+    /// Holds each restore until it is over.
+    pub claimed: ClaimedRuns,
 }
 
-/// Puts the newest copy back if creds.json is broken, or missing, and was whole before the
+/// Puts the newest copy of the identity that was seen last back if creds.json is broken, or missing, and was whole before the
 /// stop. Each restore is a run of its own. A file that was missing or broken before the stop is
 /// left for an operator. Acts only while the service is known to be gone, and within a bounded
 /// time, so that a file system that hangs does not hold up the start.
@@ -149,7 +154,7 @@ pub async fn before_a_start(
     check: &CredsCheck,
 ) {
     sessions.retain(|found| check.whole.contains(found.session.as_str()));
-    let puts_missing = check.missing;
+    let (puts_missing, claimed) = (check.missing, check.claimed.clone());
     if !ctx.settings.insurance.enabled {
         return;
     }
@@ -172,7 +177,7 @@ pub async fn before_a_start(
                     _ => false,
                 };
                 if is_torn {
-                    restore_torn(&ctx, &down, found).await;
+                    restore_torn(&ctx, &down, found, &claimed).await;
                 }
             }
         })
@@ -195,14 +200,23 @@ pub async fn before_a_start(
     }
 }
 
-async fn restore_torn(ctx: &Context, down: &Down, found: &Found) {
+async fn restore_torn(ctx: &Context, down: &Down, found: &Found, claimed: &ClaimedRuns) {
     let service = &down.service;
     let session = found.session.to_string();
     let why = format!("before the start of {}", service.name);
     let (name, now) = (session.clone(), ctx.moment());
-    let begun = ctx
-        .ask(move |store| store.runs().begin_own(&name, Action::Restore, &why, now))
-        .await;
+    let claims = claimed.clone();
+    let begin = move |store: &BlockingStore<'_>| {
+        // Claim it before recovery can take it for an interrupted run.
+        let mut claimed = claims.lock();
+        let id = store
+            .lock()
+            .runs()
+            .begin_own(&name, Action::Restore, &why, now)?;
+        claimed.insert(id);
+        Ok::<_, StoreError>(id)
+    };
+    let begun = ctx.store.block(begin).await;
     let id = match begun {
         Ok(id) => id,
         Err(error) => {
@@ -253,4 +267,10 @@ async fn restore_torn(ctx: &Context, down: &Down, found: &Found) {
             "failed to record the restore of creds.json: {error}"
         );
     }
+    // Where that failed, recovery records the outcome later.
+    let claimed = claimed.clone();
+    blocking(move || claimed.lock().remove(&id)).await;
 }
+
+#[cfg(test)]
+mod tests;

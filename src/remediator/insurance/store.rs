@@ -29,7 +29,7 @@ use crate::config::Settings;
 use crate::folder::identity::{Identity, Insurable, insurable, parse_hex};
 use crate::folder::scan::{MAX_CREDS_BYTES, open_dir, read_plain_file, stat};
 use crate::folder::{SessionName, Shape, Timestamp};
-use crate::policy::insurance::{Holds, Keep, Kept, Known, surplus};
+use crate::policy::insurance::{Holds, Keep, Kept, Known, seen_last, surplus};
 use crate::policy::{CredsPlace, Limits};
 use crate::remediator::quarantine::give_to_owner_of;
 use crate::state_file;
@@ -39,8 +39,12 @@ const SUFFIX: &str = ".creds";
 const TMP: &str = "new.tmp";
 /// Most copies of one session over all identities. At the limit, no new identity is added.
 pub const MAX_COPIES: usize = 100;
-/// Shortest time between two updates of a copy's `seen` time.
+/// Shortest time between two updates of a copy's `seen` time, while no other identity was seen
+/// later.
 const MARK_EVERY: Duration = Duration::from_secs(86_400);
+/// An identity is marked at least this much later than every other. Some file systems keep
+/// whole seconds only.
+const MARK_STEP: Duration = Duration::from_secs(1);
 /// Other processes hold the lock for milliseconds only.
 const COPIES_LOCK_TRIES: u32 = 250;
 const COPIES_LOCK_PAUSE: Duration = Duration::from_millis(20);
@@ -61,7 +65,8 @@ pub struct CopyEntry {
     pub identity: Identity,
     /// Fingerprint of its bytes.
     pub content: u64,
-    /// When its identity was last seen in the folder, to the day.
+    /// When its identity was last seen in the folder, to the day. Later than that of every other
+    /// identity if it was seen after them.
     pub seen: Timestamp,
     /// Its size in bytes.
     pub size: u64,
@@ -331,7 +336,7 @@ impl CopyStore {
             && newest.content == content
             && read(dir.as_fd(), newest).is_some()
         {
-            self.mark_in(dir.as_fd(), newest, now)?;
+            self.mark_in(dir.as_fd(), newest, &entries, now)?;
             let number = newest.number;
             // A crash may have come between writing the copy and deleting the oldest.
             self.thin_out(dir.as_fd(), entries, facts.identity, now, keep)?;
@@ -355,7 +360,7 @@ impl CopyStore {
             written,
             identity: facts.identity,
             content,
-            seen: now,
+            seen: last_of(facts.identity, &entries, now),
             size,
         };
         self.write(dir.as_fd(), &entry, bytes)?;
@@ -422,7 +427,10 @@ impl CopyStore {
         now: Timestamp,
     ) -> Result<(), CopyStoreError> {
         match self.open(session, false)? {
-            Some(dir) => self.mark_in(dir.as_fd(), entry, now),
+            Some(dir) => {
+                let entries = self.entries_in(dir.as_fd())?;
+                self.mark_in(dir.as_fd(), entry, &entries, now)
+            }
             None => Ok(()),
         }
     }
@@ -431,16 +439,22 @@ impl CopyStore {
         &self,
         dir: BorrowedFd<'_>,
         entry: &CopyEntry,
+        entries: &[CopyEntry],
         now: Timestamp,
     ) -> Result<(), CopyStoreError> {
+        let seen = last_of(entry.identity, entries, now);
+        let others = entries
+            .iter()
+            .filter(|other| other.identity != entry.identity);
+        let is_last = others.map(|other| other.seen).all(|at| at < entry.seen);
         // A time in the future comes from a wrong clock; overwrite it.
-        if entry.seen <= now && entry.seen.until(now) < MARK_EVERY {
+        if is_last && entry.seen <= seen && entry.seen.until(seen) < MARK_EVERY {
             return Ok(());
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let marked = rustix::fs::openat(dir, entry.name(), flags, Mode::empty())
             .map_err(io::Error::from)
-            .and_then(|file| set_modified(file.as_fd(), now));
+            .and_then(|file| set_modified(file.as_fd(), seen));
         marked.map_err(|error| self.error("marking a copy of creds.json", error))
     }
 
@@ -531,6 +545,22 @@ impl CopyStore {
             "another process has locked the copies of this session's creds.json; try again".into(),
         ))
     }
+}
+
+/// The time to mark an identity with that is in the folder now: `now`, or after every other
+/// identity where a wrong clock marked one in the future.
+fn last_of(identity: Identity, entries: &[CopyEntry], now: Timestamp) -> Timestamp {
+    let others = entries.iter().filter(|entry| entry.identity != identity);
+    let after = others.map(|other| other.seen.plus(MARK_STEP)).max();
+    after.map_or(now, |after| after.max(now))
+}
+
+/// The copy to put back by default: the newest whole one of the identity that was seen last.
+/// `copies`: newest first.
+pub fn default_copy(copies: &[(CopyEntry, Option<Copy>)]) -> Option<&Copy> {
+    let last = seen_last(copies.iter().map(|(entry, _)| entry.kept()))?;
+    let mut of_last = copies.iter().filter(|(entry, _)| entry.identity == last);
+    of_last.find_map(|(_, copy)| copy.as_ref())
 }
 
 /// Reads a copy; `None` if its content does not match its name.

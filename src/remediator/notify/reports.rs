@@ -4,7 +4,7 @@
 //! |---|---|
 //! | a clean-up that an alert or `serve` asked for | it moved files |
 //! | the same | it was refused or failed: once until the reason changes, or an hour is over without it |
-//! | a pause, an open circuit breaker, a bot that has not come back | it begins, it ends |
+//! | a pause, an open circuit breaker, a bot that has not come back | it begins, it ends; the last two also at the first look |
 //! | a tier (local trigger only) | a session's highest tier from `warning` on rises; it is left |
 //!
 //! No report holds a file name, a path, a key, or the sentence of an error.
@@ -82,8 +82,9 @@ impl Reports {
         }
     }
 
-    /// What the state is worth: which notices begin, and which end. The first look only
-    /// remembers them, because a restart of `serve` is no news.
+    /// What the state is worth: which notices begin, and which end. At the first look those that
+    /// a person must act on, because it is not known whether they were told: a bot that has not
+    /// come back, and an open circuit breaker. A pause is only remembered.
     pub fn of_notices(&mut self, notices: &[StatusNotice]) -> Vec<String> {
         let is_news = |notice: &&StatusNotice| match notice.kind {
             StatusNoticeKind::Paused
@@ -99,7 +100,11 @@ impl Reports {
             .collect();
         let before = self.notices.replace(now.clone());
         let Some(before) = before else {
-            return Vec::new();
+            let still = now.into_iter();
+            let still = still.filter(|(kind, _)| *kind != StatusNoticeKind::Paused.label());
+            return still
+                .map(|(kind, text)| format!("still: {kind} {text}"))
+                .collect();
         };
         let begin = now.difference(&before);
         let begin = begin.map(|(kind, text)| format!("{kind} {text}"));

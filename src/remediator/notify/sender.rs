@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use exporter_toolkit::client::check_url;
+use exporter_toolkit::http_config::HttpError;
 use exporter_toolkit::secret;
 use rustix::fs::MemfdFlags;
 use serde_json::Value;
@@ -23,6 +24,24 @@ const MAX_REPLY_BYTES: usize = 64 << 10;
 #[derive(Clone, Debug)]
 pub struct Sender(Notify);
 
+/// A message was not sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SendError {
+    /// A sentence that repeats neither the URL nor what the command printed.
+    pub why: String,
+    /// The receiver refuses this message, so the same one is not sent again.
+    pub is_refused: bool,
+}
+
+impl From<String> for SendError {
+    fn from(why: String) -> Self {
+        Self {
+            why,
+            is_refused: false,
+        }
+    }
+}
+
 impl Sender {
     /// By this way.
     pub fn new(notify: Notify) -> Self {
@@ -30,11 +49,9 @@ impl Sender {
     }
 
     /// Sends a message, within a time limit.
-    ///
-    /// Errors: a sentence that repeats neither the URL nor what the command printed.
-    pub async fn send(&self, text: &str) -> Result<(), String> {
+    pub async fn send(&self, text: &str) -> Result<(), SendError> {
         match &self.0 {
-            Notify::Command(argv) => command(argv, text).await,
+            Notify::Command(argv) => command(argv, text).await.map_err(SendError::from),
             Notify::Webhook(webhook) => post(webhook, text).await,
         }
     }
@@ -58,7 +75,7 @@ async fn command(argv: &[String], text: &str) -> Result<(), String> {
         .map_err(|error| format!("the command {error}"))
 }
 
-async fn post(webhook: &NotifyWebhook, text: &str) -> Result<(), String> {
+async fn post(webhook: &NotifyWebhook, text: &str) -> Result<(), SendError> {
     let url = match &webhook.url {
         NotifyUrl::Plain(url) => url.clone(),
         NotifyUrl::File(file) => {
@@ -66,7 +83,10 @@ async fn post(webhook: &NotifyWebhook, text: &str) -> Result<(), String> {
             let read = tokio::time::timeout(TIMEOUT, blocking(move || url_in(&file)));
             match read.await {
                 Ok(url) => url?,
-                Err(_) => return Err("notify.webhook.url_file could not be read in time".into()),
+                Err(_) => {
+                    let why = "notify.webhook.url_file could not be read in time";
+                    return Err(why.to_owned().into());
+                }
             }
         }
     };
@@ -76,7 +96,16 @@ async fn post(webhook: &NotifyWebhook, text: &str) -> Result<(), String> {
     };
     let client = &webhook.client;
     let sent = client.post(&url, (kind, body), TIMEOUT, MAX_REPLY_BYTES);
-    sent.await.map_err(|error| error.to_string())
+    sent.await.map_err(|error| SendError {
+        is_refused: matches!(error, HttpError::Status(status) if refuses_the_message(status)),
+        why: error.to_string(),
+    })
+}
+
+/// Whether an answer is about the message. The others are about the address, the credentials, or
+/// the time. Pure.
+fn refuses_the_message(status: u16) -> bool {
+    (400..=499).contains(&status) && !matches!(status, 401 | 403 | 404 | 407 | 408 | 425 | 429)
 }
 
 fn url_in(file: &Path) -> Result<String, String> {

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::folder::Found;
 use crate::remediator::outcome::{RunError, RunResult};
-use crate::remediator::runner::Context;
+use crate::remediator::runner::{ClaimedRuns, Context};
 use crate::remediator::store::{BlockingStore, StoreError};
 
 use super::leases::{Leases, ServiceLease};
@@ -81,7 +81,7 @@ pub struct RestartCoordinator {
 #[derive(Debug, Default)]
 pub(super) struct SharedRestarts {
     leases: Arc<Leases>,
-    claimed: Mutex<BTreeSet<i64>>,
+    pub(super) claimed: ClaimedRuns,
     /// Services with a run that returned to the queue, and until when it stays there.
     pub(super) waits: Mutex<BTreeMap<String, Instant>>,
     /// Restarts that are over but may still be in the journal.
@@ -140,10 +140,7 @@ impl RestartCoordinator {
     /// Runs that a restart of the same process performs along with its own; recovery must not
     /// take them for interrupted.
     pub fn claimed(&self) -> std::sync::MutexGuard<'_, BTreeSet<i64>> {
-        self.shared
-            .claimed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.shared.claimed.lock()
     }
 
     /// Services whose runs returned to the queue a moment ago; they are not tried at once.

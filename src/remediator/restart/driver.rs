@@ -147,17 +147,21 @@ impl Driver {
             let deadline = self.deadline;
             let id = self.state.awaited;
             event = tokio::select! {
-                ended = awaited => match ended {
-                    Ok((event, side)) => {
-                        self.deadline = None;
-                        self.take(side);
-                        event
+                ended = awaited => {
+                    // An ended task is not polled again: the machine may ask for no other.
+                    self.awaited = None;
+                    match ended {
+                        Ok((event, side)) => {
+                            self.deadline = None;
+                            self.take(side);
+                            event
+                        }
+                        Err(error) => {
+                            tracing::error!(service = self.state.service, "the task of an effect failed: {error}");
+                            Event::Deadline(id)
+                        }
                     }
-                    Err(error) => {
-                        tracing::error!(service = self.state.service, "the task of an effect failed: {error}");
-                        Event::Deadline(id)
-                    }
-                },
+                }
                 () = sleep_until(&clock, deadline) => Event::Deadline(id),
                 () = &mut left, if !self.state.leaving => Event::Signal,
             };
@@ -618,6 +622,7 @@ impl Driver {
             whole: self.state.whole.clone(),
             // What a bot that has run since has removed, it has removed on purpose.
             missing: self.state.started_ns.is_none(),
+            claimed: self.coordinator.shared.claimed.clone(),
         };
         let (coordinator, sessions) = (Arc::clone(&self.coordinator), self.sessions.clone());
         self.await_task(async move {

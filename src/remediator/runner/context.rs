@@ -1,6 +1,7 @@
 //! What every run needs.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use clock::Clock;
 
@@ -89,6 +90,19 @@ impl Context {
         ask: impl FnOnce(&Store) -> T + Send + 'static,
     ) -> T {
         self.store.call(ask).await
+    }
+}
+
+/// The runs that a restart begins or performs along with its own. Recovery does not take them
+/// for interrupted.
+#[derive(Clone, Debug, Default)]
+pub struct ClaimedRuns(Arc<Mutex<BTreeSet<i64>>>);
+
+impl ClaimedRuns {
+    /// Their numbers. Take this lock before the journal's, and keep it until the number of a new
+    /// run is in.
+    pub fn lock(&self) -> MutexGuard<'_, BTreeSet<i64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

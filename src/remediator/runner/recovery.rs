@@ -26,7 +26,7 @@ const REQUEUE_WITHIN: Duration = Duration::from_secs(600);
 
 /// Completes the interrupted runs in this folder's quarantine. While the bot is disconnected,
 /// a run is rolled forward with the files that the guard table still allows, and an undo is
-/// completed. Otherwise a run ends without further moves (the order of its moves makes that
+/// completed, unless the bot was paired anew since. Otherwise a run ends without further moves (the order of its moves makes that
 /// safe), and an undo waits. A failure of one run does not stop the others. Returns whether
 /// there was an interrupted run.
 ///
@@ -67,6 +67,13 @@ pub(super) async fn resume(
                             format!("run ended: {}, {} files", done.outcome.label(), done.moved)
                         })
                     })
+                }
+                // As in `undo`: where the record cannot be read, the undo itself says so.
+                StoredState::UndoUnfinished
+                    if disconnected && folder.is_of_other_identity(run).unwrap_or(false) =>
+                {
+                    tracing::warn!(%run, "an interrupted undo is not completed, because the bot was paired anew since that run; the rest stays in the quarantine; to put it back all the same: baileys_remediator undo {run} --force");
+                    continue;
                 }
                 StoredState::UndoUnfinished if disconnected => folder
                     .undo(run, now)

@@ -81,7 +81,7 @@ impl Remediator {
                 let of_runs = reports.of_runs(&ended, now);
                 let of_notices = reports.of_notices(&notices);
                 notifying.outbox.add(of_runs);
-                notifying.outbox.add(of_notices);
+                notifying.outbox.add_states(of_notices);
             }
             // The journal's own check logs it.
             Err(error) => tracing::debug!("failed to look for news: {error}"),
@@ -109,12 +109,19 @@ impl Remediator {
                 notifying.outbox.sent(now);
             }
             Err(error) => {
+                let why = error.why;
                 if !std::mem::replace(&mut notifying.fails, true) {
-                    tracing::warn!("failed to send a notification, and it is tried again: {error}");
+                    tracing::warn!("failed to send a notification, and it is tried again: {why}");
                 } else {
-                    tracing::debug!("failed to send a notification: {error}");
+                    tracing::debug!("failed to send a notification: {why}");
                 }
-                notifying.outbox.failed(now);
+                if !error.is_refused {
+                    notifying.outbox.failed(now);
+                } else if notifying.outbox.refused(now) {
+                    tracing::warn!(
+                        "the receiver refuses a notification of one line, so it is dropped: {why}"
+                    );
+                }
             }
         }
     }

@@ -252,6 +252,60 @@ async fn a_run_is_rolled_forward_only_as_the_guard_still_allows() {
     }
 }
 
+/// An undo that a crash interrupts is completed, but not beside another identity.
+#[tokio::test]
+async fn an_interrupted_undo_is_not_completed_after_a_new_pairing() {
+    let dir = tempfile::tempdir().unwrap();
+    let remediator = remediator(dir.path());
+    let found = remediator
+        .current()
+        .sessions
+        .find_now("bot")
+        .unwrap()
+        .unwrap();
+    let folder = found.place.path();
+    let pair = |identity: &str| {
+        let creds = format!(
+            r#"{{"noiseKey":{{}},"nextPreKeyId":31,"signedIdentityKey":{{"public":{{"type":"Buffer","data":"{identity}"}}}}}}"#
+        );
+        std::fs::write(folder.join("creds.json"), creds).unwrap();
+    };
+    pair("Q0M=");
+    let ask = CleanRequest {
+        mode: CleanupMode::Cleanup,
+        tier: None,
+        force: None,
+    };
+    let mut ending = Ending::default();
+    runner::clean(&remediator.current().ctx, 1, &found, ask, &mut ending)
+        .await
+        .unwrap();
+    let moved = folder.join("session-40.0.json");
+    assert!(!moved.exists());
+    // A crash right after the undo was recorded.
+    let quarantine = folder.join(crate::folder::scan::QUARANTINE_DIR);
+    let run = quarantine.join(ending.run.unwrap());
+    std::fs::write(run.join("undone.json"), r#"{"at_ns":1,"finished":false}"#).unwrap();
+    pair("QUE=");
+    assert!(
+        runner::recover(&remediator.current().ctx, &found)
+            .await
+            .unwrap()
+    );
+    assert!(!moved.exists(), "not beside another identity");
+    // Also at the begin of the next clean-up.
+    let mut ending = Ending::default();
+    let _ = runner::clean(&remediator.current().ctx, 2, &found, ask, &mut ending).await;
+    assert!(!moved.exists());
+    pair("Q0M=");
+    assert!(
+        runner::recover(&remediator.current().ctx, &found)
+            .await
+            .unwrap()
+    );
+    assert!(moved.exists());
+}
+
 #[tokio::test]
 async fn the_roll_call_remembers_who_is_alive_and_touches_nothing() {
     let dir = tempfile::tempdir().unwrap();

@@ -221,3 +221,44 @@ fn who_was_asked_to_stop() {
         assert!(!asked(&stopped.replace(from, to)), "{from} -> {to}");
     }
 }
+
+/// `npm start` ends with 143 or 1 on SIGTERM.
+#[test]
+fn who_was_asked_to_stop_and_ended_with_another_code() {
+    let asked = |text: &str| match UnitState(text.into()).judge(None) {
+        Observation::Gone { on_request, .. } => on_request,
+        other => panic!("{other:?}"),
+    };
+    let gone = GONE.replace(
+        "ActiveState=inactive\nSubState=dead",
+        "ActiveState=failed\nSubState=failed",
+    );
+    let stopped = format!(
+        "{gone}InactiveEnterTimestampMonotonic=5\nResult=exit-code\nRestart=always\nNRestarts=0\nRestartPreventExitStatus=\nConditionResult=yes\nAssertResult=yes\n"
+    );
+    assert!(asked(&stopped));
+    for (from, to) in [
+        ("Restart=always", "Restart=on-failure"),
+        ("Result=exit-code", "Result=signal"),
+        ("Result=exit-code", "Result=timeout"),
+    ] {
+        assert!(asked(&stopped.replace(from, to)), "{from} -> {to}");
+    }
+    for (from, to) in [
+        // At its start limit.
+        ("NRestarts=0", "NRestarts=4"),
+        ("NRestarts=0\n", ""),
+        ("Restart=always", "Restart=no"),
+        ("Restart=always", "Restart=on-success"),
+        ("Restart=always", "Restart=on-abnormal"),
+        ("Result=exit-code", "Result=start-limit-hit"),
+        ("Result=exit-code", "Result=resources"),
+        ("ExitStatus=", "ExitStatus=3"),
+        ("ConditionResult=yes", "ConditionResult=no"),
+    ] {
+        assert!(!asked(&stopped.replace(from, to)), "{from} -> {to}");
+    }
+    for key in ["NRestarts", "Result", "Restart"] {
+        assert!(PROPERTIES.split(['=', ',']).any(|asked| asked == key));
+    }
+}

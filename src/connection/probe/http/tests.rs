@@ -53,16 +53,16 @@ async fn the_key_is_read_at_each_ask() {
         "/TOPSECRET123=".to_owned(),
         format!("/{}", "TOPSECRET123".repeat(40)),
     ] {
-        let error = HttpProbe::preset("waha", &base, "{session}", None)
+        let problem = HttpProbe::preset("waha", &base, "{session}", None)
             .and_then(|probe| probe.header(None, &pasted, None))
-            .unwrap_err();
+            .unwrap()
+            .problem()
+            .unwrap();
         assert!(
-            error
-                .0
-                .contains("the file named by connection.http.header.file"),
-            "{error}"
+            problem.contains("the file named by connection.http.header.file"),
+            "{problem}"
         );
-        assert!(!error.0.contains("TOPSECRET123"), "{error}");
+        assert!(!problem.contains("TOPSECRET123"), "{problem}");
         let error = read_key(Path::new(&pasted)).unwrap_err();
         assert!(!error.contains("TOPSECRET123"), "{error}");
     }

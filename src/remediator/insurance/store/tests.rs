@@ -186,3 +186,43 @@ fn a_session_that_is_gone_loses_its_copies_after_their_time() {
     assert_eq!(expire(now().plus(day * 51), true), 1);
     assert_eq!(store.directories().unwrap(), Vec::<String>::new());
 }
+
+#[test]
+fn by_default_a_copy_of_the_identity_that_was_seen_last_is_put_back() {
+    let minute = |nth: u32| now().plus(Duration::from_secs(60) * nth);
+    let state = tempfile::tempdir().unwrap();
+    let store = CopyStore::new(state.path());
+    let (first, second) = (creds("Q0M=", 31), creds("QUE=", 31));
+    let number = || {
+        let copies = store.copies("bot").unwrap();
+        default_copy(&copies).map(|copy| copy.entry.number)
+    };
+    assert_eq!(number(), None);
+    assert_eq!(add(&store, "bot", &first, minute(0)), Added::New(1));
+    assert_eq!(add(&store, "bot", &second, minute(1)), Added::New(2));
+    assert_eq!(number(), Some(2));
+    // The first one comes back, byte for byte, within the same day.
+    assert_eq!(add(&store, "bot", &first, minute(2)), Added::Known(1));
+    assert_eq!(number(), Some(1));
+    let entry = |number| {
+        let entries = store.entries("bot").unwrap();
+        *entries.iter().find(|entry| entry.number == number).unwrap()
+    };
+    store.mark("bot", &entry(2), minute(3)).unwrap();
+    assert_eq!(number(), Some(2));
+    // The clock was a day ahead, and was set.
+    store.mark("bot", &entry(2), minute(2_000)).unwrap();
+    assert_eq!(add(&store, "bot", &first, minute(4)), Added::Known(1));
+    assert_eq!(number(), Some(1));
+    let third = creds("QkI=", 31);
+    assert_eq!(add(&store, "bot", &third, minute(5)), Added::New(3));
+    assert_eq!(number(), Some(3));
+    // No whole copy of it is left: those of another identity are no substitute.
+    let dir = path_in(state.path()).join("bot");
+    let path = dir.join(entry(3).name());
+    let seen = std::fs::metadata(&path).unwrap().modified().unwrap();
+    std::fs::write(&path, "{").unwrap();
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_modified(seen).unwrap();
+    assert_eq!(number(), None);
+}

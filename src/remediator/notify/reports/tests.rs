@@ -130,6 +130,31 @@ fn notices_are_reported_when_they_begin_and_end() {
     assert!(reports.of_notices(&[paused]).is_empty());
 }
 
+/// It may have begun before the first look, while `serve` was starting or down.
+#[test]
+fn a_bot_that_is_not_back_is_reported_at_the_first_look() {
+    let notice = |kind, text: &str| StatusNotice {
+        kind,
+        text: text.into(),
+    };
+    let all = [
+        notice(StatusNoticeKind::Paused, "since 1"),
+        notice(StatusNoticeKind::BreakerOpen, "since 2"),
+        notice(StatusNoticeKind::NotBack, "(down) since 3: session bot"),
+        notice(StatusNoticeKind::Restart, "service bot"),
+    ];
+    let mut reports = Reports::default();
+    assert_eq!(
+        reports.of_notices(&all),
+        [
+            "still: Circuit breaker open since 2",
+            "still: Not back (down) since 3: session bot",
+        ]
+    );
+    assert!(reports.of_notices(&all).is_empty());
+    assert_eq!(reports.of_notices(&[]).len(), 3);
+}
+
 fn standing(accumulated: usize, firing: &[Tier]) -> [Standing; 1] {
     [Standing {
         session: "bot".into(),

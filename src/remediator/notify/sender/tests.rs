@@ -32,3 +32,13 @@ async fn a_command_reads_the_text_and_its_failure_repeats_none_of_it() {
     let missing = command(&["/nonexistent/program".to_owned()], "text").await;
     assert!(missing.unwrap_err().contains("cannot be started"));
 }
+
+#[test]
+fn an_answer_about_the_message_itself_is_told_from_others() {
+    for status in [400, 405, 413, 414, 422] {
+        assert!(refuses_the_message(status), "{status}");
+    }
+    for status in [302, 401, 403, 404, 408, 429, 500, 503] {
+        assert!(!refuses_the_message(status), "{status}");
+    }
+}

@@ -4,7 +4,7 @@ use std::path::Path;
 use super::*;
 use crate::config::{CommonFlags, RemediatorFlags};
 use crate::folder::{SessionsPath, Timestamp};
-use crate::remediator::restart::state::{RestartEnd, Times, Trigger};
+use crate::remediator::restart::state::{Forbids, RestartEnd, Times, Trigger};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -210,4 +210,24 @@ async fn a_start_is_waited_for_until_the_process_shows() {
     let why = started.unwrap_err();
     assert!(why.contains("30s later the service does not run"), "{why}");
     assert_eq!(presence, Presence::Gone);
+}
+
+/// Between two looks nothing is awaited, and no ended task is polled again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_look_at_a_service_that_is_not_configured_ends_without_a_panic() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = settings(dir.path());
+    let known = settings.discovery().survey().found;
+    let store = Store::open(&settings.state_path).unwrap();
+    let removed = Phase::HandedOver(HandedTo::Config(Forbids::Removed));
+    let state = restart("unnamed", "bot1", removed);
+    store.restarts().save(&state).unwrap();
+    let ctx = Context::new(settings, store, Clock::system());
+    let coordinator = RestartCoordinator::new(ctx);
+    for look in 0..2 {
+        coordinator.resume_pending_restarts(&known).await;
+        let mut drivers = std::mem::take(&mut *coordinator.drivers());
+        let ended = drivers.join_next().await.expect("it looks");
+        assert!(ended.is_ok(), "look {look}: {ended:?}");
+    }
 }

@@ -219,7 +219,7 @@ impl LastEventReader {
         opened: Option<Timestamp>,
     ) -> Option<Timestamp> {
         let is_its_own = |log: &Listed| {
-            let Ok(Some(seen)) = self.look(&log.path) else {
+            let Ok(Some(seen)) = self.glance(&log.path) else {
                 return false;
             };
             let stat = seen.mark.stat;
@@ -288,7 +288,22 @@ impl LastEventReader {
         files
     }
 
+    /// Reads what is new in a log of the session that is asked for.
     fn look(&self, path: &Path) -> io::Result<Option<SeenEvent>> {
+        let Some(mut seen) = self.glance(path)? else {
+            return Ok(None);
+        };
+        // With session_line, a close of another session of the process is not taken for this one's.
+        let is_needed = !seen.is_wide && !self.settings.mapper.by_line();
+        if is_needed && seen.events.values().any(Connections::needs_earlier_lines) {
+            self.look_further_back(path, &mut seen)?;
+            seen = self.keep(path, seen);
+        }
+        Ok(Some(seen))
+    }
+
+    /// Reads what is new in a log.
+    fn glance(&self, path: &Path) -> io::Result<Option<SeenEvent>> {
         let before = self
             .seen
             .lock()
@@ -322,15 +337,12 @@ impl LastEventReader {
                 self.take_anew(&mark, &lines, &mut events);
             }
         }
-        let mut seen = SeenEvent {
+        let seen = SeenEvent {
             at: self.clock.now(),
             mark,
             events,
             is_wide,
         };
-        if !seen.is_wide && seen.events.values().any(Connections::needs_earlier_lines) {
-            self.look_further_back(path, &mut seen)?;
-        }
         Ok(Some(self.keep(path, seen)))
     }
 

@@ -96,7 +96,7 @@ pub(super) struct Connections {
 
 /// What a process did.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Step {
+enum LineKind {
     Wrote,
     Connected,
     Closed,
@@ -113,10 +113,10 @@ impl Connections {
 
     /// A process wrote a line.
     pub(super) fn wrote(&mut self, by: u64, at: Option<Timestamp>) {
-        self.step(by, at, Step::Wrote);
+        self.step(by, at, LineKind::Wrote);
     }
 
-    fn step(&mut self, by: u64, at: Option<Timestamp>, step: Step) {
+    fn step(&mut self, by: u64, at: Option<Timestamp>, step: LineKind) {
         self.steps += 1;
         let steps = self.steps;
         if !self.processes.contains_key(&by) && self.processes.len() >= MOST_WRITERS {
@@ -136,12 +136,12 @@ impl Connections {
             ..Writer::default()
         });
         process.last_step = steps;
-        if step == Step::Wrote || process.has_event {
+        if step == LineKind::Wrote || process.has_event {
             return;
         }
         process.has_event = true;
         process.ran_before |= match (process.first_at, at) {
-            _ if step == Step::Closed => true,
+            _ if step == LineKind::Closed => true,
             (Some(first), Some(at)) => first.plus(STARTS_WITHIN) < at,
             (first, at) => first != at,
         };
@@ -149,7 +149,7 @@ impl Connections {
 
     /// A process connected a socket and begins to log in.
     pub(super) fn started(&mut self, by: u64, at: Option<Timestamp>) {
-        self.step(by, at, Step::Connected);
+        self.step(by, at, LineKind::Connected);
         if let Some(process) = self.processes.get_mut(&by) {
             process.several |= process.phase != SocketPhase::Closed;
             if process.phase == SocketPhase::Closed {
@@ -166,7 +166,7 @@ impl Connections {
         self.is_closed = false;
         self.logged_out = None;
         let Some(by) = by else { return };
-        self.step(by, at, Step::Connected);
+        self.step(by, at, LineKind::Connected);
         let steps = self.steps;
         if let Some(process) = self.processes.get_mut(&by) {
             process.several |= process.phase == SocketPhase::Opened;
@@ -180,7 +180,7 @@ impl Connections {
     pub(super) fn closed(&mut self, at: Option<Timestamp>, by: Option<u64>) {
         self.is_closed = true;
         if let Some(by) = by {
-            self.step(by, at, Step::Closed);
+            self.step(by, at, LineKind::Closed);
         }
         let unclear = |doubt| LogWord::Unclear { doubt, at };
         self.word = Some(match by {

@@ -518,7 +518,7 @@ fn a_close_of_another_session_of_the_process_is_no_evidence() {
     world.write("logs/main-out.log", &format!("{opened}{closed}"));
     let told = world.doctor("main", &[]);
     assert_eq!(told.verdict(), unknown);
-    let why = "the connection was closed, but session cliente2 has no log of its own";
+    let why = "the connection was closed, but session cliente2 has no log of its own that shows a connection";
     assert!(told.detail("log").starts_with(why), "{told:?}");
     let (code, out, err) = world.remediator(&["clean", "main"]);
     assert_eq!(code, Some(1), "{out}{err}");

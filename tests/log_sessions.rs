@@ -607,3 +607,32 @@ fn a_module_of_pm2_beside_the_only_bot() {
     let said = std::fs::read_to_string(bots.path("exporter.txt")).unwrap();
     assert!(!said.contains("belong to no session"), "{said}");
 }
+
+#[test]
+fn from_start_shows_no_count_that_still_grows() {
+    let mut bots = Bots::new(&["ventas"]);
+    let line = REMOVED
+        .replace("stream errored out", "handled 3 offline messages")
+        .replace("401", "0")
+        .replace("device_removed", "x");
+    bots.log("ventas-out.log", REMOVED);
+    bots.log("ventas-out.log", &line.repeat((24 << 20) / line.len()));
+    bots.log("ventas-out.log", REMOVED);
+    bots.start();
+    let url = format!("http://127.0.0.1:{}/metrics", bots.port);
+    let labels = [("session", "ventas"), ("pattern", "device_removed")];
+    let mut grew = Vec::new();
+    let shown = Patience::new(WITHIN).wait_until(WITHIN, "both are counted", || {
+        let metrics = Metrics::scrape(&url)?;
+        let mut reports = metrics.having("baileys_auth_signal_reports_total", &labels);
+        let value = reports.next().map(|sample| sample.value);
+        grew.extend(value);
+        match value {
+            Some(2.0) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    shown.unwrap();
+    assert_eq!(grew, [2.0]);
+    bots.stop();
+}

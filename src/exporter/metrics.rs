@@ -153,14 +153,15 @@ pub fn metric_families(
 
 fn add_logs(out: &mut MetricFamilies, snapshot: &Snapshot, logs: &Published, patterns: &Patterns) {
     // Every session has every counter from the start, and so has one whose folder is gone or
-    // elsewhere.
+    // elsewhere. While old lines are counted there is none, because a counter that grows is news.
     let folders = snapshot.sessions.iter().map(|view| view.session.as_str());
     let alone = logs
         .sessions
         .iter()
         .filter(|(_, log)| log.is_known)
         .map(|(name, _)| name.as_str());
-    for session in folders.chain(alone).collect::<BTreeSet<_>>() {
+    let all = folders.chain(alone).filter(|_| !logs.is_first_reading);
+    for session in all.collect::<BTreeSet<_>>() {
         let log = logs.sessions.get(session).unwrap_or(&logs.unheard);
         for (pattern, events) in &log.events {
             out.add(&WARNINGS, &[session, pattern], *events as f64);
@@ -186,7 +187,8 @@ fn add_logs(out: &mut MetricFamilies, snapshot: &Snapshot, logs: &Published, pat
     out.add(&LOG_FILES, &[], logs.files as f64);
     out.add(&LOG_UNREAD, &[], logs.unread_bytes as f64);
     out.add(&LOG_UNPLACED, &[], logs.unplaced as f64);
-    for (glob, events) in &logs.unplaced_events {
+    let unplaced = logs.unplaced_events.iter();
+    for (glob, events) in unplaced.filter(|_| !logs.is_first_reading) {
         for (pattern, events) in events {
             out.add(&LOG_UNPLACED_SIGNALS, &[glob, pattern], *events as f64);
         }

@@ -84,9 +84,10 @@ impl Counter {
     pub fn new(
         settings: Arc<LogSettings>,
         placer: Placer,
-        counts: Counts,
+        mut counts: Counts,
         now: (Timestamp, Instant),
     ) -> Self {
+        counts.count_by_glob(placer.sessions());
         Self {
             settings,
             placer,
@@ -107,6 +108,7 @@ impl Counter {
         self.scans.clear();
         self.settings = Arc::clone(&settings);
         self.placer.configure(settings);
+        self.counts.count_by_glob(self.placer.sessions());
         self.named_last.clear();
     }
 
@@ -153,8 +155,14 @@ impl Counter {
             now,
             ..
         } = &mut *self;
+        let (counts, base) = match copy {
+            Some(copy) => (copy, Some(&*counts)),
+            None => (counts, None),
+        };
         let mut tally = Tally {
-            counts: copy.as_mut().unwrap_or(counts),
+            log,
+            counts,
+            base,
             written: None,
             now: *now,
             placer,
@@ -184,6 +192,11 @@ impl Counter {
 
     pub fn counts(&self) -> &Counts {
         &self.counts
+    }
+
+    /// Sets [`Counts::is_first_reading`].
+    pub fn set_first_reading(&mut self, reading: bool) {
+        self.counts.set_first_reading(reading);
     }
 
     /// Whether something is not saved yet.
@@ -220,18 +233,25 @@ impl Counter {
                 }
                 None => looked_at.is_some(),
             };
-            let counts = match session {
-                Some(session) => self.counts.sessions.entry(session).or_default(),
-                None if is_due => {
+            let known = self.placer.sessions();
+            let is_named = session.is_some();
+            let counts = session.and_then(|session| {
+                let counts = self.counts.of_session(&session, None, known)?;
+                counts.add_all(&waiting.counts);
+                Some(())
+            });
+            match counts {
+                Some(()) => {}
+                None if is_due || is_named => {
                     let glob = self.placer.glob_of(&key.log);
-                    self.counts.unplaced.entry(glob).or_default()
+                    let unplaced = self.counts.unplaced.entry(glob).or_default();
+                    unplaced.add_all(&waiting.counts);
                 }
                 None => {
                     self.counts.waiting.insert(key, waiting);
                     continue;
                 }
-            };
-            counts.add_all(&waiting.counts);
+            }
             self.counts.moved.push(key.saved());
         }
         self.counts.waiting.len() != before
@@ -381,8 +401,14 @@ impl Consumer for Counter {
             scratch,
             ..
         } = &mut *self;
+        let (counts, base) = match copy {
+            Some(copy) => (copy, Some(&*counts)),
+            None => (counts, None),
+        };
         let mut tally = Tally {
-            counts: copy.as_mut().unwrap_or(counts),
+            log,
+            counts,
+            base,
             written: Some(block.modified.into()),
             now: *now,
             placer,
@@ -476,7 +502,10 @@ impl Consumer for Counter {
 
 /// Where to count the lines of one block.
 struct Tally<'a> {
+    log: &'a Path,
     counts: &'a mut Counts,
+    /// What `counts` will be added to, if they are those of a copy.
+    base: Option<&'a Counts>,
     written: Option<Timestamp>,
     now: (Timestamp, Instant),
     placer: &'a Placer,
@@ -484,7 +513,17 @@ struct Tally<'a> {
 
 impl Tally<'_> {
     fn of(&mut self, target: &Target) -> &mut SessionCounts {
+        let known = self.placer.sessions();
+        let is_over = match target {
+            Target::Session(session) => self.counts.of_session(session, self.base, known).is_none(),
+            Target::Waiting(_) => false,
+        };
         let counts = match target {
+            Target::Session(_) if is_over => self
+                .counts
+                .unplaced
+                .entry(self.placer.glob_of(self.log))
+                .or_default(),
             Target::Session(session) => {
                 self.counts.sessions.entry(Arc::clone(session)).or_default()
             }

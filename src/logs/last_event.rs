@@ -38,6 +38,10 @@ use neighbours::Neighbours;
 
 /// How many bytes are read at the end of a file.
 const WINDOW: u64 = 1 << 20;
+/// How many bytes are read, once, to find the beginning of a process that closed its connection.
+const WIDE_WINDOW: u64 = 32 << 20;
+/// Maximum number of such reads at the same time.
+const MOST_WIDE_LOOKS: usize = 2;
 /// A file that grew is read again from this many bytes before its former end, so that the text
 /// begins with a complete line.
 const OVERLAP: u64 = 64 << 10;
@@ -83,8 +87,12 @@ struct SeenEvent {
     at: Instant,
     mark: EndMark,
     /// By session with `session_line`, otherwise all under one empty name.
-    events: HashMap<Arc<str>, Connections>,
+    events: Events,
+    /// `WIDE_WINDOW` was read.
+    is_wide: bool,
 }
+
+type Events = HashMap<Arc<str>, Connections>;
 
 /// Reads the ends of logs, and caches the results.
 #[derive(Debug)]
@@ -94,6 +102,7 @@ pub struct LastEventReader {
     listed: Mutex<Option<(Instant, Files)>>,
     seen: Mutex<HashMap<PathBuf, SeenEvent>>,
     looks: Arc<AtomicUsize>,
+    wide_looks: Arc<AtomicUsize>,
     looked_for: Duration,
     own: OwnLogs,
     clock: Clock,
@@ -123,6 +132,7 @@ impl LastEventReader {
             listed: Mutex::default(),
             seen: Mutex::default(),
             looks: Arc::default(),
+            wide_looks: Arc::default(),
             looked_for: LOOKED_FOR,
             own: OwnLogs::of_this_process(),
             clock,
@@ -152,6 +162,7 @@ impl LastEventReader {
         Self {
             seen: Mutex::new(seen),
             looks: Arc::clone(&former.looks),
+            wide_looks: Arc::clone(&former.wide_looks),
             ..self
         }
     }
@@ -164,15 +175,13 @@ impl LastEventReader {
         let key = if by_line { session.as_str() } else { ALL };
         let mut event: Option<LastEvent> = None;
         let mut logs: Vec<OneLog> = Vec::new();
-        let mut newest_log: HashMap<Arc<str>, Timestamp> = HashMap::new();
+        let mut others: HashMap<Arc<str>, Vec<&Listed>> = HashMap::new();
         for (listed, by_path) in files.iter() {
             let path = &listed.path;
             let owner = self.session_of(path, by_path.as_ref(), &around.known);
             let is_own = owner.as_deref() == Some(session.as_str());
-            if let Some(owner) = owner {
-                let modified = Timestamp::from(listed.stat.modified);
-                let newest = newest_log.entry(owner).or_insert(modified);
-                *newest = modified.max(*newest);
+            if let Some(owner) = owner.filter(|_| !is_own) {
+                others.entry(owner).or_default().push(listed);
             }
             if !is_own && !by_line {
                 continue;
@@ -215,16 +224,42 @@ impl LastEventReader {
             LastWord::None => {}
             LastWord::Opened { at } => event.last = Some(ConnectionEvent { opened: true, at }),
             LastWord::Unclear(why) => event.unclear = Some(why),
-            LastWord::Closed { at } => {
-                let log_of = |name: &str| newest_log.get(name).copied();
-                let other = around.without_a_log(session.as_str(), event.last_line, log_of);
-                match other.filter(|_| !by_line) {
+            LastWord::Closed { at, by, opened } => {
+                let log_of = |name: &str| self.newest_beside(others.get(name)?, by, opened);
+                let other = (!by_line)
+                    .then(|| around.without_a_log(session.as_str(), event.last_line, log_of));
+                match other.flatten() {
                     Some(name) => event.unclear = Some(without_a_log(name)),
                     None => event.last = Some(ConnectionEvent { opened: false, at }),
                 }
             }
         }
         Ok(Some(event.clone()))
+    }
+
+    /// When the newest of another session's own logs was written. Its own are those that tell of a
+    /// connection, those that the configuration names exactly, and those that only other processes
+    /// write, also since the process `by` opened its connection. An empty log is none of these.
+    fn newest_beside(
+        &self,
+        logs: &[&Listed],
+        by: u64,
+        opened: Option<Timestamp>,
+    ) -> Option<Timestamp> {
+        let is_its_own = |log: &Listed| {
+            let Ok(Some(seen)) = self.glance(&log.path) else {
+                return false;
+            };
+            let stat = seen.mark.stat;
+            let is_newer = opened.is_some_and(|opened| opened < Timestamp::from(stat.modified));
+            stat.size > 0 && self.settings.mapper.is_exact(&log.path)
+                || seen.events.values().any(Connections::tells)
+                || is_newer && seen.events.values().any(|log| log.is_only_of_others(by))
+        };
+        let mut logs: Vec<&Listed> = logs.to_vec();
+        logs.sort_by_key(|log| std::cmp::Reverse(log.stat.modified));
+        let own = logs.into_iter().find(|log| is_its_own(log))?;
+        Some(Timestamp::from(own.stat.modified))
     }
 
     /// The session of a log by its path: by pm2's name for it, or else by the path itself if pm2
@@ -281,7 +316,22 @@ impl LastEventReader {
         files
     }
 
+    /// Reads what is new in a log of the session that is asked for.
     fn look(&self, path: &Path) -> io::Result<Option<SeenEvent>> {
+        let Some(mut seen) = self.glance(path)? else {
+            return Ok(None);
+        };
+        // With session_line, a close of another session of the process is not taken for this one's.
+        let is_needed = !seen.is_wide && !self.settings.mapper.by_line();
+        if is_needed && seen.events.values().any(Connections::needs_earlier_lines) {
+            self.look_further_back(path, &mut seen)?;
+            seen = self.keep(path, seen);
+        }
+        Ok(Some(seen))
+    }
+
+    /// Reads what is new in a log.
+    fn glance(&self, path: &Path) -> io::Result<Option<SeenEvent>> {
         let before = self
             .seen
             .lock()
@@ -298,38 +348,66 @@ impl LastEventReader {
         let Some((mark, end)) = read_end(path, mark, WINDOW, OVERLAP)? else {
             return Ok(None);
         };
+        let mut is_wide = before.as_ref().is_some_and(|seen| seen.is_wide);
         let mut events = before.map(|seen| seen.events).unwrap_or_default();
-        let at = self.clock.now();
-        let (lines, known) = match end {
-            LogEnd::Unchanged => return Ok(Some(self.keep(path, SeenEvent { at, mark, events }))),
+        let modified = Timestamp::from(mark.stat.modified);
+        match end {
+            LogEnd::Unchanged => {}
             LogEnd::Grew { lines, known, gap } => {
                 if gap {
                     events.values_mut().for_each(Connections::missed_lines);
+                    is_wide = false;
                 }
-                (lines, known)
+                self.take(&lines, known, modified, gap, &mut events);
             }
             LogEnd::New { lines } => {
-                events.values_mut().for_each(Connections::began_anew);
-                (lines, 0)
+                is_wide = mark.stat.size <= WINDOW;
+                self.take_anew(&mark, &lines, &mut events);
             }
-        };
-        let modified = Timestamp::from(mark.stat.modified);
-        self.take(&lines, known, modified, &mut events);
+        }
         let seen = SeenEvent {
             at: self.clock.now(),
             mark,
             events,
+            is_wide,
         };
         Ok(Some(self.keep(path, seen)))
     }
 
-    /// Adds the lines of a log. The first `known` bytes were added before.
+    /// Reads more of a log, to find the beginning of the process that closed.
+    fn look_further_back(&self, path: &Path, seen: &mut SeenEvent) -> io::Result<()> {
+        let looks = self.wide_looks.fetch_add(1, Ordering::Relaxed);
+        let read = match looks < MOST_WIDE_LOOKS {
+            true => read_end(path, None, WIDE_WINDOW, OVERLAP),
+            false => Ok(None),
+        };
+        if let Ok(Some((mark, LogEnd::New { lines }))) = &read {
+            self.take_anew(mark, lines, &mut seen.events);
+            (seen.mark, seen.is_wide) = (*mark, true);
+        }
+        self.wide_looks.fetch_sub(1, Ordering::Relaxed);
+        read.map(|_| ())
+    }
+
+    /// Reads a log as one that is not known.
+    fn take_anew(&self, mark: &EndMark, lines: &[u8], events: &mut Events) {
+        let is_cut = mark.lines_end() > lines.len() as u64;
+        events
+            .values_mut()
+            .for_each(|known| known.began_anew(is_cut));
+        let modified = Timestamp::from(mark.stat.modified);
+        self.take(lines, 0, modified, is_cut, events);
+    }
+
+    /// Adds the lines of a log. The first `known` bytes were added before. `is_cut`: lines before
+    /// them were not read.
     fn take(
         &self,
         lines: &[u8],
         known: usize,
         modified: Timestamp,
-        events: &mut HashMap<Arc<str>, Connections>,
+        is_cut: bool,
+        events: &mut Events,
     ) {
         let patterns = &self.settings.patterns;
         let names = patterns.patterns();
@@ -348,28 +426,28 @@ impl LastEventReader {
         let mut state = ScanState::default();
         let (before, new) = lines.split_at(known.min(lines.len()));
         patterns.scan(before, &mut state, &mut scratch, |_, _| {});
-        let sink =
-            |events: &mut HashMap<Arc<str>, Connections>, hit: Hit<'_>, found: &RecordSigns| {
-                let for_good = found.signs.iter().any(|sign| sign.certain && is_401(sign));
-                if found.opened.is_none() && !for_good {
-                    return;
-                }
-                let Some(session) = session(hit.raw, hit.text) else {
-                    return;
-                };
-                // A line cannot be younger than the file.
-                let at = date_in(hit.text).or_else(|| date_in(hit.raw));
-                let at = at.filter(|at| *at <= modified.plus(Duration::from_secs(2)));
-                let events = events.entry(session).or_default();
-                match found.opened {
-                    Some(true) => events.opened(at, process_of(hit.text)),
-                    Some(false) => events.closed(at, process_of(hit.text)),
-                    None => {}
-                }
-                if for_good {
-                    events.logged_out(at.or(Some(modified)));
-                }
+        let new_log = || Connections::new(is_cut);
+        let sink = |events: &mut Events, hit: Hit<'_>, found: &RecordSigns| {
+            let for_good = found.signs.iter().any(|sign| sign.certain && is_401(sign));
+            if found.opened.is_none() && !for_good {
+                return;
+            }
+            let Some(session) = session(hit.raw, hit.text) else {
+                return;
             };
+            // A line cannot be younger than the file.
+            let at = date_in(hit.text).or_else(|| date_in(hit.raw));
+            let at = at.filter(|at| *at <= modified.plus(Duration::from_secs(2)));
+            let events = events.entry(session).or_insert_with(new_log);
+            match found.opened {
+                Some(true) => events.opened(at, process_of(hit.text)),
+                Some(false) => events.closed(at, process_of(hit.text)),
+                None => {}
+            }
+            if for_good {
+                events.logged_out(at.or(Some(modified)));
+            }
+        };
         let new = to_utf8(new);
         let (mut from, mut at) = (0, 0);
         let mut last = None;
@@ -388,10 +466,11 @@ impl LastEventReader {
             });
             from = at;
             if let Some(session) = &session {
-                let events = events.entry(Arc::clone(session)).or_default();
+                let events = events.entry(Arc::clone(session)).or_insert_with(new_log);
+                let at = date_in(&text).or_else(|| date_in(line));
                 match starts {
-                    true => events.started(by),
-                    false => events.wrote(by),
+                    true => events.started(by, at),
+                    false => events.wrote(by, at),
                 }
             }
             last = Some((by, session));
@@ -426,7 +505,7 @@ impl LastEventReader {
 
 fn without_a_log(name: &str) -> String {
     format!(
-        "session {name} has no log of its own, so it may be {name} that was disconnected; give the log of {name}, or set logs.session_line if one process runs both"
+        "session {name} has no log of its own that shows a connection, so it may be {name} that was disconnected; give the log of {name} (--logs.path={name}=PATH), name the supervisor under processes, or set logs.session_line if one process runs both"
     )
 }
 

@@ -30,25 +30,54 @@ const STREAMS: [&str; 16] = [
     "info",
 ];
 
+/// Streams of errors. Alone in a directory with the logs of one program, they are that program's.
+const ERROR_STREAMS: [&str; 10] = [
+    "err",
+    "error",
+    "errors",
+    "stderr",
+    "warn",
+    "warning",
+    "warnings",
+    "fatal",
+    "exceptions",
+    "rejections",
+];
+/// The name of the program that writes only a stream of errors. No file name has a slash.
+const ONLY_ERRORS: &str = "/error";
+
 /// The program that wrote a log. All its streams, instances, dates and rotations are one program.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Program {
     /// The directory of its logs.
     pub dir: PathBuf,
-    /// Its name in the file names; empty if they name only a stream.
+    /// Its name in the file names; empty if they name only a stream, `/error` if a stream of errors.
     pub name: String,
 }
 
 impl Program {
     /// The program that wrote the log at `path`.
     pub fn of(path: &Path) -> Self {
-        let name = base_name(&stem(path));
-        let is_stream = STREAMS.contains(&name.to_ascii_lowercase().as_str())
-            || name.bytes().all(|byte| byte.is_ascii_digit());
+        let stem = stem(path);
+        let name = without_epoch(base_name(&stem));
+        let lower = name.to_ascii_lowercase();
+        let is_stream =
+            STREAMS.contains(&lower.as_str()) || name.bytes().all(|byte| byte.is_ascii_digit());
+        let name = match is_stream {
+            _ if ERROR_STREAMS.contains(&lower.as_str()) => ONLY_ERRORS,
+            true => "",
+            false => name,
+        };
         Self {
             dir: path.parent().unwrap_or(Path::new("")).to_owned(),
-            name: if is_stream { String::new() } else { name },
+            name: name.to_owned(),
         }
+    }
+
+    /// Whether its logs are named only after a stream of errors (`error.log`), so it may be the
+    /// program that writes the other logs of the directory.
+    pub fn is_only_errors(&self) -> bool {
+        self.name == ONLY_ERRORS
     }
 
     /// Whether it is pm2 itself or a module of pm2 (`pm2-logrotate`), by its name.
@@ -88,7 +117,7 @@ pub fn plain_name(path: &Path) -> Option<String> {
     LOG_EXTENSION
         .as_ref()?
         .is_match(&name)
-        .then(|| base_name(&stem(path)))
+        .then(|| base_name(&stem(path)).to_owned())
         .filter(|name| !name.is_empty())
 }
 
@@ -172,12 +201,24 @@ fn collect(name: &str, names: &mut Vec<String>) {
     }
 }
 
-fn base_name(stem: &str) -> String {
+fn base_name(stem: &str) -> &str {
     let mut name = stem;
     while let Some(shorter) = without_stream(name).or_else(|| without_date(name)) {
         name = shorter;
     }
-    name.to_owned()
+    name
+}
+
+/// Removes a Unix time in seconds or milliseconds at the end. It may be a phone number, so it names
+/// no session, and no evidence about a connection depends on it.
+fn without_epoch(name: &str) -> &str {
+    static EPOCH: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r"[-_.]1[6-9]\d{8}(?:\d{3})?$").ok());
+    let found = EPOCH.as_ref().and_then(|epoch| epoch.find(name));
+    match found {
+        Some(found) if found.start() > 0 => base_name(&name[..found.start()]),
+        _ => name,
+    }
 }
 
 /// Removes pm2's `-out`, `-error`, `-out-0` and the like.
@@ -192,16 +233,29 @@ fn without_stream(name: &str) -> Option<&str> {
 
 /// Removes a date at either end, or a rotation number.
 fn without_date(name: &str) -> Option<&str> {
-    /// A year, a month and perhaps a day, or the reverse.
-    const DATE: &str = r"(?:20\d\d([-._]?)(?:0[1-9]|1[0-2])(?:[-._]?(?:0[1-9]|[12]\d|3[01]))?|(?:0[1-9]|[12]\d|3[01])[-._](?:0[1-9]|1[0-2])[-._]20\d\d)";
+    /// A year, a month and perhaps a day; the reverse; a month, a day and a year; or the name of a
+    /// month, in the languages of the shipped texts, between or before a day and a year.
+    const DATE: &str = concat!(
+        r"(?:20\d\d([-._]?)(?:0[1-9]|1[0-2])(?:[-._]?(?:0[1-9]|[12]\d|3[01]))?",
+        r"|(?:0[1-9]|[12]\d|3[01])[-._](?:0[1-9]|1[0-2])[-._]20\d\d",
+        r"|(?:0[1-9]|1[0-2])[-._](?:0[1-9]|[12]\d|3[01])[-._]20\d\d",
+        r"|(?:0?[1-9]|[12]\d|3[01])[-._ ]?(?:MONTH)[-._ ]?20\d\d",
+        r"|(?:MONTH)[-._ ](?:0?[1-9]|[12]\d|3[01])[-._ ]20\d\d",
+        r"|20\d\d[-._ ]?(?:MONTH)[-._ ]?(?:0?[1-9]|[12]\d|3[01]))",
+    );
+    const MONTH: &str = r"(?i:(?:jan|ene|feb|fev|mar|apr|abr|may|mai|mei|jun|jul|aug|ago|agu|sep|set|oct|out|okt|nov|dec|dic|dez|des)[a-zç]{0,7})";
+    static DATES: LazyLock<String> = LazyLock::new(|| DATE.replace("MONTH", MONTH));
     static LAST: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        let date = DATES.as_str();
         Regex::new(&format!(
-            r"(?:__\d[\dTZ_:.+-]*|(?:^|[-._ ]){DATE}(?:[-._T ]?\d{{1,6}}Z?){{0,4}}|\.\d{{1,3}})$"
+            r"(?:__\d[\dTZ_:.+-]*|(?:^|[-._ ]){date}(?:[-._T ]?\d{{1,6}}Z?){{0,4}}|\.\d{{1,3}})$"
         ))
         .ok()
     });
-    static FIRST: LazyLock<Option<Regex>> =
-        LazyLock::new(|| Regex::new(&format!(r"^{DATE}(?:[-._T ]\d{{1,6}}Z?){{0,4}}[-._ ]")).ok());
+    static FIRST: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        let date = DATES.as_str();
+        Regex::new(&format!(r"^{date}(?:[-._T ]\d{{1,6}}Z?){{0,4}}[-._ ]")).ok()
+    });
     if let Some(found) = LAST.as_ref()?.find(name) {
         return Some(&name[..found.start()]);
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use clock::Clock;
 use log_tailer::{
@@ -30,6 +30,9 @@ use super::store::{LogStore, SavedLogs, Unsaved};
 const MOST_PROBLEMS: usize = 20;
 /// Number of descriptors kept free for other purposes.
 const SPARE_DESCRIPTORS: u64 = 256;
+
+/// The first reading of logs from their beginning is over if nothing was read for this long.
+const STALLED_FOR: Duration = Duration::from_secs(60);
 
 /// The counts, all of them saved.
 #[derive(Clone, Debug, Default)]
@@ -62,6 +65,9 @@ pub struct Published {
     pub unread_bytes: u64,
     /// When it was committed.
     pub committed_at: Timestamp,
+    /// The logs are read from their beginning, so the counts still grow by old lines. They are not
+    /// shown.
+    pub is_first_reading: bool,
 }
 
 /// One session's counts.
@@ -149,19 +155,18 @@ impl Monitor {
         let own = OwnLogs::of_this_process();
         let mut placer = Placer::new(Arc::clone(&settings), memory, bots, own);
         placer.see(first);
+        let is_new = tailer.globs.is_empty() && settings.from_start;
+        let mut counts = Counts::from_saved(&counts);
+        counts.set_first_reading(is_new || counts.is_first_reading());
         let sink = CountingSink {
             shared: Arc::clone(&shared),
-            counter: Counter::new(
-                Arc::clone(&settings),
-                placer,
-                Counts::from_saved(&counts),
-                time_of(&clock),
-            ),
+            counter: Counter::new(Arc::clone(&settings), placer, counts, time_of(&clock)),
             clock: clock.clone(),
             settings: Arc::clone(&settings),
             store,
             commit_failed: false,
             problems: ProblemLog::default(),
+            reading: ReadingProgress::new(clock.now()),
         };
         let (globs, from_start) = (settings.globs.clone(), settings.from_start);
         let follower = Follower::new(sink, globs, from_start, tailer, open_max(), clock.clone());
@@ -273,6 +278,30 @@ struct CountingSink {
     store: LogStore,
     commit_failed: bool,
     problems: ProblemLog,
+    reading: ReadingProgress,
+}
+
+/// Whether the first reading of the logs goes on.
+#[derive(Clone, Copy, Debug)]
+struct ReadingProgress {
+    /// The smallest number of unread bytes, and since when.
+    least: (u64, Instant),
+}
+
+impl ReadingProgress {
+    fn new(now: Instant) -> Self {
+        Self {
+            least: (u64::MAX, now),
+        }
+    }
+
+    /// Whether it is over: all was read, or nothing more can be read.
+    fn is_over(&mut self, is_at_the_end: bool, unread: u64, now: Instant) -> bool {
+        if unread < self.least.0 {
+            self.least = (unread, now);
+        }
+        is_at_the_end || now.saturating_duration_since(self.least.1) >= STALLED_FOR
+    }
 }
 
 impl Consumer for CountingSink {
@@ -322,7 +351,7 @@ impl Sink for CountingSink {
         let globs = settings.map(|settings| {
             self.counter.configure(Arc::clone(&settings));
             self.settings = settings;
-            (self.settings.globs.clone(), self.settings.from_start)
+            self.settings.globs.clone()
         });
         let commit = self.counter.settle(sessions.map(|seen| seen.at));
         Orders {
@@ -387,6 +416,13 @@ impl Sink for CountingSink {
 
     fn show(&mut self, progress: &Progress<'_>, saved: bool) {
         if saved {
+            let counts = self.counter.counts();
+            if counts.is_first_reading() && progress.at > SystemTime::UNIX_EPOCH {
+                let is_at_the_end = progress.is_at_the_end() && !counts.has_waiting();
+                let (unread, now) = (progress.unread_bytes(), self.clock.now());
+                let is_over = self.reading.is_over(is_at_the_end, unread, now);
+                self.counter.set_first_reading(!is_over);
+            }
             self.publish(progress);
             return;
         }
@@ -493,6 +529,7 @@ impl CountingSink {
             read_errors: statistics.read_errors,
             unread_bytes: progress.unread_bytes(),
             committed_at: progress.at.into(),
+            is_first_reading: counts.is_first_reading(),
         };
         *self
             .shared
@@ -501,3 +538,6 @@ impl CountingSink {
             .unwrap_or_else(PoisonError::into_inner) = Arc::new(published);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -67,14 +67,12 @@ pub fn look_once(settings: &LogSettings, seen: &SessionsSeen) -> LogOverview {
     for log in files.iter().flatten() {
         shown.entry(log.clone()).or_insert_with(|| end_of(log));
     }
-    let logs = LogsSeen {
+    let mut logs = LogsSeen {
         programs: programs(shown.keys()),
-        bots: shown
-            .iter()
-            .filter(|(_, shown)| shown.library)
-            .map(|(log, _)| Program::of(log))
-            .collect(),
+        ..LogsSeen::default()
     };
+    let bots = shown.iter().filter(|(_, shown)| shown.library);
+    logs.bots = bots.map(|(log, _)| logs.program_of(log)).collect();
     let mut found = overview(settings, &files, &sessions, &seen.found, &logs);
     let saved = saved_half_monitored(&settings.state_path);
     found.half_monitored = half_monitored(settings, &shown, &sessions, &logs, saved);
@@ -172,12 +170,14 @@ pub fn overview(
             warnings.push(format!("--logs.path {glob}: no file matches"));
         }
         for file in files {
-            let logs = all.entry(Program::of(file)).or_insert_with(|| ProgramLogs {
-                files: Vec::new(),
-                glob: glob.clone(),
-                own_glob: None,
-                session: mapper.place(file, sessions, logs),
-            });
+            let logs = all
+                .entry(logs.program_of(file))
+                .or_insert_with(|| ProgramLogs {
+                    files: Vec::new(),
+                    glob: glob.clone(),
+                    own_glob: None,
+                    session: mapper.place(file, sessions, logs),
+                });
             let name = file.file_name().unwrap_or_default().to_string_lossy();
             let name = redacted(&name);
             if !logs.files.contains(&name) {
@@ -188,7 +188,10 @@ pub fn overview(
     let paths: BTreeSet<&PathBuf> = files.iter().flatten().collect();
     let mut by_program: BTreeMap<Program, Vec<&PathBuf>> = BTreeMap::new();
     for path in &paths {
-        by_program.entry(Program::of(path)).or_default().push(path);
+        by_program
+            .entry(logs.program_of(path))
+            .or_default()
+            .push(path);
     }
     for (program, paths) in by_program {
         if let Some(logs) = all.get_mut(&program) {

@@ -99,7 +99,7 @@ impl Placer {
         if !self.answer(log).wants_evidence || !shows_library(lines) {
             return false;
         }
-        let program = Program::of(log);
+        let program = self.logs.program_of(log);
         self.new_bots.insert(program.clone());
         Arc::make_mut(&mut self.logs).bots.insert(program);
         self.by_path.clear();

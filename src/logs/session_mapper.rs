@@ -94,20 +94,50 @@ impl LogsSeen {
         program.is_pm2_module() && !self.bots.contains(program)
     }
 
-    fn is_alone_in_its_directory(&self, program: &Program) -> bool {
+    /// The program that writes a log. A log that is named after a stream of errors (`error.log`)
+    /// belongs to the only other program with logs in its directory.
+    pub fn program_of(&self, log: &Path) -> Program {
+        self.writer_of(Program::of(log))
+    }
+
+    fn writer_of(&self, program: Program) -> Program {
+        if !program.is_only_errors() {
+            return program;
+        }
+        let mut others = self
+            .in_the_directory_of(&program)
+            .filter(|other| **other != program && !self.is_companion(other));
+        match (others.next(), others.next()) {
+            (Some(only), None) => only.clone(),
+            _ => program,
+        }
+    }
+
+    fn in_the_directory_of(&self, program: &Program) -> impl Iterator<Item = &Program> + use<'_> {
         let first = Program {
             dir: program.dir.clone(),
             name: String::new(),
         };
+        let dir = first.dir.clone();
         let beside = self.programs.range(first..);
-        beside
-            .take_while(|other| other.dir == program.dir)
-            .all(|other| other == program || self.is_companion(other))
+        beside.take_while(move |other| other.dir == dir)
+    }
+
+    /// Whether it is this program, or pm2 or a module of pm2.
+    fn is_no_other(&self, program: &Program, other: &Program) -> bool {
+        other == program
+            || self.is_companion(other)
+            || other.is_only_errors() && self.writer_of(other.clone()) == *program
+    }
+
+    fn is_alone_in_its_directory(&self, program: &Program) -> bool {
+        self.in_the_directory_of(program)
+            .all(|other| self.is_no_other(program, other))
     }
 
     /// Whether the log's directory is named after the session and contains no other program.
     fn gives_the_directory_of(&self, session: &str, log: &Path) -> bool {
-        let program = Program::of(log);
+        let program = self.program_of(log);
         program.folders().iter().any(|folder| folder == session)
             && self.is_alone_in_its_directory(&program)
     }
@@ -212,14 +242,14 @@ impl SessionMapper {
         sessions: &KnownSessions,
         logs: &LogsSeen,
     ) -> Option<(Arc<str>, Rule)> {
-        let is_bot = logs.bots.contains(&Program::of(log));
+        let is_bot = logs.bots.contains(&logs.program_of(log));
         self.place_if(log, sessions, logs, is_bot)
     }
 
     /// Whether a line of the library in this log would assign it to a session.
     pub fn wants_evidence(&self, log: &Path, sessions: &KnownSessions, logs: &LogsSeen) -> bool {
         let place = |is_bot| self.place_if(log, sessions, logs, is_bot);
-        !logs.bots.contains(&Program::of(log)) && place(false) != place(true)
+        !logs.bots.contains(&logs.program_of(log)) && place(false) != place(true)
     }
 
     /// `is_bot`: the log's program has shown a line of the library.
@@ -246,7 +276,7 @@ impl SessionMapper {
         // before is not guessed either.
         let is_former = |name: &String| full(name).is_some_and(|name| sessions.is_former(&name));
         let may_guess = is_bot && self.path.is_none() && !candidates(log).iter().any(is_former);
-        let program = may_guess.then(|| Program::of(log));
+        let program = may_guess.then(|| logs.program_of(log));
         if let Some(program) = &program
             && logs.is_alone_in_its_directory(program)
             && let names = program.folders()
@@ -261,8 +291,8 @@ impl SessionMapper {
             return Some((Arc::clone(session), Rule::Default));
         }
         let program = program?;
-        let mut others = logs.programs.iter().filter(|other| **other != program);
-        let alone = others.all(|other| logs.is_companion(other));
+        let mut all = logs.programs.iter();
+        let alone = all.all(|other| logs.is_no_other(&program, other));
         let session = sessions.only().filter(|_| alone)?;
         Some((session, Rule::OnlyOne))
     }

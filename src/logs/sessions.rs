@@ -217,6 +217,11 @@ impl KnownSessions {
         }
     }
 
+    /// Whether only a glob declares the session of this name: it has no folder.
+    pub fn is_only_declared_by_glob(&self, name: &str) -> bool {
+        !self.names.contains(name) && self.globs.is_match(name)
+    }
+
     /// Whether lines are counted for the session of exactly this name.
     pub fn contains(&self, name: &str) -> bool {
         self.names.contains(name) || self.globs.is_match(name)

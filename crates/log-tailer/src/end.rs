@@ -18,6 +18,13 @@ pub struct EndMark {
     lines_end: u64,
 }
 
+impl EndMark {
+    /// The offset behind the last complete line that was read.
+    pub fn lines_end(&self) -> u64 {
+        self.lines_end
+    }
+}
+
 /// The end of a log. Only complete lines; a line that is still being written is left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogEnd {

@@ -29,6 +29,19 @@ const UNFINISHED_FOR: Duration = Duration::from_secs(60);
 /// The times of files and of this program may differ by this much.
 const TICK: Duration = Duration::from_secs(2);
 
+/// An unknown file that was not written for this long before the last sweep is old. More than the
+/// clock of a file server may differ.
+const OLD_AFTER: Duration = Duration::from_secs(60);
+
+/// Where to begin in an unknown file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begin {
+    Start,
+    End,
+    /// At the end if it is old: it was moved here from elsewhere.
+    EndIfOld,
+}
+
 /// Follows all files that the globs match, and gives their lines to a consumer.
 #[derive(Debug)]
 pub struct Follower<C> {
@@ -65,7 +78,7 @@ impl<C: Sink> Follower<C> {
 }
 
 impl<C: Consumer> Follower<C> {
-    /// Resumes from `saved`. `from_start`: when a glob is listed for the first time, read its files
+    /// Resumes from `saved`. `from_start`: if nothing is saved, read the files of the first listing
     /// from the beginning. `open_max`: how many descriptors stay open.
     pub fn new(
         consumer: C,
@@ -102,8 +115,8 @@ impl<C: Consumer> Follower<C> {
     }
 
     /// Replaces the globs.
-    pub fn configure(&mut self, globs: Vec<LogGlob>, from_start: bool) {
-        self.paths.configure(globs, from_start);
+    pub fn configure(&mut self, globs: Vec<LogGlob>) {
+        self.paths.configure(globs);
     }
 
     /// The consumer of the lines.
@@ -208,7 +221,12 @@ impl<C: Consumer> Follower<C> {
             if !at_end {
                 new.insert(self.origin_of(&listed.path));
             }
-            more |= self.adopt(listed, at_end);
+            let begin = match (at_end, found.first_asked.is_empty()) {
+                (true, _) => Begin::End,
+                (false, true) => Begin::EndIfOld,
+                (false, false) => Begin::Start,
+            };
+            more |= self.adopt(listed, begin);
         }
         // There may be earlier generations since the last look. They can be told from copies only
         // now, because the content of the new file is known.
@@ -235,6 +253,13 @@ impl<C: Consumer> Follower<C> {
             Some(at) if waits && at <= now => Some(at.max(before(now, UNFINISHED_FOR))),
             _ => Some(now),
         };
+    }
+
+    /// Whether a file was last written well before the last sweep, so that it holds nothing that was
+    /// written since.
+    fn is_old(&self, modified: SystemTime) -> bool {
+        self.looked_at
+            .is_some_and(|at| modified < before(at, OLD_AFTER))
     }
 
     /// Whether a file was written since the last sweep.

@@ -160,11 +160,12 @@ pub(crate) struct Listing {
 }
 
 impl PathsProvider {
-    /// `from_start`: when a glob is listed for the first time, read its files from the beginning.
+    /// `from_start`: if no glob was listed before, read the files of the first listing from the
+    /// beginning.
     pub(crate) fn new(globs: Vec<LogGlob>, from_start: bool, saved: BTreeSet<String>) -> Self {
         Self {
             globs,
-            from_start,
+            from_start: from_start && saved.is_empty(),
             unreadable: saved
                 .iter()
                 .filter_map(|text| text.strip_prefix(UNREADABLE).map(PathBuf::from))
@@ -175,9 +176,8 @@ impl PathsProvider {
         }
     }
 
-    pub(crate) fn configure(&mut self, globs: Vec<LogGlob>, from_start: bool) {
+    pub(crate) fn configure(&mut self, globs: Vec<LogGlob>) {
         self.globs = globs;
-        self.from_start = from_start;
     }
 
     /// Whether a glob matches this path.
@@ -252,6 +252,7 @@ impl PathsProvider {
 
     /// These globs were listed, and their files are followed.
     pub(crate) fn note_asked(&mut self, globs: Vec<String>) {
+        self.from_start &= globs.is_empty();
         for glob in globs {
             if self.asked.insert(glob.clone()) {
                 self.added.push(glob);

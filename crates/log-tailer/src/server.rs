@@ -114,8 +114,8 @@ impl<S: Sink> Tailer<S> {
     /// Returns whether to stop.
     fn take_orders(&mut self) -> bool {
         let orders = self.follower.consumer_mut().orders();
-        if let Some((globs, from_start)) = orders.globs {
-            self.follower.configure(globs, from_start);
+        if let Some(globs) = orders.globs {
+            self.follower.configure(globs);
             self.watch();
         }
         self.commit_now |= orders.commit;

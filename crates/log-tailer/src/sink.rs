@@ -14,8 +14,8 @@ use crate::watcher::FileWatcher;
 pub struct Orders {
     /// Stop after a last sweep and commit.
     pub stop: bool,
-    /// Follow other globs. `true`: read their files from the beginning.
-    pub globs: Option<(Vec<LogGlob>, bool)>,
+    /// Follow other globs.
+    pub globs: Option<Vec<LogGlob>>,
     /// Save and report at once.
     pub commit: bool,
 }
@@ -53,6 +53,14 @@ impl Progress<'_> {
         self.followed()
             .filter_map(|file| Some(file.seen?.size.saturating_sub(file.read_to)))
             .sum()
+    }
+
+    /// Whether every file was read to its end, and none may still be a copy of another.
+    pub fn is_at_the_end(&self) -> bool {
+        self.files.live().all(|file| {
+            let is_read = |seen: crate::file::Stat| seen.size <= file.read_to;
+            file.copy_of.is_none() && file.seen.is_some_and(is_read)
+        })
     }
 
     /// Leave out files that may be a copy of another.

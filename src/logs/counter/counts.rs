@@ -6,6 +6,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::folder::Timestamp;
+use crate::logs::sessions::KnownSessions;
+
+/// Maximum number of sessions without a folder that are counted because a glob of `logs.sessions`
+/// declares them. A line can name any session.
+pub(super) const MOST_BY_GLOB: usize = 2000;
 
 /// Stands for a session's name in the saved counts: for unplaced lines by glob, and for waiting
 /// lines by log and name. No session's name contains this byte.
@@ -68,7 +73,11 @@ pub struct Counts {
     pub unplaced: BTreeMap<Arc<str>, SessionCounts>,
     /// Lines without a session and without a glob.
     unplaced_before: Count,
+    /// 1 while the logs are read from their beginning, until each was read to its end once.
+    first_reading: Count,
     pub(super) waiting: BTreeMap<Waiting, WaitingCounts>,
+    /// Number of sessions without a folder that a glob declares.
+    by_glob: usize,
     /// Saved names whose counts were moved.
     pub(super) moved: Vec<String>,
 }
@@ -92,8 +101,10 @@ impl Counts {
                 dirty: false,
             };
             if session.is_empty() {
-                if name == "unplaced" {
-                    counts.unplaced_before = count;
+                match name.as_str() {
+                    "unplaced" => counts.unplaced_before = count,
+                    "first_reading" => counts.first_reading = count,
+                    _ => {}
                 }
             } else if let Some(glob) = session.strip_prefix(UNPLACED) {
                 let unplaced = counts.unplaced.entry(Arc::from(glob)).or_default();
@@ -115,6 +126,13 @@ impl Counts {
     /// What is not saved yet.
     pub fn changes(&self) -> CountChanges {
         let mut changes = Vec::new();
+        if self.first_reading.dirty {
+            changes.push((
+                String::new(),
+                "first_reading".to_owned(),
+                self.first_reading.value,
+            ));
+        }
         for (session, counts) in &self.sessions {
             counts.changes(session, &mut changes);
         }
@@ -138,12 +156,13 @@ impl Counts {
             .values()
             .chain(self.unplaced.values())
             .chain(waiting);
-        !self.moved.is_empty() || all.any(SessionCounts::is_dirty)
+        self.first_reading.dirty || !self.moved.is_empty() || all.any(SessionCounts::is_dirty)
     }
 
     /// The changes were saved.
     pub fn committed(&mut self) {
         self.moved.clear();
+        self.first_reading.dirty = false;
         let waiting = self.waiting.values_mut().map(|waiting| &mut waiting.counts);
         let all = self
             .sessions
@@ -151,6 +170,21 @@ impl Counts {
             .chain(self.unplaced.values_mut())
             .chain(waiting);
         all.for_each(SessionCounts::committed);
+    }
+
+    /// Whether the logs are read from their beginning, and were not read to their end once.
+    pub fn is_first_reading(&self) -> bool {
+        self.first_reading.value > 0
+    }
+
+    /// Sets [`Self::is_first_reading`].
+    pub fn set_first_reading(&mut self, reading: bool) {
+        if reading != self.is_first_reading() {
+            self.first_reading = Count {
+                value: u64::from(reading),
+                dirty: true,
+            };
+        }
     }
 
     /// Number of unplaced lines, without those that wait.
@@ -164,7 +198,40 @@ impl Counts {
         !self.waiting.is_empty()
     }
 
+    /// Counts again which sessions only a glob declares.
+    pub(super) fn count_by_glob(&mut self, known: &KnownSessions) {
+        let names = self.sessions.keys();
+        let by_glob = names.filter(|name| known.is_only_declared_by_glob(name));
+        self.by_glob = by_glob.count();
+    }
+
+    /// The counts of a session. `before`: the counts that these will be added to. `None` if there
+    /// are too many sessions without a folder, and this is a new one.
+    pub(super) fn of_session(
+        &mut self,
+        session: &Arc<str>,
+        before: Option<&Counts>,
+        known: &KnownSessions,
+    ) -> Option<&mut SessionCounts> {
+        let is_counted = self.sessions.contains_key(session)
+            || before.is_some_and(|before| before.sessions.contains_key(session));
+        if !is_counted && known.is_only_declared_by_glob(session) {
+            let by_glob = self.by_glob + before.map_or(0, |before| before.by_glob);
+            if by_glob >= MOST_BY_GLOB {
+                return None;
+            }
+            self.by_glob += 1;
+            if by_glob + 1 == MOST_BY_GLOB {
+                tracing::warn!(
+                    "logs.sessions declares {MOST_BY_GLOB} sessions without an auth folder by globs; lines of more such sessions are unplaced. Anchor session_line to what only the logger writes, or name the sessions"
+                );
+            }
+        }
+        Some(self.sessions.entry(Arc::clone(session)).or_default())
+    }
+
     pub(super) fn add_all(&mut self, more: Self) {
+        self.by_glob += more.by_glob;
         for (session, counts) in more.sessions {
             self.sessions.entry(session).or_default().add_all(&counts);
         }

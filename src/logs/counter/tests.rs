@@ -472,3 +472,59 @@ fn an_open_record_counts_for_its_own_session() {
         1
     );
 }
+
+/// A line can name any session, and a person may have written it.
+#[test]
+fn sessions_that_only_a_glob_declares_are_bounded() {
+    let settings = |mapper: SessionMapper| {
+        let globs = globset::GlobSetBuilder::new()
+            .add(globset::Glob::new("company_*").unwrap())
+            .build()
+            .unwrap();
+        let declared = crate::logs::sessions::DeclaredSessions {
+            names: [Arc::from("company_named")].into(),
+            globs,
+        };
+        Arc::new(LogSettings {
+            mapper: mapper.with_sessions(Vec::new(), declared),
+            ..LogSettings::clone(&settings(None))
+        })
+    };
+    let mapper = SessionMapper::new(None, Some(r"^\[(?<session>\w+)\]"), None, None).unwrap();
+    let mut counter = counter(None, &["company_folder"]);
+    counter.configure(settings(mapper));
+    let lines = |names: std::ops::Range<usize>| -> String {
+        names.map(|n| format!("[company_{n}] x\n")).collect()
+    };
+    counter.lines(block("/l/a.log", &lines(0..counts::MOST_BY_GLOB + 100)));
+    counter.begin_copy();
+    counter.lines(block("/l/a.log", &lines(100_000..100_010)));
+    counter.lines(block("/l/a.log", &lines(0..5)));
+    counter.end_copy(true);
+    let all = counter.counts();
+    assert_eq!(all.sessions.len(), counts::MOST_BY_GLOB);
+    assert_eq!(all.unplaced_lines(), 110);
+    assert_eq!(all.sessions["company_0"].lines.value, 2);
+    // Those that are known otherwise are not among them.
+    for session in ["company_folder", "company_named"] {
+        counter.lines(block("/l/a.log", &format!("[{session}] x\n")));
+        assert_eq!(counter.counts().sessions[session].lines.value, 1);
+    }
+    assert_eq!(counter.counts().unplaced_lines(), 110);
+}
+
+#[test]
+fn the_first_reading_is_remembered() {
+    let mut counts = Counts::default();
+    counts.set_first_reading(true);
+    let saved = |counts: &Counts| {
+        let all = counts.changes().counts.into_iter();
+        all.map(|(session, name, value)| ((session, name), value))
+            .collect()
+    };
+    let mut again = Counts::from_saved(&saved(&counts));
+    assert!(again.is_first_reading() && !again.is_dirty());
+    again.set_first_reading(false);
+    assert!(again.is_dirty());
+    assert!(!Counts::from_saved(&saved(&again)).is_first_reading());
+}

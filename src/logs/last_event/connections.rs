@@ -5,11 +5,14 @@
 //! sessions, and several processes may write to one log.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::folder::Timestamp;
 
 /// Maximum number of processes of one log that are tracked.
 const MOST_WRITERS: usize = 64;
+/// A process that wrote longer than this before its first connection in the log was running before.
+const STARTS_WITHIN: Duration = Duration::from_secs(60);
 
 /// The last event in a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +67,12 @@ struct Writer {
     /// It had two connections at the same time. Never reset.
     several: bool,
     opened_at: Option<Timestamp>,
+    /// When it wrote its first line that was read.
+    first_at: Option<Timestamp>,
+    /// It has connected, opened or closed.
+    has_event: bool,
+    /// It was running before its first line that was read, so it may have other connections.
+    ran_before: bool,
     /// The steps at which it opened, and at which it last wrote.
     opened_step: u64,
     last_step: u64,
@@ -81,11 +90,33 @@ pub(super) struct Connections {
     is_closed: bool,
     logged_out: Option<Timestamp>,
     steps: u64,
+    /// Lines before the next one were not read.
+    is_cut: bool,
+}
+
+/// What a process did.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LineKind {
+    Wrote,
+    Connected,
+    Closed,
 }
 
 impl Connections {
+    /// `is_cut`: the log is not read from its beginning.
+    pub(super) fn new(is_cut: bool) -> Self {
+        Self {
+            is_cut,
+            ..Self::default()
+        }
+    }
+
     /// A process wrote a line.
-    pub(super) fn wrote(&mut self, by: u64) {
+    pub(super) fn wrote(&mut self, by: u64, at: Option<Timestamp>) {
+        self.step(by, at, LineKind::Wrote);
+    }
+
+    fn step(&mut self, by: u64, at: Option<Timestamp>, step: LineKind) {
         self.steps += 1;
         let steps = self.steps;
         if !self.processes.contains_key(&by) && self.processes.len() >= MOST_WRITERS {
@@ -97,12 +128,28 @@ impl Connections {
                 self.processes.remove(&oldest);
             }
         }
-        self.processes.entry(by).or_default().last_step = steps;
+        // The first process after a cut may have begun before it.
+        let is_cut = std::mem::take(&mut self.is_cut);
+        let process = self.processes.entry(by).or_insert_with(|| Writer {
+            first_at: at,
+            ran_before: is_cut,
+            ..Writer::default()
+        });
+        process.last_step = steps;
+        if step == LineKind::Wrote || process.has_event {
+            return;
+        }
+        process.has_event = true;
+        process.ran_before |= match (process.first_at, at) {
+            _ if step == LineKind::Closed => true,
+            (Some(first), Some(at)) => first.plus(STARTS_WITHIN) < at,
+            (first, at) => first != at,
+        };
     }
 
     /// A process connected a socket and begins to log in.
-    pub(super) fn started(&mut self, by: u64) {
-        self.wrote(by);
+    pub(super) fn started(&mut self, by: u64, at: Option<Timestamp>) {
+        self.step(by, at, LineKind::Connected);
         if let Some(process) = self.processes.get_mut(&by) {
             process.several |= process.phase != SocketPhase::Closed;
             if process.phase == SocketPhase::Closed {
@@ -119,7 +166,7 @@ impl Connections {
         self.is_closed = false;
         self.logged_out = None;
         let Some(by) = by else { return };
-        self.wrote(by);
+        self.step(by, at, LineKind::Connected);
         let steps = self.steps;
         if let Some(process) = self.processes.get_mut(&by) {
             process.several |= process.phase == SocketPhase::Opened;
@@ -133,7 +180,7 @@ impl Connections {
     pub(super) fn closed(&mut self, at: Option<Timestamp>, by: Option<u64>) {
         self.is_closed = true;
         if let Some(by) = by {
-            self.wrote(by);
+            self.step(by, at, LineKind::Closed);
         }
         let unclear = |doubt| LogWord::Unclear { doubt, at };
         self.word = Some(match by {
@@ -167,14 +214,16 @@ impl Connections {
             processes,
             opened: self.opened,
             steps: self.steps,
+            is_cut: true,
             ..Self::default()
         };
     }
 
-    /// The log was replaced or truncated.
-    pub(super) fn began_anew(&mut self) {
+    /// The log was replaced or truncated, or is read again. `is_cut` as in [`Self::new`].
+    pub(super) fn began_anew(&mut self, is_cut: bool) {
         self.missed_lines();
         self.opened = None;
+        self.is_cut = is_cut;
     }
 
     fn doubt(&self, by: u64) -> Option<Doubt> {
@@ -219,9 +268,23 @@ impl Connections {
         self.processes.get(&by)?.opened_at
     }
 
-    /// Whether a process has written to this log.
-    pub(super) fn knows(&self, by: u64) -> bool {
-        self.processes.contains_key(&by)
+    /// Whether a process was running before its first line that was read. It may have connections
+    /// that the log does not show.
+    pub(super) fn ran_before(&self, by: u64) -> bool {
+        self.processes
+            .get(&by)
+            .is_none_or(|process| process.ran_before)
+    }
+
+    /// Whether the last event is a close by a process that was running before its first line that
+    /// was read.
+    pub(super) fn needs_earlier_lines(&self) -> bool {
+        matches!(self.word(), Some(LogWord::Closed { by, .. }) if self.ran_before(by))
+    }
+
+    /// Whether processes write to this log, and `by` is none of them.
+    pub(super) fn is_only_of_others(&self, by: u64) -> bool {
+        !self.processes.is_empty() && !self.processes.contains_key(&by)
     }
 
     #[cfg(test)]

@@ -29,8 +29,13 @@ pub(super) enum LastWord {
     None,
     /// Opened.
     Opened { at: Option<Timestamp> },
-    /// Closed, and according to these logs it was this session.
-    Closed { at: Option<Timestamp> },
+    /// Closed by this process, and according to these logs it was this session.
+    Closed {
+        at: Option<Timestamp>,
+        by: u64,
+        /// When the process had opened the connection.
+        opened: Option<Timestamp>,
+    },
     /// Closed, but perhaps the connection of another session; the text continues "the connection
     /// was closed, but".
     Unclear(String),
@@ -66,7 +71,11 @@ pub(super) fn last_word(logs: &[OneLog], by_line: bool) -> LastWord {
         Some((_, _, LogWord::Opened { at })) => LastWord::Opened { at },
         Some((_, index, LogWord::Closed { at, by })) => match why_not(logs, index, by, by_line) {
             Some(why) => LastWord::Unclear(why),
-            None => LastWord::Closed { at },
+            None => LastWord::Closed {
+                at,
+                by,
+                opened: (logs.get(index)).and_then(|log| log.connections.opened_by(by)),
+            },
         },
         _ => doubt.map_or(LastWord::None, |doubt| {
             LastWord::Unclear(doubt.reason().into())
@@ -82,6 +91,11 @@ fn why_not(logs: &[OneLog], index: usize, by: u64, by_line: bool) -> Option<Stri
             "--logs.path={claims}=GLOB matches a log that is named after {named}; give a narrower GLOB"
         ));
     }
+    if !by_line && !closed.is_exact && closed.connections.ran_before(by) {
+        return Some(
+            "its process was running before the part of the log that was read begins, and may have other connections; name its supervisor under processes, set logs.session_line, or, if the process runs no other session, name the log exactly: --logs.path=NAME=PATH".into(),
+        );
+    }
     let opened = closed.connections.opened_by(by);
     let others = logs.iter().enumerate().filter(|(other, _)| *other != index);
     for (_, other) in others {
@@ -95,15 +109,17 @@ fn why_not(logs: &[OneLog], index: usize, by: u64, by_line: bool) -> Option<Stri
         }
         let same_writer = other.writer == closed.writer;
         let named = other.is_exact && closed.is_exact;
-        if !by_line && !same_writer && !named && !connections.knows(by) {
+        if !by_line && !same_writer && !named {
             return Some(
-                "the logs of several programs count for this session; name its own: --logs.path=NAME=PATH without a wildcard".into(),
+                "the logs of several programs count for this session; name its own: --logs.path=NAME=PATH without a wildcard, or name its supervisor under processes".into(),
             );
         }
-        // Of the processes of one program, the one that opened later replaced the earlier one.
+        // Of the processes of one program, the one that opened later replaced the earlier one. In
+        // logs of several programs, an equal process number proves nothing: every container has a 1.
         let replaced = |at: Option<Timestamp>| same_writer && at.is_some() && at < opened;
+        let is_this = |at| same_writer && connections.opener() == Some(by) && at <= opened;
         match connections.word() {
-            Some(LogWord::Opened { at }) if connections.opener() != Some(by) && !replaced(at) => {
+            Some(LogWord::Opened { at }) if !is_this(at) && !replaced(at) => {
                 return Some("another log of this session ends with a connection that another process has opened".into());
             }
             Some(LogWord::Unclear { doubt, at }) if !replaced(at) => {

@@ -95,7 +95,8 @@ impl Neighbours {
     }
 
     /// The first other session without a log that was not dormant at `at`, when the log of
-    /// `session` was written. `log_of` returns when the newest log of a session was written.
+    /// `session` was written. `log_of` returns when the newest log that tells of its own connection
+    /// was written.
     pub(super) fn without_a_log(
         &self,
         session: &str,

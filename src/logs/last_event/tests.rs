@@ -183,6 +183,121 @@ fn a_close_of_a_sub_bot() {
 }
 
 #[test]
+fn a_log_of_another_session_that_tells_of_no_connection() {
+    let text = pino("10:00:00", OPENED) + &pino("11:00:00", CLOSED);
+    let host = LogDir::new(&["main", "cliente2"]);
+    host.log("main-out.log", &text);
+    // Made by logrotate; lines of the bot; lines of the same process, and of a former one.
+    let own = by(7, "10:30:00", "message sent");
+    for other in [
+        "",
+        "2026-11-23 10:30:00 cliente2: message sent\n",
+        &own,
+        &(by(6, "09:00:00", "message sent") + &own),
+    ] {
+        let path = host.log("cliente2-out.log", other);
+        let why = host.unclear("main", &[]);
+        assert!(
+            why.starts_with("session cliente2 has no log"),
+            "{other}: {why}"
+        );
+        // The operator says that it is the log of cliente2.
+        let named = host.says("main", &[("cliente2", "cliente2-out.log")]);
+        assert_eq!(named.last.is_some(), !other.is_empty(), "{other}");
+        std::fs::remove_file(path).unwrap();
+    }
+    // Another process writes it, but no longer.
+    let other = host.log("cliente2-out.log", &by(8, "10:30:00", "message sent"));
+    assert!(host.is_closed("main"));
+    let before = std::time::SystemTime::from(at("09:59:00").unwrap());
+    let file = std::fs::File::options().append(true).open(other).unwrap();
+    file.set_modified(before).unwrap();
+    assert!(!host.is_closed("main"));
+}
+
+#[test]
+fn a_process_that_ran_before_its_log() {
+    let (starts, host) = ("connected to WA", LogDir::new(&["main"]));
+    let session = |first: String| {
+        first + &pino("10:00:00", starts) + &pino("10:00:01", OPENED) + &pino("11:00:00", CLOSED)
+    };
+    host.log("main-out.log", &session(pino("09:59:30", "bot begins")));
+    assert!(host.is_closed("main"));
+    host.log("main-out.log", &session(by(6, "09:00:00", CLOSED)));
+    assert!(host.is_closed("main"), "a former process");
+    // Yesterday's log may show other connections of the process.
+    for first in [
+        pino("09:59:59", CLOSED),
+        pino("09:00:00", "handled 3 offline messages"),
+        pino("09:59:59", "undated").replace("2026", "x"),
+    ] {
+        host.log("main-out.log", &session(first.clone()));
+        let why = host.unclear("main", &[]);
+        assert!(why.contains("was running before"), "{first}: {why}");
+        let exact = host.says("main", &[("main", "main-out.log")]);
+        assert!(exact.last.is_some(), "{first}");
+    }
+}
+
+#[test]
+fn connections_before_the_window() {
+    let filler = |count: usize| pino("10:10:00", "handled 3 offline messages").repeat(count);
+    let window = WINDOW as usize / 100;
+    let again =
+        pino("11:00:00", CLOSED) + &pino("11:00:01", "connected to WA") + &pino("11:00:02", OPENED);
+    let closed = pino("12:00:00", CLOSED);
+    let host = LogDir::new(&["main"]);
+    let one = pino("10:00:00", OPENED) + &filler(window) + &again;
+    host.log("main-out.log", &(one.clone() + &closed));
+    assert!(host.is_closed("main"), "it has one connection");
+    let two = pino("09:00:00", OPENED) + &one + &closed;
+    host.log("main-out.log", &two);
+    assert!(host.unclear("main", &[]).contains("several connections"));
+    // The same, where the log is read again as it grows.
+    for (first, expected) in [
+        (String::new(), Some(false)),
+        (pino("09:00:00", OPENED), None),
+    ] {
+        let log = Log::new();
+        log.append(&first);
+        log.append(&one);
+        let logs = log.fresh();
+        assert_eq!(word(&logs).map(|(opened, _)| opened), Some(true));
+        log.append(&closed);
+        assert_eq!(word(&logs).map(|(opened, _)| opened), expected);
+        log.append(&(pino("12:00:01", OPENED) + &pino("12:00:02", CLOSED)));
+        assert_eq!(word(&logs).map(|(opened, _)| opened), expected);
+    }
+    // The part that is read does not reach the beginning of the process.
+    let long = filler(WIDE_WINDOW as usize / 100) + &again + &closed;
+    host.log("main-out.log", &long);
+    assert!(host.unclear("main", &[]).contains("was running before"));
+}
+
+#[test]
+fn containers_with_one_host_name() {
+    let open = by(1, "09:00:00", OPENED);
+    let host = LogDir::new(&["main"]);
+    host.log("c1-json.log", &open);
+    host.log(
+        "c2-json.log",
+        &(by(1, "10:00:00", OPENED) + &by(1, "11:00:00", CLOSED)),
+    );
+    let glob = [("main", "*-json.log")];
+    assert!(host.unclear("main", &glob).contains("several programs"));
+    let exact = [("main", "c1-json.log"), ("main", "c2-json.log")];
+    assert!(
+        host.unclear("main", &exact)
+            .contains("another process has opened")
+    );
+    host.log("c1-json.log", &(open + &by(1, "09:30:00", CLOSED)));
+    assert_eq!(
+        host.says("main", &exact).last.map(|last| last.opened),
+        Some(false)
+    );
+}
+
+#[test]
 fn a_glob_over_the_logs_of_many_programs() {
     let host = LogDir::new(&["ventas", "soporte", "tienda"]);
     host.log("ventas-out.log", &by(1, "10:00:00", OPENED));
@@ -276,7 +391,7 @@ fn the_real_library_never_looks_like_several_connections() {
         assert!(
             connections
                 .opener()
-                .is_none_or(|by| !connections.has_several(by)),
+                .is_none_or(|by| !connections.has_several(by) && !connections.ran_before(by)),
             "{path:?}"
         );
         closed += usize::from(matches!(last, Some(connections::LogWord::Closed { .. })));
@@ -355,6 +470,7 @@ fn only_who_opened_can_close() {
     let log = Log::new();
     log.append(&pino("10:00:00", "connection closed"));
     assert_eq!(word(&log.fresh()), None, "no connection was opened");
+    let log = Log::new();
     log.append(&pino("10:00:01", "opened connection to WA"));
     log.append(&by(8, "11:00:00", "connection closed"));
     assert_eq!(word(&log.fresh()), None, "another process");

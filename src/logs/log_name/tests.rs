@@ -67,6 +67,13 @@ fn all_logs_of_one_program() {
             "/l/index-out__2026-01-01_00-00-00.log",
             "/l/index.log-20260101",
             "/l/index.log",
+            "/l/index-11-28-2026.log",
+            "/l/index-29-nov-2026.log",
+            "/l/index_5.Dezembro.2026-error.log",
+            "/l/index-Nov-29-2026.log",
+            "/l/2026-nov-29-index.log",
+            "/l/index-1764412800.log",
+            "/l/index-error.1764412800123.log",
         ],
         "/l",
         "index",
@@ -74,13 +81,29 @@ fn all_logs_of_one_program() {
     same(
         &[
             "/l/out.log",
-            "/l/error.log",
             "/l/combined.log",
             "/l/2026-11-28.log",
             "/l/0.log",
         ],
         "/l",
         "",
+    );
+    for errors in [
+        "error.log",
+        "stderr.log",
+        "Warn.log",
+        "exceptions-2026-11-28.log.1",
+    ] {
+        let program = Program::of(&Path::new("/l").join(errors));
+        assert!(program.is_only_errors(), "{errors}");
+    }
+    for other in ["/l/bot-79001234567.log", "/l/bot-maria-2026.log"] {
+        let name = &Program::of(Path::new(other)).name;
+        assert_eq!(*name, plain_name(Path::new(other)).unwrap(), "{other}");
+    }
+    assert_eq!(
+        plain_name(Path::new("/l/bot-1764412800.log")).unwrap(),
+        "bot-1764412800"
     );
     let folders = |path: &str| Program::of(Path::new(path)).folders();
     assert_eq!(folders("/srv/alpha/out.log"), ["srv-alpha", "alpha"]);

@@ -403,7 +403,7 @@ proptest! {
         for log in LOGS {
             if let Some((_, Rule::OnlyOne)) = placed(&mapper(), log, &sessions, &seen) {
                 prop_assert_eq!(sessions.len(), 1);
-                prop_assert!(seen.programs.iter().all(|program| *program == Program::of(Path::new(log))));
+                prop_assert!(seen.programs.iter().all(|program| seen.is_no_other(&seen.program_of(Path::new(log)), program)));
             }
         }
     }
@@ -433,5 +433,44 @@ proptest! {
                 prop_assert!(after == before || after == more, "{} {} {}", log, before, after);
             }
         }
+    }
+}
+
+#[test]
+fn a_log_of_errors_beside_another_log() {
+    let place = |log: &str, logs: &[&str], bot: &str| {
+        let logs = LogsSeen {
+            programs: programs(&logs.iter().map(PathBuf::from).collect::<Vec<_>>()),
+            ..LogsSeen::default()
+        };
+        let bots = [logs.program_of(Path::new(bot))].into();
+        placed(&mapper(), log, &["auth"], &LogsSeen { bots, ..logs })
+    };
+    let only = Some(("auth".to_owned(), Rule::OnlyOne));
+    for name in [
+        "app",
+        "bot",
+        "debug",
+        "server",
+        "combined",
+        "app-11-28-2026",
+    ] {
+        let two = [&*format!("/l/{name}.log"), "/l/error.log"];
+        let pm2 = [&two[..], &["/l/pm2-logrotate-out.log"]].concat();
+        for (log, bot) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            assert_eq!(place(two[log], &two, two[bot]), only, "{name} {log} {bot}");
+            assert_eq!(place(two[log], &pm2, two[bot]), only, "{name} {log} {bot}");
+        }
+    }
+    // Which of two programs writes it is not known.
+    let three = ["/l/app.log", "/l/api.log", "/l/error.log"];
+    assert_eq!(place(three[0], &three, three[0]), None);
+    assert_eq!(place(three[2], &three, three[0]), None);
+    let apart = ["/l/app.log", "/m/error.log"];
+    assert_eq!(place(apart[0], &apart, apart[0]), None);
+    let named = ["/auth/logs/app.log", "/auth/logs/error.log", "/l/nginx.log"];
+    for log in &named[..2] {
+        let (session, rule) = place(log, &named, named[1]).unwrap();
+        assert_eq!((&*session, rule), ("auth", Rule::Directory));
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use memchr::memrchr;
 
-use super::{Follower, UNFINISHED_FOR};
+use super::{Begin, Follower, UNFINISHED_FOR};
 use crate::checkpoint::{Checkpoint, FileState};
 use crate::content::{cursor_at_end, has_content_of};
 use crate::file::{Listed, Stat, is_compressed, is_gzip, open_log};
@@ -195,7 +195,7 @@ impl<C: Consumer> Follower<C> {
     }
 
     /// Begins to follow an unknown file. Returns whether it has more data than one turn reads.
-    pub(super) fn adopt(&mut self, listed: Listed, at_end: bool) -> bool {
+    pub(super) fn adopt(&mut self, listed: Listed, begin: Begin) -> bool {
         // It may have been found as a copy of another file meanwhile.
         if self.files.row_of(listed.stat.id).is_some() {
             return false;
@@ -212,7 +212,7 @@ impl<C: Consumer> Follower<C> {
                     self.statistics.read_errors += 1;
                     self.problems
                         .push(format!("{}: {error}", known.path.display()));
-                    if at_end {
+                    if begin == Begin::End {
                         self.paths.note_unreadable(known.path);
                     }
                 }
@@ -229,7 +229,18 @@ impl<C: Consumer> Follower<C> {
             self.unfinished.insert(known.origin);
             return false;
         }
-        if at_end {
+        let copy = match begin {
+            Begin::End => None,
+            Begin::Start | Begin::EndIfOld => self.known_copy(&known, &file, log),
+        };
+        // A copy may hold what is unread of its log.
+        let log_is_read = || {
+            let log = log.and_then(|row| self.files.get(row));
+            log.is_none_or(|log| log.seen.is_some_and(|seen| seen.size <= log.read_to))
+        };
+        let is_old =
+            || begin == Begin::EndIfOld && self.is_old(listed.stat.modified) && log_is_read();
+        if begin == Begin::End || copy.is_none() && is_old() {
             match cursor_at_end(&file) {
                 Ok((cursor, head)) => {
                     known.offset = cursor.offset;
@@ -246,7 +257,7 @@ impl<C: Consumer> Follower<C> {
             let row = self.files.add_open(known, file, self.clock.now());
             return self.look_at(row) == Look::More;
         }
-        if let Some((row, cursor)) = self.known_copy(&known, &file, log) {
+        if let Some((row, cursor)) = copy {
             known.offset = cursor.offset;
             known.skipping = cursor.skipping;
             known.tail = cursor.tail;

@@ -419,7 +419,7 @@ fn a_log_rotated_between_being_found_and_being_opened_is_read() {
     std::fs::rename(at("a-out.log"), at("a-out.log.2")).unwrap();
     std::fs::write(at("a-out.log"), lines("a", 15..18)).unwrap();
     for (listed, at_end) in fresh {
-        follower.adopt(listed, at_end);
+        follower.adopt(listed, if at_end { Begin::End } else { Begin::Start });
     }
     follower.note_look(begun + Duration::from_secs(10));
     sweeps(&mut follower, 2);
@@ -608,4 +608,50 @@ fn many_logs_emptied_at_once_list_their_directory_a_few_times() {
     sweeps(&mut follower, 3);
     assert_eq!(counted(&follower), LOGS as u64 * (10 + 2 * 13 + 5));
     assert_eq!(follower.statistics.copies_missing, 0);
+}
+
+/// A bot that is moved here brings its old logs.
+#[test]
+fn files_that_were_not_written_since_the_last_look_begin_at_their_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let (mut follower, clock) = follower_of(dir.path(), "*.log*", Saved::default(), 100);
+    std::fs::write(path("a.log"), lines("a", 0..10)).unwrap();
+    follower.sweep();
+    assert_eq!(counted(&follower), 10, "the first listing");
+    clock.advance(OLD_AFTER * 2);
+    follower.sweep();
+    let write = |name: &str, modified: SystemTime| {
+        std::fs::write(path(name), lines(name, 0..7)).unwrap();
+        let file = File::options().append(true).open(path(name)).unwrap();
+        file.set_modified(modified).unwrap();
+    };
+    write("moved.log", now() - Duration::from_secs(864_000));
+    write("moved.log.1", now() - Duration::from_secs(1_864_000));
+    sweeps(&mut follower, 3);
+    assert_eq!(counted(&follower), 10, "they are old");
+    write("new.log", clock.clock().wall());
+    sweeps(&mut follower, 3);
+    assert_eq!(counted(&follower), 17);
+    let mut moved = File::options()
+        .append(true)
+        .open(path("moved.log"))
+        .unwrap();
+    moved.write_all(&lines("moved", 7..9)).unwrap();
+    sweeps(&mut follower, 3);
+    assert_eq!(counted(&follower), 19, "what is new in them counts");
+}
+
+/// Only the very first listing reads files from their beginning.
+#[test]
+fn a_glob_of_later_begins_at_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut follower, _) = follower(dir.path(), Saved::default(), 100);
+    std::fs::write(dir.path().join("a.log"), lines("a", 0..10)).unwrap();
+    std::fs::write(dir.path().join("b.txt"), lines("b", 0..10)).unwrap();
+    follower.sweep();
+    let glob = |text: &str| LogGlob::new(&format!("{}/{text}", dir.path().display())).unwrap();
+    follower.configure(vec![glob("*.log"), glob("*.txt")]);
+    sweeps(&mut follower, 2);
+    assert_eq!(counted(&follower), 10);
 }

@@ -21,10 +21,10 @@ fn after(steps: &[LogStep]) -> Connections {
     for (step, second) in steps.iter().zip(1..) {
         let at = Some(Timestamp::from_secs(second));
         match step {
-            Starts(by) => log.started(*by),
+            Starts(by) => log.started(*by, at),
             Opens(by) => log.opened(at, Some(*by)),
             Closes(by) => log.closed(at, Some(*by)),
-            Writes(by) => log.wrote(*by),
+            Writes(by) => log.wrote(*by, at),
             Gap => log.missed_lines(),
         }
     }
@@ -116,7 +116,7 @@ fn the_memory_is_bounded() {
         log.opened(None, Some(by));
     }
     assert!(log.writers() <= MOST_WRITERS);
-    assert!(log.knows(999));
+    assert!(!log.is_only_of_others(999));
 }
 
 mod properties {
@@ -141,7 +141,7 @@ mod properties {
                 let at = Some(Timestamp::from_secs(second));
                 let socket = &mut sockets[session];
                 match (*socket, what) {
-                    (0, 0) => { log.started(A); *socket = 1; }
+                    (0, 0) => { log.started(A, at); *socket = 1; }
                     (1, 1) => { log.opened(at, Some(A)); *socket = 2; }
                     (1 | 2, 2) => { log.closed(at, Some(A)); *socket = 0; }
                     _ => {}
@@ -161,7 +161,7 @@ mod properties {
             for (second, what) in (1..).zip(moves) {
                 let at = Some(Timestamp::from_secs(second));
                 match (socket, what) {
-                    (0, 0) => { log.started(A); socket = 1; }
+                    (0, 0) => { log.started(A, at); socket = 1; }
                     (1, 1) => { log.opened(at, Some(A)); socket = 2; opened = true; }
                     // It may fail before it was connected.
                     (_, 2) => { log.closed(at, Some(A)); socket = 0; }

@@ -34,7 +34,11 @@ fn the_logs_of_one_program() {
     assert_eq!(last_word(&[], false), LastWord::None);
     assert_eq!(
         last_word(&[closed()], false),
-        LastWord::Closed { at: at(20) }
+        LastWord::Closed {
+            at: at(20),
+            by: A,
+            opened: at(10)
+        }
     );
     assert!(is_closed(&[closed(), log("a", &[])]));
     // The log from before a restart, and the one after it.
@@ -63,10 +67,16 @@ fn the_logs_of_several_programs() {
     assert!(!is_closed(&[closed(false), silent(true)]));
     assert!(!is_closed(&[closed(true), silent(false)]));
     assert!(is_closed(&[closed(true), silent(true)]));
-    // The same process writes both.
+    // The same process may write both, but every container has a process 1 on the same host name.
     let mut both = silent(false);
-    both.connections.wrote(A);
-    assert!(is_closed(&[closed(false), both]));
+    both.connections.wrote(A, at(10));
+    assert!(!is_closed(&[closed(false), both]));
+    // Named exactly, and the other one ends with a connection.
+    let open = OneLog {
+        is_exact: true,
+        ..log("b", &[(5, true, A)])
+    };
+    assert!(!is_closed(&[closed(true), open]));
     // It ended long before, but may still run.
     assert!(!is_closed(&[
         closed(true),
@@ -77,5 +87,12 @@ fn the_logs_of_several_programs() {
     ]));
     // Lines that name their session may be in any log.
     let by_line = [closed(false), silent(false)];
-    assert_eq!(last_word(&by_line, true), LastWord::Closed { at: at(20) });
+    assert_eq!(
+        last_word(&by_line, true),
+        LastWord::Closed {
+            at: at(20),
+            by: A,
+            opened: at(10)
+        }
+    );
 }

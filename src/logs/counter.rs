@@ -19,10 +19,10 @@ use crate::folder::Timestamp;
 use super::LogSettings;
 use super::encoding::to_utf8;
 use super::evidence::shows_logger;
-use super::pattern::{Hit, Patterns, REPORTED, RecordSigns, ScanState};
+use super::pattern::{Hit, Patterns, REPORTED, RecordKind, RecordSigns, ScanState, Sign};
 use super::placer::{MOST_PATHS, Placer};
 use super::record::unwrap;
-use super::repeats::{ReasonBy, Repeats};
+use super::repeats::Repeats;
 use super::session_mapper::SessionMapper;
 
 use counts::add_one;
@@ -32,6 +32,10 @@ pub use counts::{Count, CountChanges, Counts, SessionCounts, Waiting};
 const WAIT_AT_MOST: Duration = Duration::from_secs(120);
 /// Maximum number of logs and names whose lines wait.
 const MOST_WAITING: usize = 1000;
+/// A conflict waits for a reason in this many lines after it.
+const REASON_WITHIN: u64 = 20;
+/// Maximum number of conflicts of one log that wait.
+const MOST_HELD: usize = 64;
 
 /// Where a line is counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,12 +58,22 @@ enum Flush {
 struct LogScan {
     state: ScanState,
     repeats: Repeats,
+    /// Conflicts that a reason near them may decide.
+    held: Vec<HeldConflict>,
     /// Number of lines so far.
     line: u64,
     /// Number of looks since an undecided sign was found.
     undecided_for: u32,
     /// The session that an earlier part of an unfinished line named.
     named: Option<Arc<str>>,
+}
+
+/// A conflict without a reason.
+#[derive(Clone, Debug)]
+struct HeldConflict {
+    target: Target,
+    line: u64,
+    found: RecordSigns,
 }
 
 /// Counts lines.
@@ -115,7 +129,7 @@ impl Counter {
     /// Counts undecided signs that no later line has changed for two looks.
     pub fn flush_undecided(&mut self) {
         self.with_scans(|scan| {
-            let undecided = scan.state.is_undecided();
+            let undecided = scan.state.is_undecided() || !scan.held.is_empty();
             scan.undecided_for = if undecided { scan.undecided_for + 1 } else { 0 };
             (scan.undecided_for > 2).then_some(Flush::Settle)
         });
@@ -123,7 +137,10 @@ impl Counter {
 
     /// Counts undecided signs, because the lines are about to be saved as read.
     pub fn settle_undecided(&mut self) {
-        self.with_scans(|scan| scan.state.is_undecided().then_some(Flush::Settle));
+        self.with_scans(|scan| {
+            let undecided = scan.state.is_undecided() || !scan.held.is_empty();
+            undecided.then_some(Flush::Settle)
+        });
     }
 
     /// Counts undecided signs; no more lines follow.
@@ -170,19 +187,22 @@ impl Counter {
         let LogScan {
             state,
             repeats,
+            held,
             line,
             ..
         } = scan;
+        let patterns = &settings.patterns;
         let sink = |hit: Hit<'_>, found: &RecordSigns| {
             let named = named_by(&settings.mapper, hit);
             let target = named.map(|name| tally.placer.target(log, Some(name)));
             let target = target.as_ref().unwrap_or(&unnamed);
-            tally.add(target, found, &settings.patterns, repeats, *line);
+            tally.add(target, found, patterns, (repeats, held), *line);
         };
         match flush {
-            Flush::Settle => settings.patterns.settle(state, sink),
-            Flush::End => settings.patterns.flush(state, sink),
+            Flush::Settle => patterns.settle(state, sink),
+            Flush::End => patterns.flush(state, sink),
         }
+        tally.release(patterns, (repeats, held), u64::MAX);
     }
 
     /// What assigns lines to sessions.
@@ -387,6 +407,7 @@ impl Consumer for Counter {
         let LogScan {
             state,
             repeats,
+            held,
             line,
             undecided_for,
             named: named_by_part,
@@ -446,7 +467,7 @@ impl Consumer for Counter {
             });
             let inside = text.get(..at).unwrap_or_default();
             let line = first + memchr_iter(b'\n', inside).count() as u64;
-            tally.add(target, found, patterns, repeats, line);
+            tally.add(target, found, patterns, (repeats, held), line);
         };
         match block.part {
             Part::Lines => patterns.scan(text, state, scratch, sink),
@@ -457,10 +478,14 @@ impl Consumer for Counter {
             Part::First => 1,
             Part::Middle | Part::Last => 0,
         };
+        tally.release(patterns, (repeats, held), *line);
         if matches!(block.part, Part::Lines | Part::Last) {
             scan.named = None;
         }
-        let keep = !scan.state.is_empty() || !scan.repeats.is_empty() || scan.named.is_some();
+        let keep = !scan.state.is_empty()
+            || !scan.repeats.is_empty()
+            || !scan.held.is_empty()
+            || scan.named.is_some();
         if keep {
             let scans = match self.copy {
                 Some(_) => &mut self.copy_scans,
@@ -550,50 +575,124 @@ impl Tally<'_> {
         target: &Target,
         found: &RecordSigns,
         patterns: &Patterns,
-        repeats: &mut Repeats,
+        (repeats, held): (&mut Repeats, &mut Vec<HeldConflict>),
         line: u64,
     ) {
+        self.release(patterns, (repeats, held), line);
         let counts = self.of(target);
         counts.secrets.add(found.secrets);
         if found.library {
             counts.library_was_seen();
         }
-        // `repeats` is for one log, so lines without a name need none here.
-        let session = match target {
-            Target::Session(session) => Arc::clone(session),
-            Target::Waiting(key) => key.named.clone().unwrap_or_else(|| Arc::from("")),
-        };
-        // The library has already reported the reason of this conflict.
-        if found.conflict && repeats.is_reported(&session, &patterns.of_conflicts(), line) {
+        let kinds = patterns.removed_and_replaced();
+        let (removed, replaced) = kinds;
+        if found.conflict {
+            let session = target.session();
+            let certain = found.signs.iter().any(|sign| sign.certain);
+            match repeats.join_conflict(&session, kinds, line, certain) {
+                Some((pattern, before)) => {
+                    self.confirm(target, patterns, pattern, certain && !before)
+                }
+                None if held.len() < MOST_HELD => held.push(HeldConflict {
+                    target: target.clone(),
+                    line,
+                    found: found.clone(),
+                }),
+                None => self.count(target, found, patterns, repeats, line),
+            }
             return;
         }
+        if found.bare_code {
+            // The conflict says that the code is a reason.
+            if let Some(pattern) = removed
+                && let Some(conflict) = take_held(held, target)
+            {
+                let signs = conflict.found.signs.into_iter();
+                let found = RecordSigns {
+                    signs: signs
+                        .map(|sign| Sign {
+                            pattern,
+                            kind: RecordKind::Code,
+                            ..sign
+                        })
+                        .collect(),
+                    ..RecordSigns::default()
+                };
+                self.count(target, &found, patterns, repeats, line);
+            }
+            return;
+        }
+        self.count(target, found, patterns, repeats, line);
+        // Not by a word in a chat, and not by the library, which gives the reason first.
+        let decided = found.signs.iter().any(|sign| {
+            let of_a_bot = match sign.kind {
+                RecordKind::Code | RecordKind::Object => true,
+                RecordKind::Library => false,
+                _ => sign.certain,
+            };
+            of_a_bot && (Some(sign.pattern) == removed || Some(sign.pattern) == replaced)
+        });
+        if decided && let Some(conflict) = take_held(held, target) {
+            let certain = conflict.found.signs.iter().any(|sign| sign.certain);
+            let joined = repeats.join_conflict(&target.session(), kinds, line, certain);
+            if let Some((pattern, before)) = joined {
+                self.confirm(target, patterns, pattern, certain && !before);
+            }
+        }
+    }
+
+    /// Counts the conflicts that no reason has decided until this line.
+    fn release(
+        &mut self,
+        patterns: &Patterns,
+        (repeats, held): (&mut Repeats, &mut Vec<HeldConflict>),
+        line: u64,
+    ) {
+        while held
+            .first()
+            .is_some_and(|conflict| line.saturating_sub(conflict.line) > REASON_WITHIN)
+        {
+            let HeldConflict {
+                target,
+                line,
+                found,
+            } = held.remove(0);
+            self.count(&target, &found, patterns, repeats, line);
+        }
+    }
+
+    /// Counts a report of an event that was counted before.
+    fn confirm(&mut self, target: &Target, patterns: &Patterns, pattern: usize, report: bool) {
+        if let Some(pattern) = patterns.patterns().get(pattern).filter(|_| report) {
+            add_one(&mut self.of(target).reports, &pattern.name);
+        }
+    }
+
+    fn count(
+        &mut self,
+        target: &Target,
+        found: &RecordSigns,
+        patterns: &Patterns,
+        repeats: &mut Repeats,
+        line: u64,
+    ) {
+        let counts = self.of(target);
+        let session = target.session();
         for sign in &found.signs {
             let Some(pattern) = patterns.patterns().get(sign.pattern) else {
                 continue;
             };
             let shipped = !pattern.printed_by.is_empty();
             let is_reported = REPORTED.contains(&pattern.name.as_ref());
-            let before: &[ReasonBy] = if sign.after_the_reason {
-                &[ReasonBy::Library, ReasonBy::Bot, ReasonBy::Sentence]
-            } else if sign.sentence {
-                &[ReasonBy::Bot]
-            } else {
-                &[]
-            };
-            if let Some(certain) = repeats.follows_reason(&session, sign.pattern, line, before) {
-                // These are one event. The sentence may be the first sign that it is a report.
-                if sign.certain && !certain {
+            if is_reported
+                && let Some(before) =
+                    repeats.join(&session, sign.pattern, line, (sign.kind, sign.certain))
+            {
+                // These are one event. This record may be the first one that is a report.
+                if sign.certain && !before {
                     add_one(&mut counts.reports, &pattern.name);
                 }
                 continue;
-            }
-            if is_reported && !sign.after_the_reason {
-                let by = match (found.library, sign.sentence) {
-                    (true, _) => ReasonBy::Library,
-                    (false, true) => ReasonBy::Sentence,
-                    (false, false) => ReasonBy::Bot,
-                };
-                repeats.note_reason(&session, sign.pattern, line, (by, sign.certain));
             }
             if let Some(message) = found.message.filter(|_| shipped)
                 && repeats.is_repeat(&session, sign.pattern, message, line)
@@ -606,6 +705,23 @@ impl Tally<'_> {
             }
         }
     }
+}
+
+impl Target {
+    /// The session that a log's events are compared for. What is remembered is for one log, so lines
+    /// without a name need none.
+    fn session(&self) -> Arc<str> {
+        match self {
+            Self::Session(session) => Arc::clone(session),
+            Self::Waiting(key) => key.named.clone().unwrap_or_else(|| Arc::from("")),
+        }
+    }
+}
+
+/// Removes the first conflict of this session that waits.
+fn take_held(held: &mut Vec<HeldConflict>, target: &Target) -> Option<HeldConflict> {
+    let index = held.iter().position(|held| held.target == *target)?;
+    Some(held.remove(index))
 }
 
 #[cfg(test)]

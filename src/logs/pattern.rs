@@ -48,12 +48,25 @@ pub struct Sign {
     /// The record has a form that only the library or the bot's own report uses, never a text that
     /// was sent to the bot.
     pub certain: bool,
-    /// A sentence that bots print after the reason: near a record with the reason it is the same
-    /// event.
-    pub after_the_reason: bool,
-    /// A bot's sentence without a reason: near a record in which a bot gives the reason it is the
-    /// same event.
-    pub sentence: bool,
+    /// What reports it. Records of different kinds near each other report one event.
+    pub kind: RecordKind,
+}
+
+/// The kinds of records that report one event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordKind {
+    /// Of the library's logger.
+    Library,
+    /// An error or an event of the connection, as an object or with its stack.
+    Object,
+    /// A line of a bot with the reason's code or name.
+    Code,
+    /// A bot's sentence without a reason.
+    Sentence,
+    /// A sentence that bots print only after the reason.
+    Afterwards,
+    /// A conflict without a reason.
+    Conflict,
 }
 
 /// The signs in one record.
@@ -73,6 +86,8 @@ pub struct RecordSigns {
     pub pending: Vec<Sign>,
     /// A conflict of connections. The rest of the record may say of which kind.
     pub conflict: bool,
+    /// Only a code of 401, which is a reason where a conflict is beside it.
+    pub bare_code: bool,
 }
 
 impl RecordSigns {
@@ -84,6 +99,7 @@ impl RecordSigns {
             && self.opened.is_none()
             && !self.library
             && !self.conflict
+            && !self.bare_code
     }
 }
 
@@ -191,7 +207,7 @@ impl Patterns {
         let shape = RecordShape::of(record);
         let mut found = RecordSigns {
             opened: shape.opened,
-            library: shape.library,
+            library: shape.library || shape.class,
             message: shape.message,
             ..RecordSigns::default()
         };
@@ -208,40 +224,63 @@ impl Patterns {
             }
         }
         let mut reason = close::reason(record, &shape);
-        if let Some(plain) = shape.plain.as_deref().filter(|_| !shape.library) {
+        if let Some(plain) = shape.plain.as_deref().filter(|_| !found.library) {
             reason = reason.or(close::reason(plain, &shape));
         }
-        let without_a_reason = reason.after_the_reason || !reason.logged_out;
-        let sentence = self
-            .logged_out
-            .filter(|pattern| without_a_reason && !shape.library && signs.contains(pattern));
-        let mut after_the_reason = None;
-        for (pattern, closed) in [
-            (self.logged_out, reason.logged_out),
-            (self.replaced, reason.replaced),
-            (self.banned, reason.banned),
+        let kind = match found.library {
+            true => RecordKind::Library,
+            false if record.contains(&b'\n') || report::is_object(record) => RecordKind::Object,
+            false => RecordKind::Code,
+        };
+        // A word that anybody may write is no reason.
+        let has_sign = !signs.is_empty() || reason.is_close();
+        let certain = has_sign && report::is_certain(record, &shape);
+        let kind = match kind {
+            RecordKind::Code if !reason.coded && !certain => RecordKind::Sentence,
+            kind => kind,
+        };
+        let sentence = match kind {
+            RecordKind::Library => kind,
+            _ => RecordKind::Sentence,
+        };
+        let afterwards = match reason.after_the_reason {
+            true => RecordKind::Afterwards,
+            false => kind,
+        };
+        let mut kinds = Vec::new();
+        for (pattern, closed, by_reason) in [
+            (self.logged_out, reason.logged_out, afterwards),
+            (self.replaced, reason.replaced, kind),
+            (self.banned, reason.banned, kind),
         ] {
-            let Some(pattern) = pattern.filter(|pattern| closed && !signs.contains(pattern)) else {
-                continue;
-            };
-            signs.push(pattern);
-            if Some(pattern) == self.logged_out && reason.after_the_reason {
-                after_the_reason = Some(pattern);
+            let Some(pattern) = pattern else { continue };
+            match (signs.contains(&pattern), closed) {
+                (true, true) if by_reason != RecordKind::Afterwards => {
+                    kinds.push((pattern, by_reason));
+                }
+                (true, _) => kinds.push((pattern, sentence)),
+                (false, true) => {
+                    signs.push(pattern);
+                    kinds.push((pattern, by_reason));
+                }
+                (false, false) => {}
             }
         }
-        found.conflict = reason.conflict
-            && [self.logged_out, self.replaced]
-                .iter()
-                .flatten()
-                .all(|pattern| !signs.contains(pattern));
+        let none = self
+            .of_conflicts()
+            .into_iter()
+            .all(|pattern| !signs.contains(&pattern));
+        found.conflict = reason.conflict && none;
+        found.bare_code = reason.bare_code && none && !found.conflict;
         if !signs.is_empty() {
-            let certain = report::is_certain(record, &shape);
             signs.sort_unstable();
             let signs = signs.into_iter().map(|pattern| Sign {
                 pattern,
                 certain,
-                after_the_reason: after_the_reason == Some(pattern),
-                sentence: sentence == Some(pattern),
+                kind: kinds
+                    .iter()
+                    .find(|(of, _)| *of == pattern)
+                    .map_or(kind, |(_, kind)| *kind),
             });
             (found.pending, found.signs) =
                 signs.partition(|sign| self.at_the_end.contains(&sign.pattern));
@@ -262,8 +301,13 @@ impl Patterns {
     }
 
     /// The patterns that a conflict may count for.
-    pub(super) fn of_conflicts(&self) -> Vec<usize> {
+    fn of_conflicts(&self) -> Vec<usize> {
         self.logged_out.into_iter().chain(self.replaced).collect()
+    }
+
+    /// The patterns of a removed device and of a replaced connection.
+    pub(super) fn removed_and_replaced(&self) -> (Option<usize>, Option<usize>) {
+        (self.logged_out, self.replaced)
     }
 
     /// The kind of a conflict that nothing else in its record explains.
@@ -274,8 +318,7 @@ impl Patterns {
             found.signs.push(Sign {
                 pattern,
                 certain,
-                after_the_reason: false,
-                sentence: false,
+                kind: RecordKind::Conflict,
             });
         }
     }

@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use super::pattern::RecordKind;
+
 /// Records farther apart than this are different events.
 const NEAR_LINES: u64 = 50;
 /// Maximum number of records that are kept for one log.
@@ -15,29 +17,20 @@ const MOST: usize = 64;
 #[derive(Clone, Debug, Default)]
 pub struct Repeats {
     groups: Vec<RepeatGroup>,
-    /// Where records gave the reason of an end.
-    reasons: Vec<GivenReason>,
+    /// The last events, in the order of their first records.
+    events: Vec<NearEvent>,
 }
 
+/// An event that records of several kinds may report.
 #[derive(Clone, Debug)]
-struct GivenReason {
+struct NearEvent {
     session: Arc<str>,
     pattern: usize,
     line: u64,
-    by: ReasonBy,
-    /// Whether it was a report.
+    /// The kinds of its records so far.
+    kinds: Vec<RecordKind>,
+    /// Whether one of them was a report.
     certain: bool,
-}
-
-/// What gave a reason.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReasonBy {
-    /// A record of the library's logger.
-    Library,
-    /// A bot's record with the reason.
-    Bot,
-    /// A bot's sentence without a reason.
-    Sentence,
 }
 
 #[derive(Clone, Debug)]
@@ -98,59 +91,79 @@ impl Repeats {
         Some(count) <= events
     }
 
-    /// Whether a logger's record near this line reported an event of one of these patterns.
-    pub fn is_reported(&self, session: &Arc<str>, patterns: &[usize], line: u64) -> bool {
-        self.groups.iter().any(|group| {
-            patterns.contains(&group.pattern)
-                && group.session == *session
-                && line.saturating_sub(group.line) <= NEAR_LINES
-        })
-    }
-
-    /// Remembers what gave the reason of an end at this line, and whether it is a report.
-    pub fn note_reason(
+    /// Adds a record to the event that a record of another kind reported shortly before this line.
+    /// Returns whether that event already was a report; `None` if the record begins a new event.
+    ///
+    /// A bot prints an error, its code and a sentence about one event. The library's records are
+    /// apart: only a sentence that never comes alone is added to its events.
+    pub fn join(
         &mut self,
         session: &Arc<str>,
         pattern: usize,
         line: u64,
-        (by, certain): (ReasonBy, bool),
-    ) {
-        self.reasons.retain(|other| {
-            (other.session != *session || other.pattern != pattern)
-                && line.saturating_sub(other.line) <= NEAR_LINES
-        });
-        if self.reasons.len() < MOST {
-            self.reasons.push(GivenReason {
-                session: Arc::clone(session),
-                pattern,
-                line,
-                by,
-                certain,
-            });
-        }
-    }
-
-    /// Whether one of these gave the reason of an end shortly before this line, and whether that
-    /// was a report. Only for one sentence: the next one is another event.
-    pub fn follows_reason(
-        &mut self,
-        session: &Arc<str>,
-        pattern: usize,
-        line: u64,
-        by: &[ReasonBy],
+        (kind, certain): (RecordKind, bool),
     ) -> Option<bool> {
-        let found = self.reasons.iter().position(|other| {
-            other.session == *session
-                && other.pattern == pattern
-                && by.contains(&other.by)
-                && line.saturating_sub(other.line) <= NEAR_LINES
+        use RecordKind::{Afterwards, Library};
+        self.events
+            .retain(|event| line.saturating_sub(event.line) <= NEAR_LINES);
+        let same = self.events.iter_mut().rev().find(|event| {
+            event.pattern == pattern
+                && event.session == *session
+                && !event.kinds.contains(&kind)
+                && kind != Library
+                && (kind == Afterwards || !event.kinds.contains(&Library))
+        });
+        if let Some(event) = same {
+            event.kinds.push(kind);
+            let before = event.certain;
+            event.certain |= certain;
+            return Some(before);
+        }
+        if self.events.len() >= MOST {
+            self.events.remove(0);
+        }
+        self.events.push(NearEvent {
+            session: Arc::clone(session),
+            pattern,
+            line,
+            kinds: vec![kind],
+            certain,
+        });
+        None
+    }
+
+    /// Adds a conflict without a reason to the event near this line that explains it: one of
+    /// `removed` or `replaced`. Returns its pattern and whether it already was a report. An event of
+    /// a bot of the kind `replaced` explains one conflict, because the next one is another event.
+    pub fn join_conflict(
+        &mut self,
+        session: &Arc<str>,
+        (removed, replaced): (Option<usize>, Option<usize>),
+        line: u64,
+        certain: bool,
+    ) -> Option<(usize, bool)> {
+        use RecordKind::{Code, Conflict, Library, Object};
+        let event = self.events.iter_mut().rev().find(|event| {
+            event.session == *session
+                && line.saturating_sub(event.line) <= NEAR_LINES
+                // Not a word in a chat.
+                && (event.certain
+                    || [Code, Library, Object]
+                        .iter()
+                        .any(|kind| event.kinds.contains(kind)))
+                && (Some(event.pattern) == removed
+                    || Some(event.pattern) == replaced
+                        && (event.kinds.contains(&Library) || !event.kinds.contains(&Conflict)))
         })?;
-        Some(self.reasons.swap_remove(found).certain)
+        event.kinds.push(Conflict);
+        let before = event.certain;
+        event.certain |= certain;
+        Some((event.pattern, before))
     }
 
     /// Whether it holds nothing.
     pub fn is_empty(&self) -> bool {
-        self.groups.is_empty() && self.reasons.is_empty()
+        self.groups.is_empty() && self.events.is_empty()
     }
 }
 

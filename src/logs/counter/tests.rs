@@ -221,6 +221,115 @@ fn the_sentence_after_the_reason_is_the_same_event() {
     }
 }
 
+/// Events and reports of removed devices and of replaced connections.
+fn ends(counter: &Counter, session: &str) -> [u64; 4] {
+    let counts = &counter.counts().sessions[session];
+    let of =
+        |all: &HashMap<String, Count>, name: &str| all.get(name).map_or(0, |count| count.value);
+    let [removed, replaced] = ["device_removed", "connection_replaced"]
+        .map(|name| [of(&counts.events, name), of(&counts.reports, name)]);
+    [removed[0], removed[1], replaced[0], replaced[1]]
+}
+
+const CONFLICT: &str = "Connection closed: Stream Errored (conflict)\n";
+
+/// The kind of a conflict is in the record before it or after it.
+#[test]
+fn a_conflict_is_decided_by_the_reason_beside_it() {
+    let x = "x\n".repeat(30);
+    let node = r#"{"level":50,"time":1,"class":"baileys","node":{"tag":"stream:error","attrs":{"code":"401"},"content":[{"tag":"conflict","attrs":{"type":"device_removed"}}]},"msg":"stream errored out"}"#;
+    for (text, wanted) in [
+        (CONFLICT.repeat(10), [0, 0, 10, 10]),
+        (format!("{CONFLICT}Reason: 401\n"), [1, 1, 0, 0]),
+        (
+            format!("{CONFLICT}Código de desconexión: 401\n"),
+            [1, 1, 0, 0],
+        ),
+        (format!("{CONFLICT}statusCode: 401\n"), [1, 1, 0, 0]),
+        (
+            format!("Connection closed. Status: 401\n{CONFLICT}"),
+            [1, 1, 0, 0],
+        ),
+        (
+            format!("{CONFLICT}Connection closed. Status: 440\n"),
+            [0, 0, 1, 1],
+        ),
+        (format!("{CONFLICT}Logged out, please scan\n"), [1, 1, 0, 0]),
+        (format!("{node}\n{CONFLICT}"), [1, 1, 0, 0]),
+        // Too far away, of another session, a word in a chat, and a code of something else.
+        (
+            format!("{CONFLICT}{x}Connection closed. Status: 401\n"),
+            [1, 1, 1, 1],
+        ),
+        (
+            format!("{CONFLICT}[b] Connection closed. Status: 401\n"),
+            [0, 0, 1, 1],
+        ),
+        (format!("{CONFLICT}Ana: device_removed\n"), [1, 0, 1, 1]),
+        ("Reason: 401\n".to_owned(), [0, 0, 0, 0]),
+    ] {
+        let mut counter = counter(Some(r"^\[(?<session>[a-z]+)\]"), &["a", "b"]);
+        counter.lines(block("/l/a-out.log", &text));
+        counter.flush_all();
+        assert_eq!(ends(&counter, "a"), wanted, "{text}");
+    }
+}
+
+/// The reason may come at the next look. What is saved does not wait.
+#[test]
+fn a_conflict_waits_for_its_reason_until_it_is_saved() {
+    let with = |between: fn(&mut Counter)| {
+        let mut counter = counter(None, &["a"]);
+        counter.lines(block("/l/a-out.log", CONFLICT));
+        counter.lines(block("/l/a-out.log", "x\n"));
+        assert_eq!(ends(&counter, "a"), [0, 0, 0, 0]);
+        between(&mut counter);
+        counter.lines(block("/l/a-out.log", "Closed. Code: 401\nx\n"));
+        ends(&counter, "a")
+    };
+    assert_eq!(with(Counter::flush_undecided), [1, 1, 0, 0]);
+    assert_eq!(with(Counter::settle_undecided), [1, 1, 1, 1]);
+}
+
+/// One connection that was replaced, as the library, an object, a code and a sentence report it.
+#[test]
+fn a_replaced_connection_is_one_event_of_the_library_and_one_of_the_bot() {
+    let library = r#"{"level":50,"time":1,"class":"baileys","node":{"tag":"stream:error","attrs":{"code":"440"},"content":[{"tag":"conflict","attrs":{"type":"replaced"}}]},"msg":"stream errored out"}"#;
+    let object = "connection closed due to Error: Stream Errored (conflict)\n    at x (y) {\n  isBoom: true,\n  output: {\n    statusCode: 440\n  }\n}";
+    let code = "Connection closed, status 440";
+    let sentence = "Connection Replaced, Another New Session Opened";
+    for (records, count) in [
+        (vec![library, object, code, sentence], 2),
+        (vec![object, code, sentence], 1),
+        (vec![sentence, object], 1),
+        (vec![sentence, sentence], 2),
+        (
+            vec![object, sentence, object, sentence, object, sentence],
+            3,
+        ),
+    ] {
+        let mut counter = counter(None, &["a"]);
+        counter.lines(block("/l/a-out.log", &format!("{}\n", records.join("\n"))));
+        counter.flush_all();
+        assert_eq!(ends(&counter, "a"), [0, 0, count, count], "{records:?}");
+    }
+    for (text, pattern) in [
+        (
+            "Closed. Code: 403\nYour account has been banned by WhatsApp\n",
+            "account_banned",
+        ),
+        (
+            "Closed. Code: 401\nDevice Logged Out, Please Scan Again\n",
+            "device_removed",
+        ),
+    ] {
+        let mut counter = counter(None, &["a"]);
+        counter.lines(block("/l/a-out.log", text));
+        counter.flush_all();
+        assert_eq!(counter.counts().sessions["a"].events[pattern].value, 1);
+    }
+}
+
 /// The end of a log that was rotated.
 #[test]
 fn the_last_record_of_a_copy_counts() {
@@ -451,6 +560,9 @@ fn an_open_record_counts_for_its_own_session() {
         "closed: Error: Stream Errored (conflict)\n",
     ));
     counter.lines(block("/l/all.log", "[salon] x\n"));
+    for _ in 0..4 {
+        counter.flush_undecided();
+    }
     let counts = counter.counts();
     assert_eq!(
         counts.sessions["shop"].events["connection_replaced"].value,

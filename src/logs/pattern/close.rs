@@ -23,9 +23,18 @@ pub(super) struct CloseReason {
     /// A conflict. The rest of the record says of which kind. If it does not, the connection was
     /// replaced, because the other kind is printed with its code.
     pub conflict: bool,
+    /// Only a code of 401, with its name.
+    pub bare_code: bool,
+    /// The record has the code of a reason.
+    pub coded: bool,
 }
 
 impl CloseReason {
+    /// Whether the connection has ended in one of these ways.
+    pub(super) fn is_close(self) -> bool {
+        self.logged_out || self.replaced || self.banned || self.conflict
+    }
+
     /// Combines two readings of one record.
     pub(super) fn or(self, other: Self) -> Self {
         let logged_out = self.logged_out || other.logged_out;
@@ -37,6 +46,8 @@ impl CloseReason {
             replaced,
             banned: self.banned || other.banned,
             conflict: (self.conflict || other.conflict) && !logged_out && !replaced,
+            coded: self.coded || other.coded,
+            bare_code: (self.bare_code || other.bare_code) && !logged_out && !replaced,
         }
     }
 }
@@ -45,7 +56,7 @@ impl CloseReason {
 macro_rules! label {
     () => {
         concat!(
-            r"(?:status(?:[ _]?code|[ _]?reason)?|reason(?:[ _]?code)?|c.{1,2}digo|close[ _]?code|",
+            r"(?:status(?:[ _]?code|[ _]?reason)?|reason(?:[ _]?code)?|c.{1,2}digo(?: d[eao] [\w\x80-\xff]{1,14})?|close[ _]?code|",
             r"\bcode|\braz.{1,2}n|\bmotivo|\bcausa|\bestado|\bkode|\balasan|errored \(conflict\))",
             // Not `==`, which is a comparison.
             r"(?:[^a-z0-9\n=!]{0,6}=[^a-z0-9\n=!]{0,6}|[^a-z0-9\n=!]{1,12})"
@@ -127,10 +138,15 @@ enum Is {
     ConnectionUpdate,
     OfAPhone,
     RemovedWord,
+    Boom,
+    Ending,
+    CloseEvent,
+    OfAServer,
+    BareCode,
 }
 
 /// In the order of [`Is`].
-const SIGNS: [&str; 24] = [
+const SIGNS: [&str; 29] = [
     stream_error!("401"),
     r"stream errored \(conflict",
     r"\b(?:is)?logged_?out\b",
@@ -211,7 +227,27 @@ const SIGNS: [&str; 24] = [
         r")"
     ),
     "device_removed",
+    BOOM,
+    ENDING,
+    CLOSE_EVENT,
+    r"websocket error \(",
+    concat!(prefix!(), label!(), r"401\W{0,4}\z"),
 ];
+
+/// An error of the library. Each of its errors is one, also those that end no connection.
+pub(super) const BOOM: &str = r"\bisboom\b";
+
+/// The messages of the library's errors that end a connection.
+pub(super) const ENDING: &str = concat!(
+    r"stream errored|connection (?:failure|closed|lost|terminated|was lost)|qr refs attempts|intentional logout|",
+    r"\btimed out\b|restart required|connection ?replaced|\blogged ?out\b|multi-?device mismatch"
+);
+
+/// The event in which the library says that a connection has ended.
+pub(super) const CLOSE_EVENT: &str = concat!(
+    r#"\blastdisconnect\b|\b(?:connection|state)["']?\s?:\s?["']close["']|\bconnection[. ]update\b|"#,
+    r"\bconnection clos|desconect|disconnect|conexi.{1,3}n cerr|conex.{1,3}o (?:fech|encerr)|koneksi (?:terputus|ditutup)"
+);
 
 /// The sentence that a bot prints when its login has ended, mostly after the reason. Only tags are
 /// before it, and what follows is not the name of a user of the bot's own pages.
@@ -223,7 +259,7 @@ const AFTERWARDS: &str = concat!(
     r")|\[?logged out detected\b)|",
     // A tag that says what is logged out; a name may follow.
     r"\A[^a-z\n\[]{0,60}\[(?:baileys|whatsapp|wa|wa-?bot|session|connection)[^\]\n]{0,40}\]\W{1,6}logged out\b|",
-    r"\binstance \S{1,100} - logout\b|\blogout detect(?:ed|ad[oa])\b|\bnot reconnecting\W{1,4}logged[ _]?out\b|",
+    r"\binstance \S{1,100} - logout\b|\blogout detect(?:ed|ad[oa])\b|\b(?:not reconnecting|(?:will not|won.t) reconnect)\W{1,4}logged[ _]?out\b|",
     r"(?:clos(?:e|ed)|disconnected|desconectad[oa](?: permanentemente)?|cerrad[oa]|fechad[oa]|encerrad[oa]|terputus|ditutup)\W{1,4}",
     r"(?:reason\W{1,3}|via )?(?:logout|logged out)\b|",
     // With a name.
@@ -245,7 +281,7 @@ pub(super) fn compiled(sources: &[&str]) -> Option<RegexSet> {
         .ok()
 }
 
-fn expression(source: &str) -> Option<Regex> {
+pub(super) fn expression(source: &str) -> Option<Regex> {
     RegexBuilder::new(source)
         .case_insensitive(true)
         .multi_line(true)
@@ -310,6 +346,11 @@ pub(super) fn reason(record: &[u8], shape: &RecordShape) -> CloseReason {
             && !is(Is::OfWhatsApp);
     // Evolution API prints its server beside the reason.
     let of_another = of_another && !is(Is::ConnectionUpdate);
+    // Errors of queries, groups and media, and an answer of a proxy.
+    let of_another_error = is(Is::OfAServer)
+        || is(Is::Boom) && !is(Is::Ending) && !is(Is::CloseEvent)
+        || shape.is_of_something_else();
+    let of_another = of_another || of_another_error;
     let reported = is(Is::OfAConnection) && !of_another;
     let code = code(record);
     let replaced_node = is(Is::ReplacedNode);
@@ -342,6 +383,8 @@ pub(super) fn reason(record: &[u8], shape: &RecordShape) -> CloseReason {
         replaced,
         banned: (matches!(code, Some(402 | 403 | 406)) || is(Is::Forbidden)) && reported,
         conflict: is(Is::Conflict) && !logged_out && !replaced,
+        bare_code: is(Is::BareCode) && !logged_out,
+        coded: code.is_some(),
     }
 }
 

@@ -3,9 +3,9 @@
 
 use std::sync::LazyLock;
 
-use regex::bytes::RegexSet;
+use regex::bytes::{Regex, RegexSet};
 
-use super::close::{CloseReason, compiled, reason};
+use super::close::{BOOM, CLOSE_EVENT, ENDING, compiled, expression, reason};
 use super::shape::RecordShape;
 use super::shipped::{BANNED, LOGGED_OUT, REPLACED, prefix};
 
@@ -24,6 +24,10 @@ const BEGINNING: &str = concat!(
     r"koneksi |sambungan |sesi.{1,3}n tomada por otra|close \{|stream errored|conflict\W{1,3}replaced|",
     r"(?:session|instance) [\w@.:-]{1,60} (?:is |was |has been )?(?:closed|disconnected)\W|",
     r#"instance "[^"\n]{1,100}" - logout$|"#,
+    r"unknown disconnectreason|closed connection, reason |(?:will|should)[ _]?reconnect\W{1,4}false\W{1,4}4[04][10]\b|",
+    r"session \+?\d{8,15} (?:is |was |has been )?logged out|code\W{1,4}401\W{1,4}reason\W{1,4}logged[ _]?out|",
+    // The code and its name, as only the library has them.
+    r"(?:[\w.-]{1,40} (?:disconnected|closed)\W{1,3})?(?:logged_?out\W{1,4}401\b|401\W{1,4}logged_?out|440\W{1,4}connectionreplaced)|",
     r"(?:uncaught )?(?:authfilecorrupt)?error: auth file is corrupt or unreadable",
     r")"
 );
@@ -43,7 +47,7 @@ const BEGINNING_OF_WHATSAPP: &str = concat!(
 /// What a record about WhatsApp contains beside the reason.
 const OF_WHATSAPP: &str = concat!(
     r"whatsapp|baileys|\bqr\b|\b(?:re-?)?scan\b|escane|pindai|re-?link\b|re-?pair|pairing|parear|vincular|",
-    r"(?:elimina|borra|borre|delete|remove|hapus) (?:\w{1,6} )?(?:carpeta|folder|pasta|session|sesi|auth|creds)|",
+    r"(?:elimina|borra|borre|delete|remove|hapus|memadam) (?:\w{1,6} )?(?:carpeta|folder|pasta|session|sesi|auth|creds)|",
     r"creds|credenciales|credenciais|auth[ _]?(?:folder|info|state)|tel.{1,2}fono|celular|\bphone\b|",
     r"(?:clear|clean|resett|delet|remov|wip)ing (?:the )?(?:auth|session|folder|creds|state)|re-?authenticate|",
     r"eliminando datos|verifique novamente|permanently logged|permanentemente\W|\b401\b|\b403\b"
@@ -52,21 +56,38 @@ const OF_WHATSAPP: &str = concat!(
 /// Only a code that any program may print.
 const ANY_PROGRAM: &str = r"\A[^a-z0-9\n]{0,10}(?:status(?:_?code|_?reason)?\W{1,4}40[13]|(?:status|code)\W{1,4}440)\W{0,4}\z";
 
-/// Lines of an object or an error of the library, each with its key at the beginning. The text of a
-/// chat would be quoted there.
-const OF_AN_OBJECT: &str = concat!(
-    r#"^[ \t]{2,}(?:isboom|"isboom"|'isboom')\s?: true|"#,
+/// Lines of an event of the connection, each with its key at the beginning. The text of a chat would
+/// be quoted there.
+const OF_AN_EVENT: &str = concat!(
     r#"^[ \t]{2,}(?:lastdisconnect|"lastdisconnect")\s?: |"#,
     r#"^[ \t]{2,}(?:connection|"connection")\s?: ["']close["']|"#,
     r#"^[ \t]{2,}(?:event|"event")\s?: ["']connection\.update["']|"#,
     r#"^[ \t]{2,}(?:tag|"tag")\s?: ["']stream:error["']"#
 );
 
+/// Such an event on one line.
+const OF_AN_EVENT_ON_A_LINE: &str = concat!(
+    prefix!(),
+    r"(?:(?:connection[. ])?(?:update|event)|last ?disconnect|disconnect(?:ed)?(?: info)?|(?:error )?output|motivo|reason|error)?",
+    r#"[^a-z\n{]{0,6}\{(?:[^\n]*[,{])?\s?["']?(?:(?:connection|state)["']?\s?:\s?["']close["']|lastdisconnect["']?\s?:|"#,
+    r#"event["']?\s?:\s?["'](?:connection\.update|session\.status)["'])"#
+);
+
+/// A line of an error of the library. A report only if the error is one that ends a connection.
+const OF_AN_ERROR: &str = r#"^[ \t]{2,}(?:isboom|"isboom"|'isboom')\s?: true"#;
+
+/// Such an error as an object on one line, or its `output`.
+const OF_AN_ERROR_ON_A_LINE: &str = concat!(
+    prefix!(),
+    r"(?:[\w\x80-\xff]{1,20}[ .]?){0,2}",
+    r#"[^a-z\n{]{0,6}\{(?:[^\n]*[,{])?\s?["']?isboom["']?\s?:\s?true\b|"#,
+    r#"\{\s{0,12}["']?statuscode["']?\s?:\s?4\d\d,\s{0,12}["']?payload["']?\s?:\s?\{\s{0,12}["']?statuscode"#
+);
+
 /// Keys of a chat message, and its sender.
 const OF_A_CHAT: &str = concat!(
     r#"\b(?:remotejid|pushname|conversation|extendedtextmessage|messagetimestamp|fromme|notifyname)["']?\s?:|@g\.us\b|"#,
-    // A phone number is before the text.
-    r"\A(?:\[[^\]\n]{1,60}\]|[^a-z\n\[\d]){0,20}\+?\d[\d ()-]{7,}\d\)?\W{0,2}[:>]\s|",
+    r#"(?:^[ \t]{2,}|[{,] ?)["']?(?:from|sender|sendername|author|participant|pushname|chat|chatid)["']?\s?: ?["'\d]|"#,
     // A bot does not ask questions.
     r"\?\?|\xc2\xbf|\?\W{0,3}\z"
 );
@@ -91,13 +112,35 @@ pub(super) fn is_certain(record: &[u8], shape: &RecordShape) -> bool {
     if shape.library {
         return true;
     }
+    if shape.class {
+        return !is_of_a_chat(record);
+    }
     match &shape.plain {
         Some(plain) => {
-            is_certain_text(plain)
+            let own = is_certain_text(plain) || shape.closes;
+            own && !shape.chat && !is_of_a_chat(record)
                 || memchr::memmem::find(record, b"\"type\":\"AuthFileCorruptError\"").is_some()
         }
         None => is_certain_text(record),
     }
+}
+
+/// Whether the record is an error or an event, and not a sentence.
+pub(super) fn is_object(record: &[u8]) -> bool {
+    static SET: LazyLock<Option<RegexSet>> = LazyLock::new(|| {
+        compiled(&[
+            OF_AN_EVENT,
+            OF_AN_EVENT_ON_A_LINE,
+            OF_AN_ERROR,
+            OF_AN_ERROR_ON_A_LINE,
+        ])
+    });
+    SET.as_ref().is_some_and(|set| set.is_match(record))
+}
+
+fn is_of_a_chat(text: &[u8]) -> bool {
+    static SET: LazyLock<Option<RegexSet>> = LazyLock::new(|| compiled(&[OF_A_CHAT]));
+    SET.as_ref().is_some_and(|set| set.is_match(text))
 }
 
 fn is_certain_text(text: &[u8]) -> bool {
@@ -105,18 +148,57 @@ fn is_certain_text(text: &[u8]) -> bool {
     SET.as_ref().is_some_and(|set| {
         let found = set.matches(text);
         let is = |index| found.matched(index);
-        let begins = is(0) && !is(3) || is(1) && is(2);
-        (begins || is(4)) && !is(5)
+        let ends = is(6) || is(7);
+        let begins = (is(0) && !is(3) || is(1) && is(2)) && (ends || !is(8));
+        let on_a_line = is(10) || is(11) && ends;
+        let in_lines = is(12) && (is(9) || is(4) && ends);
+        (in_lines || (begins || on_a_line) && !has_sender(text)) && !is(5)
     })
 }
 
-const REPORT: [&str; 6] = [
+/// Whether a phone number or a name in another script is before the text. Tags do not count.
+fn has_sender(text: &[u8]) -> bool {
+    static BEFORE: LazyLock<Option<Regex>> = LazyLock::new(|| expression(prefix!()));
+    static NO_SENDER: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        expression(concat!(
+            r"\[[^\]\n]{1,60}\]|\b\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?:\b|t)|\b20\d{6}(?:[t -]?\d{6})?\b|",
+            r"\d{1,2}:\d\d(?::\d\d)?(?:[.,]\d{1,9})?|\b1[5-9]\d{8}(?:\d{3})?\b|\b\d{1,9}\.\d{6}\b"
+        ))
+    });
+    static NUMBER: LazyLock<Option<Regex>> =
+        LazyLock::new(|| expression(r"\d(?:[ ().-]{0,2}\d){7}"));
+    let (Some(before), Some(no_sender), Some(number)) =
+        (BEFORE.as_ref(), NO_SENDER.as_ref(), NUMBER.as_ref())
+    else {
+        return true;
+    };
+    let before = before.find(text).map_or(&b""[..], |found| found.as_bytes());
+    let before = no_sender.replace_all(before, &b"|"[..]);
+    number.is_match(&before) || String::from_utf8_lossy(&before).chars().any(is_of_a_name)
+}
+
+/// Whether this is a letter of a name outside of ASCII, and not one that bots decorate text with.
+fn is_of_a_name(letter: char) -> bool {
+    let decorates = matches!(letter,
+        'ª' | 'º' | '\u{2100}'..='\u{214f}' | 'ⓐ'..='ⓩ' | 'Ⓐ'..='Ⓩ' | '\u{1d400}'..='\u{1d7ff}' | '\u{1f100}'..='\u{1f1ff}');
+    !letter.is_ascii() && letter.is_alphabetic() && !decorates
+}
+
+const REPORT: [&str; 13] = [
     BEGINNING,
     BEGINNING_OF_WHATSAPP,
     OF_WHATSAPP,
     ANY_PROGRAM,
-    OF_AN_OBJECT,
+    OF_AN_ERROR,
     OF_A_CHAT,
+    ENDING,
+    CLOSE_EVENT,
+    BOOM,
+    OF_AN_EVENT,
+    OF_AN_EVENT_ON_A_LINE,
+    OF_AN_ERROR_ON_A_LINE,
+    // An object of several lines.
+    r"[{\[][ \t]*$",
 ];
 
 /// Whether a line without envelopes is a bot's own report that WhatsApp ended its connection, in a
@@ -134,8 +216,7 @@ pub(in crate::logs) fn is_own_report(line: &[u8]) -> bool {
     let text = plain.as_deref().unwrap_or(line);
     is_match(&SET, text)
         && is_certain_text(text)
-        && (is_match(&ENDS, text)
-            || reason(text, &RecordShape::default()) != CloseReason::default())
+        && (is_match(&ENDS, text) || reason(text, &RecordShape::default()).is_close())
 }
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ struct OpenRecord {
 
 impl OpenRecord {
     fn is_undecided(&self) -> bool {
-        self.found.conflict || !self.found.pending.is_empty()
+        self.found.conflict || self.found.bare_code || !self.found.pending.is_empty()
     }
 }
 
@@ -119,6 +119,7 @@ impl Patterns {
             opened: None,
             secrets: u64::from(found.secrets > 0 && long.found.secrets == 0),
             conflict: false,
+            bare_code: false,
             library: found.library && !long.found.library,
             signs: [found.signs, found.pending].concat(),
             pending: Vec::new(),
@@ -160,6 +161,7 @@ impl Patterns {
                 library: open.found.library,
                 pending: std::mem::take(&mut open.found.pending),
                 conflict: std::mem::take(&mut open.found.conflict),
+                bare_code: std::mem::take(&mut open.found.bare_code),
                 ..RecordSigns::default()
             };
             let signs = &mut open.found.signs;
@@ -417,6 +419,13 @@ impl Patterns {
             };
             sink(hit, &ended);
         }
+        if found.bare_code {
+            let ended = RecordSigns {
+                bare_code: true,
+                ..RecordSigns::default()
+            };
+            sink(hit, &ended);
+        }
         if found.conflict {
             // Nothing in the record explains the conflict.
             let shape = RecordShape::of(text);
@@ -448,6 +457,7 @@ impl Patterns {
 fn counted(found: &RecordSigns, before: Option<&RecordSigns>) -> RecordSigns {
     let mut fresh = RecordSigns {
         conflict: false,
+        bare_code: false,
         pending: Vec::new(),
         ..found.clone()
     };

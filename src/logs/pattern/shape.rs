@@ -16,15 +16,45 @@ use super::super::record::{CLOSED, OPENED, is_library_message};
 pub(super) struct RecordShape {
     /// The message's hash; `None` if no logger wrote the record.
     pub message: Option<u64>,
-    /// The library's logger wrote it.
+    /// The library's logger wrote it: only it writes this message.
     pub library: bool,
+    /// The library's own logger wrote it, whatever its message is.
+    pub class: bool,
     /// It reports that the connection was opened (`true`) or ended.
     pub opened: Option<bool>,
     /// It reports a close without the reason, which is in the record before it.
     pub connection_errored: bool,
-    /// For a JSON record: its message and reason as a bot without a logger prints them.
+    /// The message and the reason as a bot without a logger prints them.
     pub plain: Option<Vec<u8>>,
+    /// The record has a sender, and no reason but the one in its message.
+    pub chat: bool,
+    /// The message is about the end of a connection, and a field has the code of the reason.
+    pub closes: bool,
 }
+
+/// The reasons of an end.
+const CODES: [&str; 5] = ["401", "402", "403", "406", "440"];
+
+/// Fields of a message of a chat.
+const SENDER: [&str; 17] = [
+    "remoteJid",
+    "remote_jid",
+    "jid",
+    "from",
+    "sender",
+    "senderName",
+    "pushName",
+    "pushname",
+    "notifyName",
+    "author",
+    "participant",
+    "chat",
+    "chatId",
+    "contact",
+    "phone",
+    "body",
+    "text",
+];
 
 /// Fields of a record that give the reason of a close.
 const REASONS: [&str; 14] = [
@@ -51,7 +81,14 @@ impl RecordShape {
         if line.first() == Some(&b'{') {
             return Self::of_json(record).unwrap_or_default();
         }
-        Self::of_pretty(line).unwrap_or_default()
+        Self::of_pretty(line, record)
+            .or_else(|| Self::of_key_values(record))
+            .unwrap_or_default()
+    }
+
+    /// Whether it is about something else than the end of the library's connection.
+    pub(super) fn is_of_something_else(&self) -> bool {
+        self.class && self.opened != Some(false)
     }
 
     fn of_json(record: &[u8]) -> Option<Self> {
@@ -65,18 +102,46 @@ impl RecordShape {
             .get("class")
             .is_some_and(|class| class.get() == "\"baileys\"");
         let mut shape = Self::of_message(&message);
-        shape.library |= class;
+        shape.class = class;
+        let has = |key: &&str| fields.contains_key(*key);
+        let code = fields.iter().any(|(key, value)| is_code(key, value.get()))
+            || CODES
+                .iter()
+                .any(|code| message.ends_with(&format!("({code})")));
+        let reason = code || ["lastDisconnect", "err", "error"].iter().any(has);
+        shape.chat = !reason && SENDER.iter().any(has);
+        shape.closes = code && is_close(&message);
         shape.plain = Some(plain(&message, &fields));
         if !dated {
+            // Kept for the library's own records, which are judged by it.
             shape.opened = None;
+            shape.class &= !CLOSED.contains(&message.as_ref());
         }
         Some(shape)
     }
 
-    fn of_pretty(line: &[u8]) -> Option<Self> {
+    /// `level=warn msg="connection closed" statusCode=401`.
+    fn of_key_values(record: &[u8]) -> Option<Self> {
+        static FORM: LazyLock<Option<Regex>> = LazyLock::new(|| {
+            Regex::new(concat!(
+                r#"(?-u)\A(?:(?:ts|time|timestamp|t|date|level|lvl|caller|logger)=(?:"[^"\n]*"|[^\s"]+) ){1,6}"#,
+                r#"(?:msg|message)=(?:"(?P<quoted>[^"\n]*)"|(?P<word>[^\s"]+))(?P<rest>[^\n]*)\z"#
+            ))
+            .ok()
+        });
+        let found = FORM.as_ref()?.captures(record)?;
+        let message = found.name("quoted").or_else(|| found.name("word"))?;
+        Some(Self {
+            plain: Some([message.as_bytes(), &found["rest"]].concat()),
+            ..Self::default()
+        })
+    }
+
+    fn of_pretty(line: &[u8], record: &[u8]) -> Option<Self> {
         static HEADER: LazyLock<Option<Regex>> = LazyLock::new(|| {
             Regex::new(concat!(
-                r"(?-u)^\[[^\]\n]{5,40}\] (?:TRACE|DEBUG|INFO|WARN|ERROR|FATAL) ?(?:\([^)\n]{1,100}\))?: ",
+                r"(?-u)^(?:\[[^\]\n]{5,40}\] (?:TRACE|DEBUG|INFO|WARN|ERROR|FATAL) ?(?:\([^)\n]{1,100}\))?|",
+                r"(?:TRACE|DEBUG|INFO|WARN|ERROR|FATAL) (?:\[[^\]\n]{5,40}\] )?\([^)\n]{1,100}\)): ",
                 // WAHA writes the session before the message.
                 r"(?:session:[\w.-]{1,100} - )?",
                 r"(?P<message>[^{\n]*?) ?(?:\{.*)?$"
@@ -84,8 +149,15 @@ impl RecordShape {
             .ok()
         });
         let found = HEADER.as_ref()?.captures(line)?;
-        let message = String::from_utf8_lossy(found.name("message")?.as_bytes()).into_owned();
-        Some(Self::of_message(&message))
+        let message = found.name("message")?;
+        let text = String::from_utf8_lossy(message.as_bytes());
+        // Without a time it is not known that a logger wrote it.
+        let mut shape = match line.first() {
+            Some(b'[') => Self::of_message(&text),
+            _ => Self::default(),
+        };
+        shape.plain = record.get(message.start()..).map(<[u8]>::to_vec);
+        Some(shape)
     }
 
     fn of_message(message: &str) -> Self {
@@ -93,6 +165,7 @@ impl RecordShape {
         Self {
             message: Some(xxh3_64(message.as_bytes())),
             library: is_library_message(message),
+            class: false,
             opened: if closed {
                 Some(false)
             } else {
@@ -100,8 +173,40 @@ impl RecordShape {
             },
             connection_errored: message == CLOSED[0],
             plain: None,
+            chat: false,
+            closes: false,
         }
     }
+}
+
+/// Whether a field gives the code of a reason.
+fn is_code(key: &str, value: &str) -> bool {
+    static INSIDE: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(r#"(?-u)\A\{[^{}]*"(?:statusCode|code|reason)":(?:40[1236]|440)\b"#).ok()
+    });
+    let plain = value.trim_matches('"');
+    match key {
+        "evt" | "event" => matches!(plain, "logged_out" | "loggedOut"),
+        "disconnect" | "lastDisconnect" | "output" => INSIDE
+            .as_ref()
+            .is_some_and(|inside| inside.is_match(value.as_bytes())),
+        key => REASONS.contains(&key) && CODES.contains(&plain),
+    }
+}
+
+/// Whether a short message is about the end of a connection.
+fn is_close(message: &str) -> bool {
+    static CLOSE: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(concat!(
+            r"(?i-u)\A[^\n]{0,60}\b(?:connection|socket|session|whatsapp|wa|baileys|bot|client|instance|device)\b[^\n]{0,60}",
+            r"\b(?:closed?|disconnect(?:ed|ion)?|logged out|lost|terminated)\b[^\n]{0,20}\z|",
+            r"\A(?:wa |whatsapp |baileys )?(?:logged out|disconnected)\W{0,3}\z"
+        ))
+        .ok()
+    });
+    CLOSE
+        .as_ref()
+        .is_some_and(|close| close.is_match(message.as_bytes()))
 }
 
 /// The message, followed by the fields that give a reason.

@@ -82,7 +82,9 @@ pub(super) const LOGGED_OUT: &str = concat!(
     r"\baparelho (?:foi )?(?:desconectado|desvinculado|removido)|",
     r"sess.{1,3}o (?:foi )?(?:encerrada|desconectada|invalidada)|",
     r"\b(?:session|sesi|perangkat|device|akun|bot)\W(?:anda )?(?:telah |sudah |ter)?(?:logout|log out|dikeluarkan)\b|",
-    r"\bperangkat (?:anda )?(?:telah |sudah )?keluar\W{1,4}(?:sila|harap|tolong|mohon|hapus|pindai|scan|logged|dari sesi|dari whatsapp)"
+    r"\bperangkat (?:anda )?(?:telah |sudah |ter)?keluar\W{1,4}(?:sila|harap|tolong|mohon|hapus|pindai|scan|logged|dari sesi|dari whatsapp)|",
+    r"\bsesi (?:telah |sudah )?log keluar\b|closed connection, reason invalid_session\b|voc.{1,2} foi desconectad[oa]\W{1,4}(?:escane|leia|gere)|",
+    r#""status":"failed"[^\n]{0,200}"reason":"logged[ _]?out"#
 );
 
 /// What bots print about an account that WhatsApp has banned or locked. A disconnect reason of 402,
@@ -93,7 +95,7 @@ pub(super) const BANNED: &str = concat!(
     r"(?: temporarily| permanently| temporalmente| permanentemente)?\W{1,3}(?:by |por |pelo |pela |oleh |from |on |do |de |del )?(?:whatsapp\b|wa\b|meta\b|\(?403\b)|",
     r"\bwhatsapp (?:has |ha )?(?:banned|bloqueou|baniu|bane.{1,2}|suspendi.{1,2}) (?:this|the|your|a|o|el|la|este|esta|tu|su|seu|sua) (?:account|number|n.{1,2}mero|cuenta|conta)|",
     r"\bwhatsapp (?:account|number) (?:is |was |has been )?(?:temporarily |permanently )?(?:banned|suspended)|",
-    r"^(?:\[[^\]\n]{1,60}\]|[^a-z\n\[]){0,40}(?:(?:your|this|the|bot|tu|su|el|la|seu|sua|o|a) )?(?:account|number|cuenta|conta|n.{1,2}mero|nomor|akun) (?:is |was |has been |fue |ha sido |foi |telah |sudah )?",
+    r"^(?:\[[^\]\n]{1,60}\]|[^a-z\n\[]){0,40}(?:(?:your|this|the|bot|tu|su|el|la|seu|sua|o|a) )?(?:account|number|cuenta|conta|n.{1,2}mero|nomor|akun) (?:is |was |has been |fue |ha sido |foi |telah |sudah |terkena )?",
     r"(?:banned|banid[oa]|banead[oa]|diblokir|dibanned)\W{0,4}$"
 );
 
@@ -104,6 +106,8 @@ pub(super) const REPLACED: &str = concat!(
     r"\bconflict\W{1,4}replaced\b|sesi.{1,3}n tomada por otra|conexi.{1,3}n (?:fue |ha sido )?reemplazada|otra (?:nueva )?sesi.{1,3}n (?:fue )?abierta|",
     r"conex.{1,3}o (?:foi )?substitu.{1,3}da|outra (?:nova )?sess.{1,3}o (?:foi )?aberta|",
     r"koneksi (?:telah |ter)?(?:di)?(?:ganti|timpa|replace)|sesi baru (?:telah )?(?:ter|di)buka|",
+    r"closed connection, reason replaced\b|session opened elsewhere|conflict: another (?:client|device|session) connected|",
+    r"sesi.{1,3}n (?:fue |ha sido )?reemplazada por otr|sess.{1,3}o (?:foi )?substitu.{1,3}da por outr|conex.{1,3}o aberta em outro lugar|",
     conflict!("replaced")
 );
 

@@ -446,15 +446,17 @@ fn split(text: &[u8], places: &[prop::sample::Index]) -> Vec<usize> {
 }
 
 /// Counts of each pattern and form, and of secret lines.
-fn totals(found: &[RecordSigns]) -> (Vec<(usize, bool, bool)>, u64, usize) {
+fn totals(found: &[RecordSigns]) -> (Vec<(usize, bool, u8)>, u64, usize) {
     let at_the_end = &shipped().at_the_end;
     let mut signs: Vec<_> = found
         .iter()
         .flat_map(|found| found.signs.iter())
         .map(|sign| {
             // The form matters only for patterns that page.
-            let certain = sign.certain && at_the_end.contains(&sign.pattern);
-            (sign.pattern, certain, sign.after_the_reason)
+            match at_the_end.contains(&sign.pattern) {
+                true => (sign.pattern, sign.certain, sign.kind as u8),
+                false => (sign.pattern, false, 0),
+            }
         })
         .collect();
     signs.sort_unstable();

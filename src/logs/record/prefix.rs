@@ -39,6 +39,9 @@ impl Forms {
         let epoch = r"1[5-9]\d{8}(?:[.,]\d{1,9})?|1[5-9]\d{11}";
         let time = format!(r"(?:{stamp}|\[ *\d{{1,9}}\.\d{{6}}\]|{epoch})");
         let word = r"[^\s\[\]{}:]{1,64}";
+        // A container or a service. A word with only a capital is the name of a person.
+        let service =
+            r"[a-z0-9_.-]{0,100}[a-z][a-z0-9_.-]{0,100}|[A-Za-z][\w.-]{0,99}[\d_.-][\w.-]{0,99}";
         let any = [
             // CRI.
             format!(r"{stamp} std(?:out|err) [FP](?::\w)? "),
@@ -58,7 +61,7 @@ impl Forms {
             format!(r"(?:{stamp}|\[{stamp}\])(?:: | \| | - |, | )"),
             format!(r"(?:{date}|{epoch}|\[(?:{date}|{epoch})\]): "),
             // Docker Compose, `pm2 logs`.
-            r"[\w.-]{1,100} *\| ".to_owned(),
+            format!(r"(?:{service}) *\| "),
             r"\d{1,4}\|[^|{\n]{1,60}\| ?".to_owned(),
             // A CSV export with milliseconds.
             r"1[5-9]\d{11},".to_owned(),
@@ -73,7 +76,7 @@ impl Forms {
             host: compiled(&format!(
                 r"{DAY}{MONTH} [ \d]\d \d\d:\d\d:\d\d(?:\.\d{{1,9}})? (?:[a-z0-9]|[A-Z][A-Z0-9])[\w.-]{{0,254}} [\w./@-]{{1,64}}: "
             ))?,
-            tag: compiled(r"\[[\w.:@/ -]{1,60}\] ")?,
+            tag: compiled(r"\[[\w.:@/ -]{1,60}\] |[\w.-]{1,100} *\| ")?,
             after_a_tag: compiled(&format!(
                 r#"\{{"(?:level|time)":|\[[^\]\n]{{5,40}}\] (?:TRACE|DEBUG|INFO|WARN|ERROR|FATAL)\b|{CODE}|[}}\])]"#
             ))?,

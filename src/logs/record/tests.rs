@@ -141,3 +141,25 @@ fn parts_are_known() {
         assert!(!part || by_docker || by_literal, "{line}");
     }
 }
+
+/// A service before a bar is removed; a name or a number is part of the text.
+#[test]
+fn what_stands_before_a_bar() {
+    let text = |line: &str| String::from_utf8(unwrap(line.as_bytes()).text.into_owned()).unwrap();
+    for service in [
+        "bot | ",
+        "wabot-1  | ",
+        "WhatsApp-Bot  | ",
+        "bot.1   | ",
+        "0|Ventas  | ",
+    ] {
+        let line = format!("{service}Device Logged Out");
+        assert_eq!(text(&line), "Device Logged Out");
+    }
+    for sender in ["Ana | ", "5215550001111 | "] {
+        let line = format!("{sender}Device Logged Out");
+        assert_eq!(text(&line), line);
+        let record = format!("{sender}{{\"level\":30,\"msg\":\"x\"}}");
+        assert!(text(&record).starts_with('{'), "{record}");
+    }
+}

@@ -20,9 +20,6 @@ fn one_event_in_records_with_different_messages_counts_once() {
     assert_eq!(counted(&a, end, 9), 1);
     // Far away it is another event, whatever its message is.
     assert_eq!(counted(&a, end, 10 + NEAR_LINES), 1);
-    assert!(repeats.is_reported(&a, &[1, 7], 20 + NEAR_LINES));
-    assert!(!repeats.is_reported(&b, &[1, 7], 20 + NEAR_LINES));
-    assert!(!repeats.is_reported(&a, &[1], 20 + NEAR_LINES));
 }
 
 #[test]
@@ -35,42 +32,62 @@ fn little_is_remembered() {
     assert!(repeats.groups.len() <= MOST);
 }
 
-/// The sentence that a bot prints after the reason is not another event.
+/// An error, a code and a sentence of a bot are one event.
 #[test]
-fn what_follows_the_reason_is_known_for_some_lines() {
+fn records_of_several_kinds_near_each_other_are_one_event() {
+    use RecordKind::{Afterwards, Code, Library, Object, Sentence};
     let mut repeats = Repeats::default();
     let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
-    let bot = [ReasonBy::Bot];
-    assert_eq!(repeats.follows_reason(&a, 7, 1, &bot), None);
-    for (session, pattern, line, follows) in [
-        (&a, 7, 2, Some(true)),
-        (&a, 7, 1 + NEAR_LINES, Some(true)),
-        (&a, 7, 2 + NEAR_LINES, None),
-        (&b, 7, 2, None),
-        (&a, 8, 2, None),
+    for (session, pattern, line, kind, certain, joined) in [
+        (&a, 7, 1, Library, true, None),
+        (&a, 7, 2, Object, false, None),
+        (&a, 7, 3, Code, true, Some(false)),
+        (&b, 7, 3, Code, true, None),
+        (&a, 8, 3, Code, true, None),
+        (&a, 7, 4, Sentence, true, Some(true)),
+        (&a, 7, 5, Afterwards, true, Some(true)),
+        // Another event.
+        (&a, 7, 6, Sentence, true, None),
+        (&a, 7, 7, Object, true, Some(true)),
+        (&a, 7, 7 + NEAR_LINES, Code, true, None),
+        // Only a sentence that never comes alone is added to an event of the library.
+        (&a, 9, 1, Library, true, None),
+        (&a, 9, 2, Library, true, None),
+        (&a, 9, 3, Afterwards, true, Some(true)),
+        (&a, 9, 4, Sentence, true, None),
     ] {
-        repeats.note_reason(&a, 7, 1, (ReasonBy::Bot, true));
         assert_eq!(
-            repeats.follows_reason(session, pattern, line, &bot),
-            follows
+            repeats.join(session, pattern, line, (kind, certain)),
+            joined,
+            "{pattern} {line} {kind:?}"
         );
     }
-    repeats.note_reason(&a, 7, 1, (ReasonBy::Library, false));
-    assert_eq!(repeats.follows_reason(&a, 7, 2, &bot), None);
-    let library = [ReasonBy::Library];
-    assert_eq!(repeats.follows_reason(&a, 7, 2, &library), Some(false));
-    assert_eq!(
-        repeats.follows_reason(&a, 7, 2, &library),
-        None,
-        "for one sentence only"
-    );
     for session in 0..1000 {
-        repeats.note_reason(
-            &Arc::from(session.to_string().as_str()),
-            7,
-            1,
-            (ReasonBy::Bot, true),
-        );
+        let session = Arc::from(session.to_string().as_str());
+        repeats.join(&session, 7, 1, (Code, true));
     }
-    assert!(repeats.reasons.len() <= MOST);
+    assert!(repeats.events.len() <= MOST);
+}
+
+#[test]
+fn a_conflict_belongs_to_the_event_beside_it() {
+    use RecordKind::{Code, Library, Sentence};
+    let mut repeats = Repeats::default();
+    let a: Arc<str> = "a".into();
+    let kinds = (Some(7), Some(8));
+    assert_eq!(repeats.join_conflict(&a, kinds, 1, true), None);
+    repeats.join(&a, 7, 1, (Sentence, false));
+    assert_eq!(repeats.join_conflict(&a, kinds, 2, true), None, "a chat");
+    repeats.join(&a, 7, 2, (Code, false));
+    assert_eq!(repeats.join_conflict(&a, kinds, 3, true), Some((7, false)));
+    assert_eq!(repeats.join_conflict(&a, kinds, 4, true), Some((7, true)));
+    let far = 10 + NEAR_LINES;
+    assert_eq!(repeats.join_conflict(&a, kinds, far, true), None);
+    repeats.join(&a, 8, far, (Code, true));
+    assert_eq!(repeats.join_conflict(&a, kinds, far, true), Some((8, true)));
+    assert_eq!(repeats.join_conflict(&a, kinds, far, true), None);
+    repeats.join(&a, 8, far, (Library, true));
+    for _ in 0..2 {
+        assert_eq!(repeats.join_conflict(&a, kinds, far, true), Some((8, true)));
+    }
 }

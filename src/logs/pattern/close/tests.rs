@@ -374,3 +374,54 @@ fn an_unreadable_file_of_the_folder_is_the_librarys_report() {
         assert_eq!(sign.certain, certain, "{text}");
     }
 }
+
+/// Every error of the library has a code. Only some of them end the connection.
+#[test]
+fn an_error_of_the_library_counts_if_it_ends_the_connection() {
+    let error = |message: &str, code: u16| {
+        format!(
+            "Error: {message}\n    at x (/app/node_modules/baileys/lib/Socket/socket.js:1:1) {{\n  data: null,\n  isBoom: true,\n  isServer: false,\n  output: {{\n    statusCode: {code},\n    payload: {{\n      statusCode: {code},\n      error: 'x',\n      message: '{message}'\n    }},\n    headers: {{}}\n  }}\n}}"
+        )
+    };
+    for message in [
+        "GraphQL server error: Forbidden",
+        "Failed to fetch latest Baileys version: Forbidden",
+        "WebSocket Error (Unexpected server response: 403)",
+        "forbidden",
+        "not-acceptable",
+        "Failed to fetch stream",
+        "Cannot proceed: socket is not authenticated yet (creds.me.id is missing)",
+    ] {
+        for code in [401, 403, 406, 440] {
+            for text in [
+                error(message, code),
+                format!("Error en el grupo: {}", error(message, code)),
+                format!(
+                    r#"{{"level":50,"time":1,"pid":1,"hostname":"h","class":"baileys","err":{{"type":"Error","message":"{message}","data":null,"isBoom":true,"output":{{"statusCode":{code}}}}},"msg":"failed to do it"}}"#
+                ),
+                format!(
+                    r#"{{"data":null,"isBoom":true,"isServer":false,"output":{{"statusCode":{code},"payload":{{"message":"{message}"}}}}}}"#
+                ),
+            ] {
+                assert_eq!(ends(&text), [0, 0, 0], "{text}");
+            }
+        }
+    }
+    for message in [
+        "Stream Errored (unknown)",
+        "Connection Failure",
+        "Connection Terminated",
+        "Intentional Logout",
+    ] {
+        for (code, count) in [(401, [1, 0, 0]), (440, [0, 1, 0]), (403, [0, 0, 1])] {
+            assert_eq!(ends(&error(message, code)), count, "{message} {code}");
+        }
+    }
+    // The library's logger, about something else.
+    let about = "Error in uploading to mmg.whatsapp.net, retrying...";
+    let upload = format!(
+        r#"{{"level":40,"time":1,"pid":1,"hostname":"h","class":"baileys","uploadResult":{{"code":401}},"msg":"{about}"}}"#
+    );
+    assert_eq!(ends(&upload), [0, 0, 0]);
+    assert_eq!(ends(&upload.replace(about, "connection closed")), [1, 0, 0]);
+}

@@ -87,6 +87,7 @@ node -e '
   const runs = s.sources.some(x => x.source === "process" && x.finding !== "silent");
   if (bad.length || !runs) { console.log(JSON.stringify(s)); process.exit(1); }
 ' || fail "doctor --try"
+sed -i 's/# allow_restart: true/allow_restart: true/' /etc/baileys/config.yml
 in_the_unit service company_7 --stop || fail "service --stop"
 as_bots pm2 jlist | grep -q '"status":"stopped"' || fail "the bot was not stopped"
 in_the_unit service company_7 --start || fail "service --start"

@@ -10,7 +10,7 @@ use crate::logs::sessions::KnownSessions;
 
 /// Maximum number of sessions without a folder that are counted because a glob of `logs.sessions`
 /// declares them. A line can name any session.
-pub(super) const MOST_BY_GLOB: usize = 2000;
+pub(super) const MOST_BY_GLOB: usize = 5000;
 
 /// Stands for a session's name in the saved counts: for unplaced lines by glob, and for waiting
 /// lines by log and name. No session's name contains this byte.

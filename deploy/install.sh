@@ -16,6 +16,9 @@ find usr etc -type f | while read -r file; do
         :*) install -Dm644 "$file" "$root/$file" ;;
     esac
 done
+if [ "${1:-}" = --remove ]; then
+    find "$root/usr/local/share/doc/baileys-exporter" -depth -type d -empty -delete 2>/dev/null || :
+fi
 if [ -z "$root" ] && [ -d /run/systemd/system ]; then
     systemd-tmpfiles --create baileys.conf
     systemctl daemon-reload

@@ -100,7 +100,7 @@ inside "/$unpacked/install.sh"
 [[ $(tail -n1 "$config") == "# mine" ]] || fail "install.sh has overwritten the configuration"
 inside "/$unpacked/install.sh" --remove
 rm -r "$root/etc/baileys" "$root/etc/default/baileys"
-[[ -z $(find "$root/usr/local" -type f) ]] || fail "install.sh --remove leaves files"
+[[ -z $(find "$root/usr/local" -type f -o -name '*baileys*') ]] || fail "install.sh --remove leaves files"
 echo damaged >>"$root/$unpacked/usr/local/bin/baileys_exporter"
 if inside "/$unpacked/install.sh" 2>/dev/null; then fail "install.sh installs a damaged file"; fi
 rm -r "${root:?}/$unpacked"

@@ -5,6 +5,7 @@
 //! belong to no session, they count as unplaced.
 
 mod counts;
+mod tally;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ use super::session_mapper::SessionMapper;
 
 use counts::add_one;
 pub use counts::{Count, CountChanges, Counts, SessionCounts, Waiting};
+use tally::Tally;
 
 /// Maximum time that lines wait for a listing of the folders.
 const WAIT_AT_MOST: Duration = Duration::from_secs(120);
@@ -525,188 +527,6 @@ impl Consumer for Counter {
     }
 }
 
-/// Where to count the lines of one block.
-struct Tally<'a> {
-    log: &'a Path,
-    counts: &'a mut Counts,
-    /// What `counts` will be added to, if they are those of a copy.
-    base: Option<&'a Counts>,
-    written: Option<Timestamp>,
-    now: (Timestamp, Instant),
-    placer: &'a Placer,
-}
-
-impl Tally<'_> {
-    fn of(&mut self, target: &Target) -> &mut SessionCounts {
-        let known = self.placer.sessions();
-        let is_over = match target {
-            Target::Session(session) => self.counts.of_session(session, self.base, known).is_none(),
-            Target::Waiting(_) => false,
-        };
-        let counts = match target {
-            Target::Session(_) if is_over => self
-                .counts
-                .unplaced
-                .entry(self.placer.glob_of(self.log))
-                .or_default(),
-            Target::Session(session) => {
-                self.counts.sessions.entry(Arc::clone(session)).or_default()
-            }
-            Target::Waiting(key)
-                if self.counts.waiting.len() < MOST_WAITING
-                    || self.counts.waiting.contains_key(key) =>
-            {
-                let waiting = self.counts.waiting.entry(key.clone()).or_default();
-                waiting.since.get_or_insert(self.now);
-                &mut waiting.counts
-            }
-            Target::Waiting(key) => {
-                let glob = self.placer.glob_of(&key.log);
-                self.counts.unplaced.entry(glob).or_default()
-            }
-        };
-        counts.last_line = counts.last_line.max(self.written);
-        counts
-    }
-
-    /// Counts the signs of a record, which begins at this line of its log.
-    fn add(
-        &mut self,
-        target: &Target,
-        found: &RecordSigns,
-        patterns: &Patterns,
-        (repeats, held): (&mut Repeats, &mut Vec<HeldConflict>),
-        line: u64,
-    ) {
-        self.release(patterns, (repeats, held), line);
-        let counts = self.of(target);
-        counts.secrets.add(found.secrets);
-        if found.library {
-            counts.library_was_seen();
-        }
-        let kinds = patterns.removed_and_replaced();
-        let (removed, replaced) = kinds;
-        if found.conflict {
-            let session = target.session();
-            let certain = found.signs.iter().any(|sign| sign.certain);
-            match repeats.join_conflict(&session, kinds, line, certain) {
-                Some((pattern, before)) => {
-                    self.confirm(target, patterns, pattern, certain && !before)
-                }
-                None if held.len() < MOST_HELD => held.push(HeldConflict {
-                    target: target.clone(),
-                    line,
-                    found: found.clone(),
-                }),
-                None => self.count(target, found, patterns, repeats, line),
-            }
-            return;
-        }
-        if found.bare_code {
-            // The conflict says that the code is a reason.
-            if let Some(pattern) = removed
-                && let Some(conflict) = take_held(held, target)
-            {
-                let signs = conflict.found.signs.into_iter();
-                let found = RecordSigns {
-                    signs: signs
-                        .map(|sign| Sign {
-                            pattern,
-                            kind: RecordKind::Code,
-                            ..sign
-                        })
-                        .collect(),
-                    ..RecordSigns::default()
-                };
-                self.count(target, &found, patterns, repeats, line);
-            }
-            return;
-        }
-        self.count(target, found, patterns, repeats, line);
-        // Not by a word in a chat, and not by the library, which gives the reason first.
-        let decided = found.signs.iter().any(|sign| {
-            let of_a_bot = match sign.kind {
-                RecordKind::Code | RecordKind::Object => true,
-                RecordKind::Library => false,
-                _ => sign.certain,
-            };
-            of_a_bot && (Some(sign.pattern) == removed || Some(sign.pattern) == replaced)
-        });
-        if decided && let Some(conflict) = take_held(held, target) {
-            let certain = conflict.found.signs.iter().any(|sign| sign.certain);
-            let joined = repeats.join_conflict(&target.session(), kinds, line, certain);
-            if let Some((pattern, before)) = joined {
-                self.confirm(target, patterns, pattern, certain && !before);
-            }
-        }
-    }
-
-    /// Counts the conflicts that no reason has decided until this line.
-    fn release(
-        &mut self,
-        patterns: &Patterns,
-        (repeats, held): (&mut Repeats, &mut Vec<HeldConflict>),
-        line: u64,
-    ) {
-        while held
-            .first()
-            .is_some_and(|conflict| line.saturating_sub(conflict.line) > REASON_WITHIN)
-        {
-            let HeldConflict {
-                target,
-                line,
-                found,
-            } = held.remove(0);
-            self.count(&target, &found, patterns, repeats, line);
-        }
-    }
-
-    /// Counts a report of an event that was counted before.
-    fn confirm(&mut self, target: &Target, patterns: &Patterns, pattern: usize, report: bool) {
-        if let Some(pattern) = patterns.patterns().get(pattern).filter(|_| report) {
-            add_one(&mut self.of(target).reports, &pattern.name);
-        }
-    }
-
-    fn count(
-        &mut self,
-        target: &Target,
-        found: &RecordSigns,
-        patterns: &Patterns,
-        repeats: &mut Repeats,
-        line: u64,
-    ) {
-        let counts = self.of(target);
-        let session = target.session();
-        for sign in &found.signs {
-            let Some(pattern) = patterns.patterns().get(sign.pattern) else {
-                continue;
-            };
-            let shipped = !pattern.printed_by.is_empty();
-            let is_reported = REPORTED.contains(&pattern.name.as_ref());
-            if is_reported
-                && let Some(before) =
-                    repeats.join(&session, sign.pattern, line, (sign.kind, sign.certain))
-            {
-                // These are one event. This record may be the first one that is a report.
-                if sign.certain && !before {
-                    add_one(&mut counts.reports, &pattern.name);
-                }
-                continue;
-            }
-            if let Some(message) = found.message.filter(|_| shipped)
-                && repeats.is_repeat(&session, sign.pattern, message, line)
-            {
-                continue;
-            }
-            add_one(&mut counts.events, &pattern.name);
-            if sign.certain && is_reported {
-                add_one(&mut counts.reports, &pattern.name);
-            }
-        }
-    }
-}
-
 impl Target {
     /// The session that a log's events are compared for. What is remembered is for one log, so lines
     /// without a name need none.
@@ -716,12 +536,6 @@ impl Target {
             Self::Waiting(key) => key.named.clone().unwrap_or_else(|| Arc::from("")),
         }
     }
-}
-
-/// Removes the first conflict of this session that waits.
-fn take_held(held: &mut Vec<HeldConflict>, target: &Target) -> Option<HeldConflict> {
-    let index = held.iter().position(|held| held.target == *target)?;
-    Some(held.remove(index))
 }
 
 #[cfg(test)]

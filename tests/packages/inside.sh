@@ -28,7 +28,7 @@ both_are_ready() {
 both_are_gone() {
   ! systemctl is-active --quiet baileys_exporter@bots && ! systemctl is-active --quiet baileys_remediator@bots
 }
-main_pids() { systemctl show --property=MainPID --value baileys_exporter@bots baileys_remediator@bots | tr -d '\n' | tr -s ' '; }
+main_pids() { systemctl show --property=MainPID --value baileys_exporter@bots baileys_remediator@bots | sed '/^$/d'; }
 as_bots() { setpriv --reuid=bots --regid=bots --init-groups env -i HOME=/home/bots PATH=/usr/local/bin:/usr/bin:/bin "$@"; }
 # A command of the remediator as the unit runs `serve`: the same user, the same limits.
 in_the_unit() {
@@ -96,7 +96,7 @@ as_bots pm2 jlist | grep -q '"status":"online"' || fail "the bot was not started
 # The running programs, and no others, are restarted after an upgrade.
 before=$(main_pids)
 apt-get install -qq -y /2.deb >/dev/null
-restarted() { [[ $(main_pids) != "$before" ]] && [[ $(main_pids) != *0 ]]; }
+restarted() { [[ $(main_pids) != "$before" ]] && ! main_pids | grep -qx 0; }
 until_true "both are restarted after the upgrade" restarted
 both_are_ready
 systemctl stop baileys_exporter@bots

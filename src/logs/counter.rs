@@ -20,31 +20,17 @@ use crate::folder::Timestamp;
 use super::LogSettings;
 use super::encoding::to_utf8;
 use super::evidence::shows_logger;
-use super::pattern::{Hit, Patterns, REPORTED, RecordKind, RecordSigns, ScanState, Sign};
+use super::pattern::{Hit, RecordSigns, ScanState};
 use super::placer::{MOST_PATHS, Placer};
 use super::record::unwrap;
 use super::repeats::Repeats;
 use super::session_mapper::SessionMapper;
 
-use counts::add_one;
 pub use counts::{Count, CountChanges, Counts, SessionCounts, Waiting};
-use tally::Tally;
+use tally::{HeldConflict, Tally, Target};
 
 /// Maximum time that lines wait for a listing of the folders.
 const WAIT_AT_MOST: Duration = Duration::from_secs(120);
-/// Maximum number of logs and names whose lines wait.
-const MOST_WAITING: usize = 1000;
-/// A conflict waits for a reason in this many lines after it.
-const REASON_WITHIN: u64 = 20;
-/// Maximum number of conflicts of one log that wait.
-const MOST_HELD: usize = 64;
-
-/// Where a line is counted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Target {
-    Session(Arc<str>),
-    Waiting(Waiting),
-}
 
 /// What to do with the record at the end of a log.
 #[derive(Clone, Copy, Debug)]
@@ -68,14 +54,6 @@ struct LogScan {
     undecided_for: u32,
     /// The session that an earlier part of an unfinished line named.
     named: Option<Arc<str>>,
-}
-
-/// A conflict without a reason.
-#[derive(Clone, Debug)]
-struct HeldConflict {
-    target: Target,
-    line: u64,
-    found: RecordSigns,
 }
 
 /// Counts lines.
@@ -524,17 +502,6 @@ impl Consumer for Counter {
 
     fn listed(&mut self, logs: &mut dyn Iterator<Item = &Path>) {
         self.placer.listed(logs);
-    }
-}
-
-impl Target {
-    /// The session that a log's events are compared for. What is remembered is for one log, so lines
-    /// without a name need none.
-    fn session(&self) -> Arc<str> {
-        match self {
-            Self::Session(session) => Arc::clone(session),
-            Self::Waiting(key) => key.named.clone().unwrap_or_else(|| Arc::from("")),
-        }
     }
 }
 

@@ -4,7 +4,34 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::*;
+use crate::folder::Timestamp;
+use crate::logs::pattern::{Patterns, REPORTED, RecordKind, RecordSigns, Sign};
+use crate::logs::placer::Placer;
+use crate::logs::repeats::Repeats;
+
+use super::counts::{Counts, SessionCounts, Waiting, add_one};
+
+/// Maximum number of logs and names whose lines wait.
+pub(super) const MOST_WAITING: usize = 1000;
+/// A conflict waits for a reason in this many lines after it.
+const REASON_WITHIN: u64 = 20;
+/// Maximum number of conflicts of one log that wait.
+const MOST_HELD: usize = 64;
+
+/// Where a line is counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    Session(Arc<str>),
+    Waiting(Waiting),
+}
+
+/// A conflict without a reason.
+#[derive(Clone, Debug)]
+pub(super) struct HeldConflict {
+    pub(super) target: Target,
+    pub(super) line: u64,
+    pub(super) found: RecordSigns,
+}
 
 /// Where to count the lines of one block.
 pub(super) struct Tally<'a> {
@@ -15,6 +42,17 @@ pub(super) struct Tally<'a> {
     pub(super) written: Option<Timestamp>,
     pub(super) now: (Timestamp, Instant),
     pub(super) placer: &'a Placer,
+}
+
+impl Target {
+    /// The session that a log's events are compared for. What is remembered is for one log, so lines
+    /// without a name need none.
+    pub(super) fn session(&self) -> Arc<str> {
+        match self {
+            Self::Session(session) => Arc::clone(session),
+            Self::Waiting(key) => key.named.clone().unwrap_or_else(|| Arc::from("")),
+        }
+    }
 }
 
 impl Tally<'_> {

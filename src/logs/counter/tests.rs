@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use clock::Clock;
 
+use super::tally::MOST_WAITING;
 use super::*;
 use crate::logs::log_name::Program;
 use crate::logs::own::OwnLogs;

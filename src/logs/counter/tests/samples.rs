@@ -1,6 +1,7 @@
 //! What bots print, in the formats of many logs: tests/fixtures/logs/reports.txt.
 
 use super::*;
+use crate::logs::pattern::REPORTED;
 
 /// A text, and for each pattern that may page the events and reports that it contains.
 struct TextSample {

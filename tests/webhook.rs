@@ -467,8 +467,10 @@ fn alerts_that_ask_for_nothing() {
         );
         let expected = match sample.name.as_str() {
             "baileys_remediator_build_info"
+            | "baileys_remediator_config_last_reload_successful"
             | "baileys_remediator_journal_up"
             | "baileys_remediator_sessions" => 1.0,
+            "baileys_remediator_config_last_reload_success_timestamp_seconds" => sample.value,
             // The first look for copies may be over by now.
             name if name.starts_with("baileys_remediator_creds_insur") => sample.value,
             name if name.starts_with("process_") => sample.value,

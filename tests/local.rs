@@ -58,7 +58,11 @@ impl Host {
     fn new() -> Self {
         let mut world = World::new(testkit::programs!());
         world.with_probe();
-        world.with_config("trigger: local\narmed: {look_every: 1s}\n");
+        // A probe that is under way when time is put ahead does not time out.
+        let probe = "connection: {timeout: 10m}\n";
+        world.with_config(&format!(
+            "trigger: local\narmed: {{look_every: 1s}}\n{probe}"
+        ));
         let (source, library) = (world.path("shim.c"), world.path("shim.so"));
         fs::write(&source, SHIM).unwrap();
         let paths = [&library, &source].map(|path| path.display().to_string());

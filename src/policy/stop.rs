@@ -248,7 +248,7 @@ pub fn may_stop(before: &StopInputs<'_>, now: Timestamp) -> Result<Plan, StopRef
     }
     // If the sources cannot show that the bot is connected, they cannot show that it is back. A
     // file with a time in the future would look like a write after the stop.
-    if !somebody_knows(verdict)
+    if !is_known(verdict)
         || only_its_log_knows(verdict)
         || inventory
             .newest_write()
@@ -276,7 +276,7 @@ pub fn may_stop(before: &StopInputs<'_>, now: Timestamp) -> Result<Plan, StopRef
 
 /// Whether the sources agree that it is connected, or agree that it is not. Recent writes to
 /// files do not count as doubt here, because the process will be gone.
-fn somebody_knows(verdict: &Verdict) -> bool {
+fn is_known(verdict: &Verdict) -> bool {
     let says = |finding| verdict.evidence.iter().any(|e| e.finding == finding);
     let negative = verdict.evidence.iter().any(|e| e.finding.is_negative());
     let silent = says(Finding::NoAnswer) || says(Finding::Unreachable);

@@ -260,7 +260,7 @@ fn a_cleanup_is_left_where_only_the_stop_is_refused() {
 }
 
 #[test]
-fn nobody_is_stopped_whom_nobody_can_see() {
+fn a_bot_that_no_source_can_see_is_not_stopped() {
     use Finding::*;
     for (findings, answer) in [
         (&[Connected, Quiet][..], "stop"),

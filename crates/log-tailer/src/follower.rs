@@ -226,7 +226,7 @@ impl<C: Consumer> Follower<C> {
                 (false, true) => Begin::EndIfOld,
                 (false, false) => Begin::Start,
             };
-            more |= self.adopt(listed, begin);
+            more |= self.adopt(listed, begin, &mut index);
         }
         // There may be earlier generations since the last look. They can be told from copies only
         // now, because the content of the new file is known.
@@ -236,7 +236,7 @@ impl<C: Consumer> Follower<C> {
         for path in found.unclear {
             self.unfinished.insert(self.origin_of(&path));
         }
-        self.settle_copies();
+        self.settle_copies(&mut index);
         self.retire(now);
         self.paths.note_asked(found.first_asked);
         self.note_look(now);
@@ -280,10 +280,6 @@ impl<C: Consumer> Follower<C> {
             more |= self.look_beside(row, &mut index) == Look::More;
         }
         more
-    }
-
-    fn look_at(&mut self, row: i64) -> Look {
-        self.look_beside(row, &mut self.rotation_index())
     }
 
     fn rotation_index(&self) -> RotationIndex {

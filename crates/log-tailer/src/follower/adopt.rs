@@ -195,7 +195,12 @@ impl<C: Consumer> Follower<C> {
     }
 
     /// Begins to follow an unknown file. Returns whether it has more data than one turn reads.
-    pub(super) fn adopt(&mut self, listed: Listed, begin: Begin) -> bool {
+    pub(super) fn adopt(
+        &mut self,
+        listed: Listed,
+        begin: Begin,
+        index: &mut RotationIndex,
+    ) -> bool {
         // It may have been found as a copy of another file meanwhile.
         if self.files.row_of(listed.stat.id).is_some() {
             return false;
@@ -255,7 +260,7 @@ impl<C: Consumer> Follower<C> {
                 }
             }
             let row = self.files.add_open(known, file, self.clock.now());
-            return self.look_at(row) == Look::More;
+            return self.look_beside(row, index) == Look::More;
         }
         if let Some((row, cursor)) = copy {
             known.offset = cursor.offset;
@@ -276,7 +281,7 @@ impl<C: Consumer> Follower<C> {
             file.copy_of = Some(log);
             return false;
         }
-        self.look_at(row) == Look::More
+        self.look_beside(row, index) == Look::More
     }
 
     /// The checkpoint of a file that was not read yet.
@@ -422,7 +427,7 @@ impl<C: Consumer> Follower<C> {
                 if let Some(file) = self.files.get_mut(row) {
                     file.renamed = true;
                 }
-                self.look_at(row);
+                self.look_beside(row, index);
             }
         }
     }

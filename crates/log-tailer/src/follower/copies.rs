@@ -226,7 +226,7 @@ impl<C: Consumer> Follower<C> {
     }
 
     /// Decides about files that look like a copy of a log in progress, or waits.
-    pub(super) fn settle_copies(&mut self) {
+    pub(super) fn settle_copies(&mut self, index: &mut RotationIndex) {
         for row in self.files.rows(|file| file.copy_of.is_some()) {
             let Some(copy) = self.files.get(row) else {
                 continue;
@@ -240,7 +240,7 @@ impl<C: Consumer> Follower<C> {
                         file.copy_of = None;
                         file.dirty = true;
                     }
-                    self.look_at(row);
+                    self.look_beside(row, index);
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => self.files.remove(row),
                 Err(error) => self.problems.push(format!("{}: {error}", path.display())),

@@ -418,8 +418,10 @@ fn a_log_rotated_between_being_found_and_being_opened_is_read() {
     follower.adopt_beside(&at("a-out.log"), &mut RotationIndex::new(Clock::system()));
     std::fs::rename(at("a-out.log"), at("a-out.log.2")).unwrap();
     std::fs::write(at("a-out.log"), lines("a", 15..18)).unwrap();
+    let mut index = RotationIndex::new(Clock::system());
     for (listed, at_end) in fresh {
-        follower.adopt(listed, if at_end { Begin::End } else { Begin::Start });
+        let begin = if at_end { Begin::End } else { Begin::Start };
+        follower.adopt(listed, begin, &mut index);
     }
     follower.note_look(begun + Duration::from_secs(10));
     sweeps(&mut follower, 2);
@@ -608,6 +610,31 @@ fn many_logs_emptied_at_once_list_their_directory_a_few_times() {
     sweeps(&mut follower, 3);
     assert_eq!(counted(&follower), LOGS as u64 * (10 + 2 * 13 + 5));
     assert_eq!(follower.statistics.copies_missing, 0);
+}
+
+#[test]
+fn many_new_logs_list_their_directory_a_few_times() {
+    const LOGS: usize = 300;
+    let dir = tempfile::tempdir().unwrap();
+    let path = |k: usize| dir.path().join(format!("a-out-{k}.log"));
+    for k in 0..LOGS {
+        std::fs::write(path(k), lines("a", 0..10)).unwrap();
+    }
+    let (mut follower, clock) = follower(dir.path(), Saved::default(), LOGS);
+    follower.sweep();
+    for k in 0..LOGS {
+        std::fs::rename(path(k), dir.path().join(format!("a-out-{k}.log.1"))).unwrap();
+        std::fs::write(path(k), lines("a", 10..13)).unwrap();
+    }
+    clock.advance(Duration::from_secs(1));
+    let before = LISTED.get();
+    follower.sweep();
+    assert_eq!(counted(&follower), 13 * LOGS as u64);
+    let listed = LISTED.get() - before;
+    assert!(
+        listed <= 4,
+        "{LOGS} logs appeared, and their directory was listed {listed} times"
+    );
 }
 
 /// A bot that is moved here brings its old logs.

@@ -200,14 +200,14 @@ impl Measured {
             // As if it had been running for some time.
             let mut poll = (random() * f64::from(ALL_HOSTS_EVERY)) as u32;
             tokio::spawn(async move {
-                tokio::time::sleep(poller.pause(0.5).mul_f64(random())).await;
+                tokio::time::sleep(poller.pause(0, 0.5).mul_f64(random())).await;
                 while !stop.load(Ordering::Relaxed) {
                     ask(&poller, false, expected, &polls).await;
                     poll += 1;
                     if expected == 0 && poll.is_multiple_of(ALL_HOSTS_EVERY) {
                         ask(&poller, true, 0, &polls).await;
                     }
-                    tokio::time::sleep(poller.pause(random())).await;
+                    tokio::time::sleep(poller.pause(0, random())).await;
                 }
             });
         }
@@ -222,7 +222,7 @@ async fn ask(poller: &Poller, all_hosts: bool, expected: usize, polls: &Mutex<Po
     let wrong = answers.into_iter().find_map(|answer| match answer {
         Ok(alerts) if alerts.len() == expected || (all_hosts && !alerts.is_empty()) => None,
         Ok(alerts) => Some(format!("{} alerts, not {expected}", alerts.len())),
-        Err(error) => Some(error),
+        Err(error) => Some(error.to_string()),
     });
     let mut polls = polls.lock().unwrap();
     polls.took.push(took);

@@ -17,6 +17,7 @@ SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 profile=${PROFILE:-release}
 target=target/${profile/dev/debug}
 work=$(mktemp -d)
+bin=$work/cargo/bin
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$out"
 rm -f "$out"/baileys-exporter_*.deb "$out"/baileys_exporter-*.tar.gz
@@ -25,7 +26,7 @@ rm -f "$out"/baileys-exporter_*.deb "$out"/baileys_exporter-*.tar.gz
 lay_out() {
   local to=$work/files program
   for program in "${programs[@]}"; do
-    "$target/$program" generate "$work/generated"
+    "$bin/$program" generate "$work/generated"
     install -Dm644 -t "$to/usr/lib/systemd/system" "deploy/systemd/$program@.service"
     install -Dm644 "$work/generated/$program.bash" "$to/usr/share/bash-completion/completions/$program"
     install -Dm644 "$work/generated/_$program" -t "$to/usr/share/zsh/vendor-completions"
@@ -48,7 +49,7 @@ debian_package() {
   local tree=$work/deb depends doc
   doc=$tree/usr/share/doc/baileys-exporter
   cp -a "$work/files" "$tree"
-  install -Dm755 -t "$tree/usr/bin" "${programs[@]/#/$target/}"
+  install -Dm755 -t "$tree/usr/bin" "${programs[@]/#/$bin/}"
   strip --strip-unneeded --remove-section=.comment --remove-section=.note "$tree"/usr/bin/*
   install -Dm644 deploy/debian/copyright -t "$doc"
   printf 'baileys-exporter (%s) unstable; urgency=medium\n\n  * See changelog.gz.\n\n -- %s  %s\n' \
@@ -90,7 +91,8 @@ tarball() {
     -c "$name" | gzip -9n >"$out/$name.tar.gz"
 }
 
-cargo build --quiet --profile "$profile" --bins -p baileys_exporter
+# Into a directory of its own, and built in target as `cargo build` does.
+cargo install --quiet --locked --no-track --profile "$profile" --path . --root "$work/cargo"
 lay_out
 debian_package
 tarball

@@ -787,7 +787,7 @@ fn mistakes_are_explained() {
         (
             REMEDIATOR,
             &["serve", &sessions, "--webhook.match=instance"],
-            &["LABEL=VALUE", "instance=host1:10273"],
+            &["LABEL=VALUE", "instance=bots1:10273"],
         ),
         (
             REMEDIATOR,

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use testkit::fixture::{self, Snapshot};
 use testkit::net::{self, Metrics};
-use testkit::world::{QUARTER, World, alert};
+use testkit::world::{QUARTER, SOON, World, alert};
 
 const EXPORTER: &str = env!("CARGO_BIN_EXE_baileys_exporter");
 const REMEDIATOR: &str = env!("CARGO_BIN_EXE_baileys_remediator");
@@ -353,6 +353,122 @@ fn logs_find_the_sessions_of_a_glob() {
         Ok(())
     });
     world.finish();
+}
+
+/// What the remediator counts, once its permission check has ended.
+fn problems(world: &World) -> f64 {
+    world.wait("the permission check", || {
+        match world.log().contains("permission check ") {
+            true => Ok(()),
+            false => Err("not yet".into()),
+        }
+    });
+    world.metric("permission_problems", &[])
+}
+
+#[test]
+fn a_place_where_the_remediator_cannot_work_is_counted() {
+    // A path: what is counted, and what is said.
+    for (path, count, says) in [
+        ("sessions", 0.0, None),
+        ("empty", 0.0, None),
+        ("none/*", 0.0, Some("no directory matches")),
+        ("missing", 1.0, Some("no such directory")),
+        ("token", 1.0, Some("no such directory")),
+        ("bot=missing", 1.0, None),
+    ] {
+        let mut world = new_world();
+        world.with_probe();
+        world.bot("company_962302", "normal", "disconnected");
+        for empty in ["empty", "none"] {
+            std::fs::create_dir(world.path(empty)).unwrap();
+        }
+        // Beside a path that is right.
+        world.flags.push(flag(&world, path));
+        world.start_remediator();
+        assert_eq!(problems(&world), count, "{path}: {}", world.log());
+        assert!(world.log().contains(says.unwrap_or("")), "{path}");
+        let token = format!("--webhook.token-file={}", world.path("token").display());
+        world.with_config("{}");
+        let checked = world.remediator(&["check-config", &token]);
+        checked.must(0, &[says.unwrap_or("")]);
+        let checked = world.exporter(&["check-config"]);
+        checked.must(0, &[says.unwrap_or("")]);
+        let doctor = world.remediator(&["doctor"]);
+        let has_path = doctor.out.contains("to fix path: ");
+        assert_eq!(
+            has_path,
+            count > 0.0 && says.is_some(),
+            "{path}: {doctor:?}"
+        );
+        world.finish();
+    }
+}
+
+#[test]
+fn a_missing_path_is_counted_until_it_is_there() {
+    let mut world = new_world();
+    world.with_probe();
+    world.with_config("{}");
+    let path = flag(&world, "late");
+    world.flags.push(path);
+    let mut args = world.serve_args();
+    let sessions = flag(&world, "sessions");
+    args.retain(|arg| *arg != sessions);
+    world.start(&[], Path::new(REMEDIATOR), args);
+    assert_eq!(problems(&world), 1.0);
+    // As a unit that was started with the wrong path, it has no session.
+    assert_eq!(world.metric("sessions", &[]), 0.0);
+    unpack("normal", &world.path("late/company_962302"));
+    // A reload checks again, as does the time.
+    world.signal(rustix::process::Signal::HUP);
+    world.wait("the path is there", || {
+        match world.metric("permission_problems", &[]) {
+            0.0 => Ok(()),
+            more => Err(format!("{more}")),
+        }
+    });
+    world.finish();
+}
+
+#[test]
+fn a_read_only_root_is_counted() {
+    let mut world = new_world();
+    world.with_probe();
+    world.bot("company_962302", "normal", "disconnected");
+    world.bot("company_other", "normal", "disconnected");
+    let script = r#"mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@""#;
+    let root = world.path("sessions").display().to_string();
+    let mut wrapper = vec!["unshare", "--mount", "--", "sh", "-c", script, &root];
+    if !rustix::process::geteuid().is_root() {
+        wrapper.insert(1, "--map-root-user");
+    }
+    let works = testkit::process::run(
+        Path::new(wrapper[0]),
+        wrapper[1..].iter().chain(&["true"]),
+        SOON,
+    );
+    if !works.is_ok_and(|(status, ..)| status.success()) {
+        return testkit::not_run("this user may not make a mount namespace");
+    }
+    world.start_remediator_in(&wrapper);
+    assert_eq!(problems(&world), 2.0, "{}", world.log());
+    assert!(world.log().contains("check=read_only"), "{}", world.log());
+    world.finish();
+}
+
+/// Without a journal nothing can be served: no metric tells, but the target that is down.
+#[test]
+fn serve_ends_where_the_state_directory_cannot_be_written() {
+    let world = new_world();
+    let mut args = world.serve_args();
+    args.retain(|arg| !arg.starts_with("--state.path"));
+    args.push(format!(
+        "--state.path={}",
+        world.path("token/state").display()
+    ));
+    let ran = world.run(REMEDIATOR, &[], args);
+    ran.must(2, &["token/state", "--state.path"]);
 }
 
 #[test]

@@ -8,7 +8,7 @@
 )]
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -127,7 +127,7 @@ impl Host {
         ] {
             symlink(target, dir.path().join("bin").join(name)).unwrap();
         }
-        let folder = dir.path().join("sessions/company_7");
+        let folder = dir.path().join("sessions/company_962302");
         fixture::unpack("normal", &folder, SystemTime::now()).unwrap();
         let shipped = fs::read_to_string(repository("deploy/config.yml")).unwrap();
         let line = "sessions: {paths: [/opt/ai-admin/baileys_sessions]}";
@@ -225,7 +225,7 @@ impl Drop for Host {
 #[test]
 fn pm2_runs_both_programs_beside_a_bot() {
     let host = Host::new();
-    host.pm2(&["start", &host.path("bot.js"), "--name", "company_7"]);
+    host.pm2(&["start", &host.path("bot.js"), "--name", "company_962302"]);
     let ecosystem = repository("deploy/pm2/ecosystem.config.js");
     host.pm2(&["start", &ecosystem.display().to_string()]);
     host.both_are_ready();
@@ -272,7 +272,7 @@ fn pm2_runs_both_programs_beside_a_bot() {
     host.pm2(&["kill"]);
     host.pm2(&["resurrect"]);
     host.both_are_ready();
-    assert_eq!(host.entry("company_7")["pm2_env"]["status"], "online");
+    assert_eq!(host.entry("company_962302")["pm2_env"]["status"], "online");
 }
 
 /// The block of docs/install.md behind `<!-- test: NAME -->`.
@@ -386,6 +386,148 @@ fn the_test_alert_reaches_a_person() {
         true => Ok(()),
         false => Err(format!("{:?}", operator.sent())),
     });
+}
+
+/// Programs that stand in for those of the machine, in `bin` of `dir`: `sudo` runs its command,
+/// and `systemctl` writes down what it was asked.
+fn stand_ins(dir: &Path) -> String {
+    let bin = dir.join("bin");
+    fs::create_dir(&bin).unwrap();
+    symlink(EXPORTER, bin.join("baileys_exporter")).unwrap();
+    let asked = dir.join("systemctl.asked");
+    let systemctl = format!("echo \"$*\" >> '{}'", asked.display());
+    for (name, does) in [("sudo", "exec \"$@\""), ("systemctl", systemctl.as_str())] {
+        let path = bin.join(name);
+        fs::write(&path, format!("#!/bin/sh\n{does}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    format!("{}:{}", bin.display(), std::env::var("PATH").unwrap())
+}
+
+/// The blocks with the rules and the checks, with their files in a directory of their own, and
+/// then a real Prometheus with what they have left there.
+#[test]
+fn prometheus_loads_the_rules_as_the_page_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = stand_ins(dir.path());
+    let at = |name: &str| dir.path().join(name);
+    for name in ["baileys", "prometheus"] {
+        fs::create_dir(at(name)).unwrap();
+    }
+    fs::copy(repository("deploy/config.yml"), at("baileys/config.yml")).unwrap();
+    fs::write(at("prometheus/prometheus.yml"), block("prometheus.yml")).unwrap();
+    let routes = merged("http://127.0.0.1:1/");
+    fs::write(at("prometheus/alertmanager.yml"), routes).unwrap();
+    let run = |name: &str| {
+        let etc = format!("{}/", dir.path().display());
+        let command = block(name);
+        assert!(command.contains("/etc/"), "{command}");
+        let command = format!("set -e\n{}", command.replace("/etc/", &etc));
+        let variable = format!("PATH={path}");
+        let args = [variable.as_str(), "sh", "-c", &command];
+        let (status, out, err) = process::run(Path::new("env"), args, BOUND).unwrap();
+        assert!(status.success(), "{command}\n{out}{err}");
+    };
+    run("rules");
+    let rules = fs::read_to_string(at("prometheus/baileys.rules.yml")).unwrap();
+    assert!(rules.contains("alert: BaileysAuthFilesCleanup"));
+    run("load");
+    let asked = fs::read_to_string(at("systemctl.asked")).unwrap();
+    assert_eq!(asked, "restart prometheus prometheus-alertmanager\n");
+
+    let program = process::find(&["prometheus"]).expect("Prometheus is not installed");
+    let port = net::free_port(None).unwrap();
+    let args = [
+        format!(
+            "--config.file={}",
+            at("prometheus/prometheus.yml").display()
+        ),
+        format!("--storage.tsdb.path={}", at("data").display()),
+        format!("--web.listen-address=127.0.0.1:{port}"),
+    ];
+    let _prometheus = Process::start("prometheus", &program, &args, &at("log")).unwrap();
+    let patience = Patience::new(2 * BOUND);
+    let seen = patience.wait_until(BOUND, "Prometheus has the rules", || {
+        let answer = net::get(&format!("http://127.0.0.1:{port}/api/v1/rules"))?.ok()?;
+        let answer: Value = serde_json::from_str(&answer).map_err(|error| error.to_string())?;
+        let groups = answer["data"]["groups"].as_array();
+        match groups.is_some_and(|groups| groups.iter().any(|g| g["name"] == "baileys-programs")) {
+            true => Ok(()),
+            false => Err(answer.to_string()),
+        }
+    });
+    seen.unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+/// The set-up without Prometheus: the shipped configuration with one block replaced.
+#[test]
+fn the_local_trigger_fits_into_the_shipped_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let shipped = fs::read_to_string(repository("deploy/config.yml")).unwrap();
+    let (before, rest) = shipped.split_once("\nalertmanager:\n").unwrap();
+    let (_, after) = rest.split_once("\n\n").unwrap();
+    let config = dir.path().join("config.yml");
+    let check = |text: &str| {
+        fs::write(&config, text).unwrap();
+        let args = [
+            "check-config".to_owned(),
+            format!("--config.file={}", config.display()),
+        ];
+        let (status, out, err) = process::run(Path::new(REMEDIATOR), args, BOUND).unwrap();
+        (status.code(), format!("{out}{err}"))
+    };
+    let (code, said) = check(&format!("{before}\n{}\n{after}", block("local")));
+    assert_eq!(code, Some(0), "{said}");
+    // Not beside it.
+    let (code, said) = check(&format!("{shipped}\n{}", block("local")));
+    assert_eq!(code, Some(2), "{said}");
+}
+
+/// Each command of the page is one that a test runs, or is named here.
+#[test]
+fn every_block_of_the_page_is_run() {
+    let page = fs::read_to_string(repository("docs/install.md")).unwrap();
+    let here = fs::read_to_string(repository("tests/install.rs")).unwrap();
+    let inside = fs::read_to_string(repository("tests/packages/inside.sh")).unwrap();
+    let lines: Vec<&str> = page.lines().collect();
+    let mut marked = 0;
+    let mut unmarked = Vec::new();
+    let mut is_inside = false;
+    for (nth, line) in lines.iter().enumerate() {
+        if !line.starts_with("```") {
+            continue;
+        }
+        is_inside = !is_inside;
+        if !is_inside {
+            continue;
+        }
+        let mark = lines[nth - 1].strip_prefix("<!-- test: ");
+        match mark.and_then(|mark| mark.strip_suffix(" -->")) {
+            Some(name) => {
+                marked += 1;
+                let by_rust = ["block", "run"].map(|call| format!("{call}(\"{name}\")"));
+                let by_shell = [
+                    format!("run_block {name}\n"),
+                    format!("run_block \"{name}\"\n"),
+                    format!("block {name} >"),
+                    format!("run_block {name})"),
+                ];
+                let is_run = by_rust.iter().any(|call| here.contains(call))
+                    || by_shell.iter().any(|call| inside.contains(call));
+                assert!(is_run, "no test runs the block {name:?}");
+            }
+            None => unmarked.push(lines[nth + 1]),
+        }
+    }
+    assert!(marked >= 10, "{marked}");
+    // What needs the network: the clone, and Debian's packages.
+    assert_eq!(
+        unmarked,
+        [
+            "git clone URL baileys_exporter    # the URL of this repository",
+            "sudo apt install prometheus prometheus-alertmanager",
+        ]
+    );
 }
 
 /// What Prometheus scrapes has the label that the shipped configuration asks for.

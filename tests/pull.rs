@@ -521,6 +521,20 @@ fn a_hostile_answer_is_no_answer() {
     world.finish();
 }
 
+/// Without a retry it would be asked again after an hour.
+#[test]
+fn an_alertmanager_that_is_busy_is_asked_again_soon() {
+    let busy = Canned::Answer("503 Service Unavailable", String::new(), Vec::new());
+    let server = CannedServer::start(busy).unwrap();
+    let yaml = config(&[&server.url()], "").replace("interval: 1s", "interval: 1h");
+    let (world, _) = host_with_bot(&yaml, "h", "bot");
+    wait_for_polls(&world, &server, 1);
+    server.answers(listed(&[alert("h", "bot", "cleanup", 0)]));
+    wait_for(&world, "alertmanager_up", &[], 1.0);
+    wait_until_cleaned(&world, "bot");
+    world.finish();
+}
+
 /// A file of its owner alone.
 fn secret(world: &World, name: &str, text: &str) -> String {
     let path = world.path(name);

@@ -17,6 +17,7 @@ use std::path::Path;
 use restart_world::REMEDIATOR;
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use testkit::canned::{Canned, CannedServer};
 use testkit::fixture;
 use testkit::net::{self, Answer};
 use testkit::world::{QUARTER, SOON, TOKEN, World, alert};
@@ -256,6 +257,69 @@ fn a_new_root_is_watched_after_a_reload() {
     // And not after it was taken out again.
     hang_up(&mut world, &one);
     assert_eq!(world.accepted(&[again("b", "cleanup", 20)]), 0);
+    world.finish();
+}
+
+#[test]
+fn a_reload_changes_who_is_polled_and_who_is_told() {
+    let servers = ["[]"; 2].map(|none| CannedServer::start(Canned::json(none)).unwrap());
+    let mut world = new_world();
+    world.with_probe();
+    world.bot("a", BLOATED, "disconnected");
+    let config = |n: usize| {
+        let url = servers[n].url();
+        let told = world.path(&format!("told-{n}"));
+        format!(
+            "alertmanager: {{urls: [{url:?}], interval: 1s, timeout: 5s}}\nnotify: {{command: [/bin/sh, -c, 'cat >> \"$1\"', sh, {}]}}\n",
+            told.display()
+        )
+    };
+    let (first, second) = (config(0), config(1));
+    let polled = |world: &World, n: usize, times: usize| {
+        let before = servers[n].requests().len();
+        world.wait("polls", || match servers[n].requests().len() - before {
+            seen if seen >= times => Ok(()),
+            seen => Err(format!("{seen} of {times}")),
+        });
+    };
+    world.with_config(&first);
+    world.start_remediator();
+    polled(&world, 0, 2);
+    // What is there at its first look is no news.
+    world.wait("the first look", || match world.log().contains("news") {
+        true => Ok(()),
+        false => Err("not yet".into()),
+    });
+    hang_up(&mut world, &second);
+    polled(&world, 1, 1);
+    let former = servers[0].requests().len();
+    // Its alert asks for a run, and its person is told of it.
+    let mut firing = alert("a", "cleanup");
+    firing["fingerprint"] = json!("1");
+    firing["status"] = json!({"state": "active"});
+    servers[1].answers(Canned::json(json!([firing]).to_string()));
+    world.wait("a run", || match world.runs_of("a").len() {
+        0 => Err("none".into()),
+        _ => Ok(()),
+    });
+    let run = newest(&world, "a");
+    assert_eq!(run["status"], "done", "{run}");
+    let told = world.path("told-1");
+    world.wait("a message", || match fs::read_to_string(&told) {
+        Ok(text) if text.contains("a: cleanup done") => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    assert!(!world.path("told-0").exists());
+    assert_eq!(servers[0].requests().len(), former, "it is still polled");
+    // Without the key nobody is polled.
+    hang_up(&mut world, "{}");
+    world.wait("no Alertmanager is polled", || {
+        let name = "baileys_remediator_alertmanager_up";
+        match world.metrics().having(name, &[]).count() {
+            0 => Ok(()),
+            more => Err(format!("{more}")),
+        }
+    });
     world.finish();
 }
 

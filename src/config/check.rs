@@ -5,8 +5,9 @@ use crate::cli::{complain, print};
 
 use super::{ConfigError, OF_THE_MACHINE, Settings, VARIABLE};
 
-/// Reports whether a program would start with this configuration, as an exit code. `warnings`
-/// are those that the program alone knows.
+/// Reports whether a program would start with this configuration, as an exit code. What
+/// discovery leaves out is a warning: a directory may appear later. `warnings` are those that the
+/// program alone knows.
 pub fn report(
     loaded: Result<Settings, ConfigError>,
     warnings: impl FnOnce(&Settings) -> Vec<String>,
@@ -28,7 +29,11 @@ pub fn report(
         return FAILED;
     };
     let common = settings.connection.problems();
-    let common = common.into_iter().chain(settings.quoted_homes());
+    let left_out = settings.discovery().survey().skipped;
+    let common = common
+        .into_iter()
+        .chain(settings.quoted_homes())
+        .chain(left_out.into_iter().map(|skipped| skipped.message));
     for warning in common.chain(warnings(&settings)) {
         complain(&format!("warning: {warning}"));
     }

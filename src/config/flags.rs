@@ -19,7 +19,7 @@ use super::trigger::TriggerSource;
 /// before or after a command.
 #[derive(Args, Clone, Debug, Default)]
 pub struct CommonFlags {
-    /// A directory that holds auth folders, up to two levels deep; or NAME=PATH for one auth folder with a session name of its own; or a quoted glob such as '/srv/*/auth_info_baileys', where the part that `*` matches is the session name. Repeatable.
+    /// A directory that holds auth folders, up to two levels deep; or NAME=PATH for one auth folder with a session name of its own; or a quoted glob such as '/home/bots/*/auth_info_baileys', where the part that `*` matches is the session name. Repeatable.
     #[arg(long = "sessions.path", value_name = "[NAME=]PATH", global = true, value_parser = source_parser(), help_heading = "Sessions")]
     pub sessions_path: Vec<SessionsPath>,
 
@@ -124,7 +124,7 @@ pub struct RemediatorFlags {
     )]
     pub webhook_token_file: Option<PathBuf>,
 
-    /// Act only on alerts with this label, e.g. instance=host1:10273. Repeatable.
+    /// Act only on alerts with this label, e.g. instance=bots1:10273. Repeatable.
     #[arg(long = "webhook.match", value_name = "LABEL=VALUE", global = true, value_parser = label_value, help_heading = "Webhook")]
     pub webhook_match: Vec<(String, String)>,
 }
@@ -132,7 +132,7 @@ pub struct RemediatorFlags {
 fn label_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((label, value)) if !label.is_empty() => Ok((label.to_owned(), value.to_owned())),
-        _ => Err("give LABEL=VALUE, for example instance=host1:10273".to_owned()),
+        _ => Err("give LABEL=VALUE, for example instance=bots1:10273".to_owned()),
     }
 }
 

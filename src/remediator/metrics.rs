@@ -78,7 +78,7 @@ declare_metrics! {
     SESSIONS: gauge "baileys_remediator_sessions" &[],
         "Auth folders that this remediator knows, as of the last scan.";
     PERMISSION_PROBLEMS: gauge "baileys_remediator_permission_problems" &[],
-        "Auth folders where the last permission check found a problem that makes clean-ups fail, such as a read-only mount, and problems of the state directory and the token file; checked at the start and every 10 minutes, see `doctor`.";
+        "Auth folders where the last permission check found a problem that makes clean-ups fail, such as a read-only mount, configured paths that are missing or cannot be looked into, and problems of the state directory and the token file; checked at the start and every 10 minutes, see `doctor`.";
     REQUESTS: counter "baileys_remediator_webhook_requests_total" &["code"],
         "Requests to the webhook since the start, by HTTP status.";
     ALERTS: counter "baileys_remediator_webhook_alerts_total" &["outcome"],
@@ -153,7 +153,7 @@ pub struct Live {
     pub truncated: AtomicU64,
     /// Bytes in all quarantines.
     pub quarantined: AtomicU64,
-    /// Folders, and things of the program itself, with a problem of the permission check.
+    /// Folders, configured paths, and things of the program itself, with a problem of the permission check.
     pub permission_problems: AtomicU64,
     insurance: Mutex<Report>,
 }

@@ -17,7 +17,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::config::Settings;
-use crate::folder::discovery::explain;
+use crate::folder::discovery::{SkipReason, Skipped, explain};
 use crate::folder::no_links;
 use crate::folder::scan::{QUARANTINE_DIR, QUARANTINE_TAG, stat};
 use crate::folder::{FileName, FolderPath, Kind, Looks, SessionName};
@@ -507,6 +507,33 @@ pub fn closed(place: &FolderPath, why: &str) -> PermissionFinding {
             quoted(&place.path())
         ),
     }
+}
+
+/// Findings about the configured paths: those that are missing or cannot be looked into, so that
+/// their folders cannot be cleaned. A glob that matches nothing is none: folders may appear
+/// later. Pure.
+pub fn paths(skipped: &[Skipped]) -> Vec<PermissionFinding> {
+    let fix = |reason| match reason {
+        SkipReason::SourceUnreadable => Some(
+            "correct sessions.paths; or create or mount the directory, and let this user read it (`namei -l PATH` shows each part)",
+        ),
+        SkipReason::DirectoryUnreadable => {
+            Some("let this user read it, or leave it out with sessions.exclude")
+        }
+        SkipReason::LinkRefused => Some("give the path that the link leads to"),
+        SkipReason::NothingMatched | SkipReason::DuplicateName | SkipReason::TooManyDirectories => {
+            None
+        }
+    };
+    let problem = |skipped: &Skipped| {
+        Some(PermissionFinding {
+            check: "path",
+            weight: Weight::Problem,
+            message: skipped.message.clone(),
+            fix: fix(skipped.reason)?.to_owned(),
+        })
+    };
+    skipped.iter().filter_map(problem).collect()
 }
 
 /// Findings about the program: its user, its state directory, its token.

@@ -28,6 +28,16 @@ both_are_ready() {
 both_are_gone() {
   ! systemctl is-active --quiet baileys_exporter@bots && ! systemctl is-active --quiet baileys_remediator@bots
 }
+sessions_of_the_remediator() { curl -fsS "$remediator/metrics" | grep "^baileys_remediator_sessions $1\$"; }
+# What the page has an operator look at, in each way to install.
+all_is_right() {
+  both_are_ready
+  until_true "the exporter sees the bot" sees_the_bot
+  until_true "the remediator sees the bot" sessions_of_the_remediator 1
+  (set +e; run_block check) >/said 2>&1 || true
+  grep -q 'company_962302.*normal' /said || fail "status: $(cat /said)"
+  grep -q 'Permission check passed for 1 of 1 folders' /said || fail "doctor: $(cat /said)"
+}
 main_pids() { systemctl show --property=MainPID --value baileys_exporter@bots baileys_remediator@bots | sed '/^$/d'; }
 as_bots() { setpriv --reuid=bots --regid=bots --init-groups env -i HOME=/home/bots PATH=/usr/local/bin:/usr/bin:/bin "$@"; }
 # A command of the remediator as the unit runs `serve`: the same user, the same limits.
@@ -56,16 +66,16 @@ run_block() {
   [[ $(block "$1") ]] || fail "docs/install.md has no block $1"
   . <(block "$1")
 }
-sees_the_bot() { curl -fsS "$exporter/metrics" | grep '^baileys_auth_folder_up{session="company_7"} 1'; }
+sees_the_bot() { curl -fsS "$exporter/metrics" | grep '^baileys_auth_folder_up{session="company_962302"} 1'; }
 
 # A host with a bot under pm2.
 useradd --create-home --shell /bin/bash bots
 mkdir /home/bots/sessions
-cp -a /fixture/. /home/bots/sessions/company_7
-find /home/bots/sessions/company_7 -type f -exec touch -d '20 minutes ago' {} +
+cp -a /fixture/. /home/bots/sessions/company_962302
+find /home/bots/sessions/company_962302 -type f -exec touch -d '20 minutes ago' {} +
 echo 'setInterval(() => {}, 1000);' >/home/bots/bot.js
 chown -R bots: /home/bots
-as_bots pm2 start /home/bots/bot.js --name company_7 >/dev/null
+as_bots pm2 start /home/bots/bot.js --name company_962302 >/dev/null
 cd /downloads
 
 # The package: one edited line, one command. It starts nothing by itself.
@@ -76,9 +86,7 @@ systemctl() {
 run_block debian
 both_are_ready
 [[ $(stat -c %U /var/lib/baileys_exporter /var/lib/baileys_remediator | sort -u) == bots ]] || fail "the state belongs to others"
-until_true "the exporter sees the bot" sees_the_bot
-(set +e; run_block check) >/said 2>&1 || true
-grep -q 'company_7.*normal' /said || fail "status: $(cat /said)"
+all_is_right
 # The remediator may do all that it must, in the folder and with pm2, also as a service.
 in_the_unit doctor --try --output=json || [[ -s /said ]] || fail "doctor"
 node -e '
@@ -88,14 +96,30 @@ node -e '
   if (bad.length || !runs) { console.log(JSON.stringify(s)); process.exit(1); }
 ' || fail "doctor --try"
 sed -i 's/# allow_restart: true/allow_restart: true/' /etc/baileys/config.yml
-in_the_unit service company_7 --stop || fail "service --stop"
+in_the_unit service company_962302 --stop || fail "service --stop"
 as_bots pm2 jlist | grep -q '"status":"stopped"' || fail "the bot was not stopped"
-in_the_unit service company_7 --start || fail "service --start"
+in_the_unit service company_962302 --start || fail "service --start"
 as_bots pm2 jlist | grep -q '"status":"online"' || fail "the bot was not started"
 
-# The running programs, and no others, are restarted after an upgrade.
+# A reload puts another configuration in force, in the same processes.
 before=$(main_pids)
-apt-get install -qq -y /2.deb >/dev/null
+cp /etc/baileys/config.yml /kept.yml
+sed -i 's|^sessions: {paths: \[\(.*\)\]}|sessions: {paths: [\1], exclude: [company_962302]}|' /etc/baileys/config.yml
+cmp -s /etc/baileys/config.yml /kept.yml && fail "the configuration was not changed"
+systemctl reload baileys_exporter@bots baileys_remediator@bots || fail "the units cannot be reloaded"
+sees_no_bot() { curl -fsS "$exporter/metrics" >/seen && ! grep '^baileys_auth_folder_up' /seen; }
+until_true "the exporter has reloaded" sees_no_bot
+until_true "the remediator has reloaded" sessions_of_the_remediator 0
+cat /kept.yml >/etc/baileys/config.yml
+systemctl reload 'baileys_*@*' || fail "the units cannot be reloaded"
+until_true "the exporter has reloaded" sees_the_bot
+until_true "the remediator has reloaded" sessions_of_the_remediator 1
+[[ $(main_pids) == "$before" ]] || fail "a reload has restarted something"
+
+# The running programs, and no others, are restarted after an upgrade. The changed configuration
+# is kept.
+apt-get install -qq -y -o Dpkg::Options::=--force-confold /2.deb >/dev/null
+cmp /etc/baileys/config.yml /kept.yml || fail "the upgrade has changed the configuration"
 restarted() { [[ $(main_pids) != "$before" ]] && ! main_pids | grep -qx 0; }
 until_true "both are restarted after the upgrade" restarted
 both_are_ready
@@ -108,14 +132,14 @@ until_true "the remediator runs after the reinstallation" both_still
 # Removed: stopped. Installed again: still enabled, and not started. Purged: forgotten.
 apt-get remove -qq -y baileys-exporter >/dev/null
 both_are_gone || fail "they run although they were removed"
-apt-get install -qq -y ./*.deb >/dev/null
+apt-get install -qq -y /2.deb >/dev/null
 both_are_gone || fail "the package has started something"
 systemctl is-enabled --quiet baileys_remediator@bots || fail "a removed unit is forgotten"
 purge() {
   apt-get purge -qq -y baileys-exporter >/dev/null
   left=$(find /etc /var/lib /usr -path /var/lib/dpkg -prune -o -name '*baileys*' -print)
   [[ -z $left ]] || fail "purge leaves $left"
-  [[ -d /home/bots/sessions/company_7 ]] || fail "purge took an auth folder"
+  [[ -d /home/bots/sessions/company_962302 ]] || fail "purge took an auth folder"
 }
 purge
 
@@ -124,15 +148,23 @@ apt-get install -qq -y ./*.deb >/dev/null
 run_block "pm2 root"
 block pm2 >/pm2.sh
 as_bots bash -e /pm2.sh >/dev/null
-both_are_ready
-until_true "the exporter sees the bot" sees_the_bot
+all_is_right
 [[ $(as_bots pm2 jlist | grep -o '"status":"online"' | wc -l) == 3 ]] || fail "pm2: $(as_bots pm2 list)"
 as_bots pm2 delete baileys_exporter baileys_remediator >/dev/null
 purge
 
 # The tarball.
 run_block tarball
-both_are_ready
-until_true "the exporter sees the bot" sees_the_bot
+all_is_right
+# Its upgrade: the first three lines with the new one.
+before=$(main_pids)
+cp /etc/baileys/config.yml /kept.yml
+cd /next
+. <(block tarball | head -n 3)
+cmp /etc/baileys/config.yml /kept.yml || fail "the upgrade has changed the configuration"
+grep -q 'Of the next version' /usr/local/lib/systemd/system/baileys_exporter@.service || fail "the upgrade has installed nothing"
+systemctl restart 'baileys_*@*'
+until_true "both are restarted after the upgrade" restarted
+all_is_right
 systemctl disable --quiet --now baileys_exporter@bots baileys_remediator@bots
 as_bots pm2 kill >/dev/null

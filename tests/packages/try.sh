@@ -3,19 +3,18 @@
 #
 # Tries the packages that scripts/package.sh has built into DIR, in a fresh Debian: install, upgrade, reinstall, remove
 # and purge; then, under a systemd of its own, both programs as the user of a bot under pm2;
-# the static tarball the same way. Needs root, mmdebstrap and lintian.
+# the static tarball the same way. Needs root, mmdebstrap and lintian. Exits with 77 where this
+# machine does not allow all of it.
 set -euo pipefail
 packages=$(realpath "$1")
 cd "$(dirname "$0")/../.."
 
-if ((EUID != 0)); then
-  echo "NOT RUN: tests/packages/try.sh needs root"
-  exit 0
-fi
-if ! unshare --mount true; then
-  echo "NOT RUN: tests/packages/try.sh may not mount here"
-  exit 0
-fi
+not_run() {
+  echo "NOT RUN: $*"
+  exit 77
+}
+((EUID == 0)) || not_run "the packages: this needs root"
+unshare --mount true || not_run "the packages: nothing may be mounted here"
 # What is mounted here ends with this script.
 [[ ${MOUNTS_ARE_PRIVATE:-} ]] || MOUNTS_ARE_PRIVATE=1 exec unshare --mount --propagation private tests/packages/try.sh "$packages"
 work=$(mktemp -d)
@@ -38,9 +37,18 @@ deb=$(echo "$packages"/*.deb)
 tarball=$(echo "$packages"/*.tar.gz)
 (cd "$packages" && sha256sum --quiet --check SHA256SUMS)
 lintian --allow-root --fail-on error,warning --display-level '>=warning' "$deb"
-# The next revision, to upgrade to; the same programs.
+# The next version, to upgrade to: the same programs, another unit and other configuration files.
+version=$(dpkg-deb -f "$deb" Version)
+next_version=$((${version%%.*} + 1)).0.0-1
+dpkg --compare-versions "$next_version" gt "$version" || fail "$next_version is not above $version"
 dpkg-deb -R "$deb" "$work/next"
-sed -i 's/^Version: .*/&.1/' "$work/next/DEBIAN/control"
+# changed DIR: what the next version has changed.
+changed() {
+  echo '# Of the next version.' | tee -a "$1/etc/baileys/config.yml" "$1/etc/default/baileys" >>"$(find "$1/usr" -name 'baileys_exporter@.service')"
+}
+changed "$work/next"
+(cd "$work/next" && find usr etc -type f -print0 | sort -z | xargs -0 md5sum >DEBIAN/md5sums)
+sed -i "s/^Version: .*/Version: $next_version/" "$work/next/DEBIAN/control"
 dpkg-deb --root-owner-group -Zgzip --build "$work/next" "$work/next.deb" >/dev/null
 for program in baileys_exporter baileys_remediator; do
   [[ $(file -b "$work/next/usr/bin/$program") == *"dynamically linked"* ]] || fail "$program of the package is static"
@@ -63,7 +71,7 @@ files >"$work/before"
 config=$root/etc/baileys/config.yml
 
 inside apt-get install -qq -y --no-install-recommends /1.deb >"$work/log" || fail "install: $(cat "$work/log")"
-inside baileys_exporter --version
+[[ $(inside baileys_exporter --version) == *" ${version%-*}"* ]] || fail "the programs are not of version $version"
 [[ -z $(find "$root/etc/systemd" -name '*baileys*') ]] || fail "the package enables a unit"
 [[ $(stat -c '%a %U' "$root/var/lib/baileys_remediator") == "700 root" ]] || fail "no state directory"
 [[ -s $root/usr/share/man/man1/baileys_remediator-clean.1.gz ]] || fail "no man pages"
@@ -73,8 +81,12 @@ inside baileys_exporter rules --config.file=/etc/baileys/config.yml | grep -q Ba
 sed -i 's|/opt/ai-admin/baileys_sessions|/home/bots/sessions|' "$config"
 cp "$config" "$work/config.yml"
 chown 1:1 "$root/var/lib/baileys_remediator"
-inside apt-get install -qq -y /2.deb >"$work/log" || fail "upgrade: $(cat "$work/log")"
-[[ $(status) == "ii "*".1" ]] || fail "upgrade: $(status)"
+# Both the operator and the package have changed config.yml: dpkg asks, and Enter keeps it.
+{ yes '' || true; } | inside dpkg --install /2.deb >"$work/log" 2>&1 || fail "upgrade: $(cat "$work/log")"
+grep -q "Configuration file '/etc/baileys/config.yml'" "$work/log" || fail "dpkg has not asked: $(cat "$work/log")"
+[[ $(status) == "ii "*"$next_version" ]] || fail "upgrade: $(status)"
+grep -q 'Of the next version' "$config.dpkg-dist" || fail "the new configuration is not beside the old one"
+grep -q 'Of the next version' "$root/etc/default/baileys" || fail "an unchanged configuration file was not replaced"
 inside apt-get install -qq -y --reinstall /2.deb >"$work/log" || fail "reinstall: $(cat "$work/log")"
 inside dpkg --verify baileys-exporter | grep -v ' /etc/baileys/config.yml$' && fail "dpkg --verify"
 cmp "$config" "$work/config.yml" || fail "the configuration was changed"
@@ -108,6 +120,16 @@ rm -r "$root/etc/baileys" "$root/etc/default/baileys"
 echo damaged >>"$root/$unpacked/usr/local/bin/baileys_exporter"
 if inside "/$unpacked/install.sh" 2>/dev/null; then fail "install.sh installs a damaged file"; fi
 rm -r "${root:?}/$unpacked"
+# The next version of it, to upgrade to.
+tar -C "$work" -xzf "$tarball"
+unpacked=$(cd "$work" && echo baileys_exporter-*)
+changed "$work/$unpacked"
+(cd "$work/$unpacked" && find . -type f ! -name SHA256SUMS -printf '%P\0' | sort -z | xargs -0 sha256sum >SHA256SUMS)
+next=baileys_exporter-${next_version%-*}-${unpacked#*-*-}
+mv "$work/$unpacked" "$work/$next"
+mkdir "$root/next"
+tar -C "$work" -czf "$root/next/$next.tar.gz" "$next"
+(cd "$root/next" && sha256sum ./*.tar.gz >SHA256SUMS)
 echo "tarball: ok"
 
 umount "$root/proc"
@@ -119,7 +141,7 @@ mkdir -p "$root/fixture" && tar -C "$root/fixture" -xzf tests/fixtures/normal.ta
 cp tests/packages/inside.sh docs/install.md "$root"
 mkdir "$root/downloads" && cp "$packages"/* "$root/downloads"
 group=/sys/fs/cgroup/$(basename "$work")
-mkdir "$group" || { echo "NOT RUN: tests/packages/try.sh: no cgroup2 for a systemd"; exit 0; }
+mkdir "$group" || not_run "the packages under systemd: there is no cgroup2 that may be written"
 cat >"$work/boot.sh" <<'BOOT'
 set -e
 root=$1

@@ -176,7 +176,10 @@ impl<'a> Walk<'a> {
         let Some(pattern) = pattern else {
             let route = std::path::absolute(path)?;
             return match self.inspect(&route, Depth::Root)? {
-                Err(Fault::Gone) => Err(io::ErrorKind::NotFound.into()),
+                Err(Fault::Gone) => Err(io::Error::new(
+                    io::ErrorKind::NotFound,
+                    "there is no such directory",
+                )),
                 Err(Fault::Io(error)) => Err(error),
                 Err(Fault::Refused { owner, target }) => {
                     self.refuse(&route, owner, &target);

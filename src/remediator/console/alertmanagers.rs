@@ -61,7 +61,7 @@ fn judge(poller: &Poller, poll: Poll) -> Polled {
     for (name, answer) in poller.names().iter().zip(poll) {
         let (error, (all_hosts, this_host)) = match answer {
             Ok(alerts) => (None, count(alerts)),
-            Err(error) => (Some(error), (0, 0)),
+            Err(error) => (Some(error.to_string()), (0, 0)),
         };
         to_fix.extend(error.iter().map(|error| format!("{name}: {error}")));
         answers.push(AskedAlertmanager {

@@ -48,6 +48,7 @@ pub async fn doctor(
         }
         (session, trust) => trust.or(session),
     };
+    let mut skipped = Vec::new();
     let found = match name {
         Some(name) => match find(&settings, name) {
             Ok(found) => vec![found],
@@ -55,10 +56,11 @@ pub async fn doctor(
         },
         None => {
             let survey = settings.discovery().explaining().survey();
-            let skipped = survey.skipped.iter().map(|skipped| &skipped.message);
-            for message in skipped.chain(&survey.passed_over) {
+            let messages = survey.skipped.iter().map(|skipped| &skipped.message);
+            for message in messages.chain(&survey.passed_over) {
                 complain(&format!("warning: {message}"));
             }
+            skipped = survey.skipped;
             for folder in &survey.filtered {
                 let folder = folder.display();
                 complain(&format!(
@@ -113,7 +115,7 @@ pub async fn doctor(
         .iter()
         .map(|check_up| (check_up.session.clone(), check_up.privileges.clone()))
         .collect();
-    let groups = privileges::groups(&app.settings, &folders);
+    let groups = privileges::groups(&app.settings, &skipped, &folders);
     let polled = polled.await.ok().flatten();
     match output {
         Output::Table => {

@@ -5,6 +5,7 @@ use clock::Clock;
 
 use crate::cli::table;
 use crate::config::Settings;
+use crate::folder::discovery::Skipped;
 use crate::folder::{Found, Timestamp};
 
 use super::super::insurance::restore::rehearse;
@@ -64,13 +65,15 @@ fn failed(obstacle: &Obstacle) -> PermissionFinding {
     }
 }
 
-/// All findings, grouped.
+/// All findings, grouped. `skipped`: what discovery has left out.
 pub(super) fn groups(
     settings: &Settings,
+    skipped: &[Skipped],
     folders: &[(String, Vec<PermissionFinding>)],
 ) -> Vec<FindingGroup> {
     let program = privileges::program(settings, &Me::now())
         .into_iter()
+        .chain(privileges::paths(skipped))
         .map(|finding| (None, finding));
     let folders = folders.iter().flat_map(|(session, findings)| {
         findings

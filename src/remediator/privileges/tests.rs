@@ -337,3 +337,32 @@ fn looking_changes_nothing() {
     };
     assert!(look(&gone, true).is_err());
 }
+
+#[test]
+fn a_configured_path_that_cannot_be_used_is_a_problem() {
+    use crate::folder::Discovery;
+    use crate::folder::discovery::SessionsPath;
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    std::fs::create_dir(dir.path().join("empty")).unwrap();
+    let found = |name: &str| {
+        let path = SessionsPath::parse(dir.path().join(name).as_os_str()).unwrap();
+        let survey = Discovery::new(vec![path], None, globset::GlobSet::empty()).survey();
+        paths(&survey.skipped)
+    };
+    for name in ["missing", "file"] {
+        let findings = found(name);
+        let [finding] = findings.as_slice() else {
+            panic!("{name}: {findings:?}");
+        };
+        assert_eq!((finding.check, finding.weight), ("path", Weight::Problem));
+        let path = dir.path().join(name).display().to_string();
+        assert!(finding.message.contains(&path), "{finding:?}");
+        assert!(finding.message.contains("no such directory"), "{finding:?}");
+        assert!(finding.fix.contains("sessions.paths"), "{finding:?}");
+    }
+    // A host that has no bot yet.
+    for name in ["empty", "*/auth"] {
+        assert_eq!(found(name), [], "{name}");
+    }
+}

@@ -1,6 +1,7 @@
 //! Asks the Alertmanagers.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -9,7 +10,10 @@ use tokio::task::JoinSet;
 use crate::config::Alertmanagers;
 use crate::remediator::webhook::LADDER;
 
+use exporter_toolkit::http_config::HttpError;
+
 use super::answer::{PolledAlert, parse};
+use super::schedule;
 
 /// Largest answer that is read, in bytes. A thousand alerts have about two million.
 const MAX_ALERTS_BYTES: usize = 8 << 20;
@@ -18,7 +22,43 @@ const MAX_ALERTS_BYTES: usize = 8 << 20;
 const FIRST_WITHIN: Duration = Duration::from_secs(10);
 
 /// What each Alertmanager answered, in the order of the configuration.
-pub type Poll = Vec<Result<Vec<PolledAlert>, String>>;
+pub type Poll = Vec<Result<Vec<PolledAlert>, PollError>>;
+
+/// Why an Alertmanager gave no alerts, as a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PollError {
+    message: String,
+    is_busy: bool,
+}
+
+impl PollError {
+    pub(in crate::remediator) fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            is_busy: false,
+        }
+    }
+
+    /// Whether it answers others at the moment (503), so that a retry soon may succeed.
+    pub fn is_busy(&self) -> bool {
+        self.is_busy
+    }
+}
+
+impl From<HttpError> for PollError {
+    fn from(error: HttpError) -> Self {
+        Self {
+            is_busy: matches!(error, HttpError::Status(503)),
+            message: error.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for PollError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
 
 /// Polls the Alertmanagers.
 #[derive(Clone, Debug)]
@@ -68,12 +108,13 @@ impl Poller {
             asked.spawn(async move {
                 let answer = client.get(&url, timeout, MAX_ALERTS_BYTES).await;
                 let alerts = answer
-                    .map_err(|error| error.to_string())
-                    .and_then(|body| parse(&body));
+                    .map_err(PollError::from)
+                    .and_then(|body| parse(&body).map_err(PollError::new));
                 (index, alerts)
             });
         }
-        let mut poll: Poll = vec![Err("the request broke off".into()); self.config.urls.len()];
+        let broken = PollError::new("the request broke off");
+        let mut poll: Poll = vec![Err(broken); self.config.urls.len()];
         while let Some(answer) = asked.join_next().await {
             if let Ok((index, alerts)) = answer
                 && let Some(slot) = poll.get_mut(index)
@@ -84,11 +125,10 @@ impl Poller {
         poll
     }
 
-    /// How long to wait until the next poll; `random` is from 0 to 1.
-    pub fn pause(&self, random: f64) -> Duration {
-        self.config
-            .interval
-            .mul_f64(0.9 + 0.2 * random.clamp(0.0, 1.0))
+    /// How long to wait until the next poll. `busy`: polls in a row in which an Alertmanager was
+    /// busy; `random` is from 0 to 1.
+    pub fn pause(&self, busy: u32, random: f64) -> Duration {
+        schedule::pause(self.config.interval, busy, random)
     }
 
     /// How long to wait until the first poll; `random` is from 0 to 1.

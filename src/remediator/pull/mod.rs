@@ -9,6 +9,7 @@
 mod answer;
 mod client;
 pub mod merge;
+mod schedule;
 
 pub use answer::{AlertStatus, PolledAlert};
-pub use client::{Poll, Poller};
+pub use client::{Poll, PollError, Poller};

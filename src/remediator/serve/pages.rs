@@ -210,6 +210,7 @@ impl Remediator {
         }
         let current = self.current();
         let sessions = current.sessions.all().await;
+        let skipped = current.sessions.skipped();
         let settings = Arc::clone(&current.ctx.settings);
         let count = sessions.len();
         self.log_unused(
@@ -220,16 +221,17 @@ impl Remediator {
         let remediator = Arc::clone(self);
         let looked = blocking(move || {
             let me = Me::now();
-            let mut findings: Vec<_> = privileges::program(&settings, &me)
+            let of_program = privileges::program(&settings, &me);
+            let mut findings: Vec<_> = of_program
                 .into_iter()
+                .chain(privileges::paths(&skipped))
                 .map(|finding| (None, finding))
                 .collect();
             let is_problem = |weight| weight == privileges::Weight::Problem;
-            let of_program = findings
+            let mut problems = findings
                 .iter()
                 .filter(|(_, f)| is_problem(f.weight))
                 .count();
-            let mut closed = 0;
             for found in &sessions {
                 let here = match privileges::look(&found.place, false) {
                     Ok(facts) => {
@@ -238,23 +240,22 @@ impl Remediator {
                     }
                     Err(why) => vec![privileges::closed(&found.place, &why)],
                 };
-                closed += usize::from(here.iter().any(|f| is_problem(f.weight)));
+                problems += usize::from(here.iter().any(|f| is_problem(f.weight)));
                 findings.extend(
                     here.into_iter()
                         .map(|finding| (Some(found.session.to_string()), finding)),
                 );
             }
             remediator.pages.is_checking.store(false, Ordering::Relaxed);
-            (privileges::grouped(findings), closed, of_program)
+            (privileges::grouped(findings), problems)
         });
-        let Ok((groups, closed, of_program)) = self.clock.timeout(PRIVILEGES_TIMEOUT, looked).await
-        else {
+        let Ok((groups, problems)) = self.clock.timeout(PRIVILEGES_TIMEOUT, looked).await else {
             tracing::warn!("timeout: the permission check takes too long; a file system may hang");
             return;
         };
         self.live
             .permission_problems
-            .store((closed + of_program) as u64, Ordering::Relaxed);
+            .store(problems as u64, Ordering::Relaxed);
         let before = self
             .pages
             .privileges
@@ -274,10 +275,10 @@ impl Remediator {
                 group.finding.message
             );
         }
-        if closed == 0 {
+        if problems == 0 {
             tracing::info!(folders = count, "permission check passed");
         } else {
-            tracing::warn!(folders = count, failed = closed, "permission check failed");
+            tracing::warn!(folders = count, problems, "permission check failed");
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::remediator::pull::merge::Absences;
-use crate::remediator::pull::{Poll, Poller};
+use crate::remediator::pull::{Poll, PollError, Poller};
 use crate::remediator::store::queue::{Request, Via};
 
 use super::Remediator;
@@ -21,6 +21,8 @@ struct Polling {
     is_beside_the_webhook: bool,
     absences: Absences,
     polls: u32,
+    /// Polls in a row in which an Alertmanager was busy.
+    busy: u32,
     /// Whether any Alertmanager answered.
     was_up: Option<bool>,
     /// Alerts that started no run, as of the last poll: each is logged once.
@@ -38,6 +40,7 @@ impl Polling {
                 false => Absences::default(),
             },
             polls: 0,
+            busy: 0,
             was_up: None,
             unstarted: Unstarted::new(),
         }
@@ -68,7 +71,7 @@ impl Remediator {
             let pause = match (&current.poller, &polling) {
                 (None, _) => None,
                 (Some(poller), None) => Some(poller.first_pause(random())),
-                (Some(poller), Some(_)) => Some(poller.pause(random())),
+                (Some(poller), Some(polling)) => Some(poller.pause(polling.busy, random())),
             };
             let names = current.poller.as_ref().map(Poller::names);
             self.live.polls(names.unwrap_or_default());
@@ -145,6 +148,11 @@ impl Remediator {
                 Err(error) => tracing::debug!(alertmanager = name, "polling failed: {error}"),
             }
         }
+        let mut errors = answers.iter().filter_map(|answer| answer.as_ref().err());
+        polling.busy = match errors.any(PollError::is_busy) {
+            true => polling.busy.saturating_add(1),
+            false => 0,
+        };
         let is_up = answers.iter().any(Result::is_ok);
         match (polling.was_up, is_up) {
             (Some(true) | None, false) => tracing::error!(

@@ -174,6 +174,12 @@ impl SessionFinder {
         blocking(move || sessions.all_now()).await
     }
 
+    /// What the last discovery left out.
+    pub(super) fn skipped(&self) -> Vec<Skipped> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.skipped.clone()
+    }
+
     /// Like [`Self::all`], but blocks.
     pub(super) fn all_now(&self) -> Vec<Found> {
         self.survey(

@@ -5,7 +5,7 @@ use exporter_toolkit::http_config::HttpClient;
 
 use super::*;
 use crate::config::Alertmanagers;
-use crate::remediator::pull::{AlertStatus, PolledAlert};
+use crate::remediator::pull::{AlertStatus, PollError, PolledAlert};
 
 fn poller(matches: &[(&str, &str)]) -> Poller {
     let text = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
@@ -42,7 +42,10 @@ fn what_each_answers_and_what_to_do_is_said() {
     let mine = poller(&[("instance", "a:1")]);
     let polled = judge(
         &mine,
-        vec![Ok(vec![alert("a:1"), alert("b:1")]), Err("no".into())],
+        vec![
+            Ok(vec![alert("a:1"), alert("b:1")]),
+            Err(PollError::new("no")),
+        ],
     );
     let counts = |polled: &Polled| {
         let counts = polled.answers.iter().map(|a| (a.all_hosts, a.this_host));

@@ -34,9 +34,17 @@ fn polls_are_spread() {
         timeout: Duration::from_secs(10),
         client: exporter_toolkit::http_config::HttpClient::default(),
     });
-    assert_eq!(poller.pause(0.0), Duration::from_secs(27));
-    assert_eq!(poller.pause(1.0), Duration::from_secs(33));
-    assert_eq!(poller.pause(7.0), Duration::from_secs(33));
+    assert_eq!(poller.pause(0, 0.0), Duration::from_secs(27));
+    assert_eq!(poller.pause(1, 0.0), Duration::from_millis(500));
     assert_eq!(poller.first_pause(0.0), Duration::ZERO);
     assert_eq!(poller.first_pause(1.0), FIRST_WITHIN);
+}
+
+#[test]
+fn only_a_503_is_busy() {
+    for (status, is_busy) in [(503, true), (500, false), (404, false), (429, false)] {
+        let error = PollError::from(HttpError::Status(status));
+        assert_eq!(error.is_busy(), is_busy, "{status}");
+    }
+    assert!(!PollError::new("not a list of alerts").is_busy());
 }

@@ -13,18 +13,21 @@ version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n1)
 debian_version=$version-${REVISION:-1}
 architecture=$(dpkg --print-architecture)
 programs=(baileys_exporter baileys_remediator)
+cargo_deb=3.8.0
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 profile=${PROFILE:-release}
 target=target/${profile/dev/debug}
+files=target/package
 work=$(mktemp -d)
 bin=$work/cargo/bin
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$out"
+rm -rf "$files"
 rm -f "$out"/baileys-exporter_*.deb "$out"/baileys_exporter-*.tar.gz
 
-# All files but the programs, into $work/files. Every file is compressed without a time.
+# All files but the programs, into $files. Every file is compressed without a time.
 lay_out() {
-  local to=$work/files program
+  local to=$files program
   for program in "${programs[@]}"; do
     "$bin/$program" generate "$work/generated"
     install -Dm644 -t "$to/usr/lib/systemd/system" "deploy/systemd/$program@.service"
@@ -46,27 +49,14 @@ lay_out() {
 
 # debian_package: linked as usual, so that libc gets its security fixes from Debian.
 debian_package() {
-  local tree=$work/deb depends doc
-  doc=$tree/usr/share/doc/baileys-exporter
-  cp -a "$work/files" "$tree"
-  install -Dm755 -t "$tree/usr/bin" "${programs[@]/#/$bin/}"
-  strip --strip-unneeded --remove-section=.comment --remove-section=.note "$tree"/usr/bin/*
-  install -Dm644 deploy/debian/copyright -t "$doc"
+  local doc=$files/usr/share/doc/baileys-exporter maintainer
+  maintainer=$(sed -n 's|^maintainer = "\(.*\)"|\1|p' Cargo.toml)
   printf 'baileys-exporter (%s) unstable; urgency=medium\n\n  * See changelog.gz.\n\n -- %s  %s\n' \
-    "$debian_version" "$(sed -n 's/^Maintainer: //p' deploy/debian/control)" \
-    "$(date -uRd "@$SOURCE_DATE_EPOCH")" | gzip -9n >"$doc/changelog.Debian.gz"
-  install -Dm644 deploy/debian/lintian-overrides "$tree/usr/share/lintian/overrides/baileys-exporter"
-  # dpkg-shlibdeps wants a source package.
-  mkdir -p "$work/source/debian"
-  printf 'Source: baileys-exporter\n\nPackage: baileys-exporter\nArchitecture: any\n' >"$work/source/debian/control"
-  depends=$(cd "$work/source" && dpkg-shlibdeps -O "$tree"/usr/bin/* 2>/dev/null)
-  mkdir "$tree/DEBIAN"
-  sed "s/@VERSION@/$debian_version/; s/@ARCHITECTURE@/$architecture/; s/@DEPENDS@/${depends#shlibs:Depends=}/
-    s/@SIZE@/$(du -sk --apparent-size --exclude=DEBIAN "$tree" | cut -f1)/" deploy/debian/control >"$tree/DEBIAN/control"
-  install -m755 -t "$tree/DEBIAN" deploy/debian/{postinst,prerm,postrm}
-  (cd "$tree" && find etc -type f -printf '/%p\n' | sort >DEBIAN/conffiles)
-  (cd "$tree" && find usr etc -type f -print0 | sort -z | xargs -0 md5sum >DEBIAN/md5sums)
-  SOURCE_DATE_EPOCH=$SOURCE_DATE_EPOCH dpkg-deb --root-owner-group -Zxz -z1 --build "$tree" "$out/baileys-exporter_${debian_version}_$architecture.deb"
+    "$debian_version" "$maintainer" "$(date -uRd "@$SOURCE_DATE_EPOCH")" | gzip -9n >"$doc/changelog.Debian.gz"
+  cargo install --quiet --locked --root target/tools "cargo-deb@$cargo_deb"
+  SOURCE_DATE_EPOCH=$SOURCE_DATE_EPOCH target/tools/bin/cargo-deb --quiet --no-build --profile "$profile" \
+    --deb-version "$debian_version" --output "$out/baileys-exporter_${debian_version}_$architecture.deb"
+  rm "$doc/changelog.Debian.gz"
 }
 
 # tarball: the same files below /usr/local, and programs that need no library.
@@ -74,8 +64,8 @@ tarball() {
   local name=baileys_exporter-$version-linux-$architecture tree program
   tree=$work/$name
   mkdir -p "$tree/usr"
-  cp -a "$work/files/usr" "$tree/usr/local"
-  cp -a "$work/files/etc" "$tree/etc"
+  cp -a "$files/usr" "$tree/usr/local"
+  cp -a "$files/etc" "$tree/etc"
   mv "$tree"/usr/local/share/zsh/{vendor-completions,site-functions}
   mkdir "$tree/usr/local/bin"
   for program in "${programs[@]}"; do

@@ -631,6 +631,9 @@ fn logs_in_every_form_count_what_they_show() {
         ("pm2_format", pm2.into(), "device_removed", 1.0),
         ("stays_closed", b"Connection closed. Reconnecting: false\n".to_vec(), "device_removed", 1.0),
         ("winston", b"{\"level\":\"warn\",\"message\":\"Connection closed\",\"statusCode\":401,\"reason\":\"loggedOut\"}\n".to_vec(), "device_removed", 1.0),
+        ("log4j", b"2026-11-29 10:00:00,123 ERROR [main] com.example.Bot - Connection closed. Status: 440\n".to_vec(), "connection_replaced", 1.0),
+        ("aligned", b"2026-11-29T10:00:00.1Z  INFO bot::wa: device_removed\n2026-11-29T10:00:00.2Z  INFO bot::wa: x\n2026-11-29T10:00:01.1Z  WARN bot::wa: Connection closed: 440\n".to_vec(), "connection_replaced", 1.0),
+        ("turkish", "Bağlantı kapandı: 401\n".into(), "device_removed", 1.0),
         ("chat", "{\n  \"key\": {\n    \"remoteJid\": \"521@s.whatsapp.net\"\n  },\n  \"message\": {\n    \"conversation\": \"la sesión fue cerrada\"\n  }\n}\n".into(), "device_removed", 1.0),
         ("own", "CONEXIÓN CERRADA\nconexión cerrada\n".into(), "own", 2.0),
     ];

@@ -10,11 +10,12 @@
 mod restart_world;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
-use testkit::{npm, process};
+use testkit::{net, npm, process};
 
 use restart_world::World;
 
@@ -166,4 +167,92 @@ processes:
         assert_eq!(pm2.status(), "stopped");
         assert_eq!(world.read("starts"), "start\nstart\n");
     }
+}
+
+/// `docker` with one container, whose bot is that of `sv`. Each look that finds it stopped adds a
+/// line to `looks`.
+const DOCKER: &str = r#"#!/bin/sh
+cd "$(dirname "$0")/.."
+state='"Status":"exited","Running":false,"Restarting":false,"Pid":0'
+case $1 in
+inspect)
+    if sh sv gone; then
+        echo look >>looks
+    else
+        state="\"Status\":\"running\",\"Running\":true,\"Restarting\":false,\"Pid\":$(cat bot.pid)"
+    fi
+    echo "{\"id\":\"0123456789abcdef\",\"name\":\"/bot\",\"state\":{$state},\"auto_remove\":false,\"labels\":{},\"restart\":{\"Name\":\"always\"}}"
+    ;;
+stop) sh sv stop ;;
+start) sh sv start ;;
+esac
+"#;
+
+/// A container that is waited for, and that does not connect.
+fn container_that_is_waited_for() -> World {
+    let (mut world, _) = World::new();
+    let dir = world.at("").display().to_string();
+    fs::create_dir(world.at("bin")).unwrap();
+    fs::write(world.at("bin/docker"), DOCKER).unwrap();
+    let mode = PermissionsExt::from_mode(0o755);
+    fs::set_permissions(world.at("bin/docker"), mode).unwrap();
+    let yaml = r#"
+connection: {command: [sh, DIR/sv, ask], timeout: 30s, quiet: 1s, trust: ["*"]}
+armed: {look_every: 1s}
+processes:
+  - docker: {container: bot}
+    allow_restart: true
+    connect_timeout: 20s
+"#;
+    fs::write(world.at("config.yml"), yaml.replace("DIR/", &dir)).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    world.start_by(&["env", &format!("PATH={dir}bin:{path}")]);
+    world.start();
+    world.mark("hold-start");
+    world.deliver("emergency");
+    world.wait_for_file("reached-start");
+    world.mark("offline");
+    world.unmark("hold-start");
+    wait_for_phase(&world, &"waiting_for_connection".into());
+    world.unmark("looks");
+    world.sv("stop");
+    world
+}
+
+/// Something restarts it while it is waited for: `docker restart`, autoheal, watchtower.
+#[test]
+fn a_restart_while_it_is_waited_for_is_no_stop() {
+    let world = container_that_is_waited_for();
+    world.wait("some looks", || match world.read("looks").lines().count() {
+        0..6 => Err(world.status().to_string()),
+        _ => Ok(()),
+    });
+    world.sv("start");
+    let run = world.wait("the run ends", || world.ended());
+    assert_eq!(
+        run["reason"],
+        "not_connected",
+        "{run}\n{}",
+        world.read("log")
+    );
+    let metrics = net::get(&format!("http://127.0.0.1:{}/metrics", world.port()));
+    let is_late = |line: &str| {
+        line.starts_with("baileys_remediator_service_not_back{")
+            && line.contains(r#"reason="not_connected""#)
+            && line.ends_with(" 1")
+    };
+    let body = metrics.unwrap().body;
+    assert!(body.lines().any(is_late), "{body}");
+    assert_eq!((world.calls("stop"), world.calls("start")), (2, 2));
+}
+
+#[test]
+fn a_container_that_a_person_stops_while_it_is_waited_for_stays_stopped() {
+    let world = container_that_is_waited_for();
+    let run = world.wait("the run ends", || world.ended());
+    assert_eq!(run["reason"], "down", "{run}\n{}", world.read("log"));
+    let detail = run["detail"].as_str().unwrap();
+    assert!(detail.contains("a person starts it again"), "{detail}");
+    assert_eq!(phase(&world), Value::Null, "{}", world.read("log"));
+    assert_eq!((world.calls("stop"), world.calls("start")), (2, 1));
 }

@@ -60,7 +60,7 @@ pub fn status(settings: &Settings, clock: &Clock, session: Option<&str>, output:
             }
         }
         Output::Table => {
-            print(&text(&overview));
+            print(&text(&overview, session));
             match runs.as_deref() {
                 None => {}
                 Some([]) => print("\nNo run of this session is on record."),
@@ -81,7 +81,8 @@ struct StatusShown {
     runs: Option<Vec<Run>>,
 }
 
-fn text(overview: &Overview) -> String {
+/// For a person: all of it, or what is about one session. Pure.
+fn text(overview: &Overview, session: Option<&str>) -> String {
     let mut out = String::new();
     let notices: Vec<StatusNotice> = overview.notices();
     let lines = |kinds: &[StatusNoticeKind]| -> String {
@@ -120,7 +121,12 @@ fn text(overview: &Overview) -> String {
         out.push_str(&format!("\n{armed}"));
     }
     if overview.services.is_empty() {
-        out.push_str("\nThe configuration allows no restart, so no bot is ever stopped.");
+        out.push_str(match session {
+            None => "\nThe configuration allows no restart, so no bot is ever stopped.",
+            Some(_) => {
+                "\nThe configuration allows no restart of this session's bot, so it is never stopped."
+            }
+        });
         return out;
     }
     let mut services = table::Table::new(&[
@@ -203,3 +209,6 @@ pub fn resume(settings: &Settings) -> Exit {
         Err(error) => fail(&error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -57,7 +57,8 @@ macro_rules! label {
     () => {
         concat!(
             r"(?:status(?:[ _]?code|[ _]?reason)?|reason(?:[ _]?code)?|c.{1,2}digo(?: d[eao] [\w\x80-\xff]{1,14})?|close[ _]?code|",
-            r"\bcode|\braz.{1,2}n|\bmotivo|\bcausa|\bestado|\bkode|\balasan|errored \(conflict\))",
+            r"\bcode|\braz.{1,2}n|\bmotivo|\bcausa|\bestado|\bkode|\balasan|errored \(conflict\)|",
+            r"\bkodu?|\bsebep|\bneden|(?:كود|رمز)(?: الخطأ| السبب| الحالة)?|السبب|कोड|कारण)",
             // Not `==`, which is a comparison.
             r"(?:[^a-z0-9\n=!]{0,6}=[^a-z0-9\n=!]{0,6}|[^a-z0-9\n=!]{1,12})"
         )
@@ -68,8 +69,8 @@ macro_rules! label {
 macro_rules! ended {
     () => {
         concat!(
-            r"(?:clos(?:e|ed)|disconnected|desconectad[oa]|desconectou|cerrad[oa]|fechad[oa]|",
-            r"encerrad[oa]|perdid[oa]|terputus|ditutup(?: karena)?|putus)"
+            r"(?:clos(?:e|ed)|disconnect(?:ed)?|desconectad[oa]|desconectou|cerrad[oa]|fechad[oa]|",
+            r"encerrad[oa]|perdid[oa]|terputus|ditutup(?: karena)?|putus|kapand\xc4\xb1|kesildi|koptu)"
         )
     };
 }
@@ -83,10 +84,11 @@ const PLACED: &str = concat!(
     r"connection|sesi.{1,3}n|sess.{1,3}o|session|unauthorized|logged|device|dispositivo|koneksi|whatsapp|stream|conflict)\b)|",
     r"(?:^[^a-z\n]{0,60}(?:\[[^\]\n]{1,60}\][^a-z\n\[]{0,6}){0,4}|",
     r"\b(?:session|sess.{1,3}o|sesi.{1,3}n|client|instance|connection)\W{1,3}[#\w@.:-]{1,60}\W{1,3}|",
-    r"\b(?:connection|conex.{1,4}|koneksi|whatsapp|bot)\W{1,3}(?:update\W{1,3})?)(?:is |was |foi |fue |ha sido |close )?",
+    r"\b(?:connection|conex.{1,4}|koneksi|ba\xc4\x9flant\xc4\xb1|whatsapp|bot)\W{1,3}(?:update\W{1,3})?)(?:is |was |foi |fue |ha sido |close )?",
     ended!(),
     r"[^a-z0-9\n]{1,4}(401|402|403|406|440)\b|",
     r"\bwhatsapp (?:desconectado|disconnected)[^\n]{1,40}\b(401|403|440)\b|",
+    r"\bconnection failure\W{1,3}(401|402|403|406)\b|",
     r"\bwhatsapp (?:returned|respondi.{1,2}|devolvi.{1,2}|retornou) (401|402|403|406|440)\b"
 );
 
@@ -145,6 +147,18 @@ enum Is {
     BareCode,
 }
 
+/// Words for other programs and connections, in the log of a bot.
+pub(super) const ANOTHER_PROGRAM: &str = concat!(
+    r"\b(?:telegram|telegraf|discord|slack|signal-cli|chatwoot|typebot|dify|n8n|openai|chatgpt|gpt|gemini|groq|",
+    r"deepseek|anthropic|claude|elevenlabs|dialogflow|firebase|firestore|supabase|redis|mysql|mariadb|",
+    r"postgres\w*|mongo\w*|sqlite|amqp|rabbitmq|kafka|mqtt|crm|erp|smtp|imap|e?mail|spotify|youtube|tiktok|",
+    r"instagram|facebook|twitter|github|stripe|paypal|mercado ?pago|webhooks?|proxy|panel|dashboard|",
+    r"api|http|oauth|jwt|token|socket\.io|tickets?|orders?|pedidos?|backend|database|ftp|ssh|vpn|printer|",
+    r"impresora|impressora|minio|cloudinary)\b|",
+    r"\b(?:user|usuario|usu.{1,2}rio|admin|customer|pengguna) [\w@.-]{1,40} (?:was |has been )?logged out\b|",
+    r"\bkullan.{1,2}c.{1,2} |\bm.{1,2}.{1,2}teri "
+);
+
 /// In the order of [`Is`].
 const SIGNS: [&str; 29] = [
     stream_error!("401"),
@@ -159,8 +173,9 @@ const SIGNS: [&str; 29] = [
         source_code!()
     ),
     concat!(
-        r"isboom|disconnect|desconect|stream errored|connection (?:closed?|lost|errored)|connection[ .]update|",
-        r"conex|koneksi|sambungan|limpiando sesi|clearing session|logged ?out|\bclosed?\b|baileys|whatsapp|conflict|reconnect|",
+        r"isboom|disconnect|desconect|stream errored|connection (?:closed?|lost|errored|failure)|connection[ .]update|",
+        r"\bse(?:si|ss)[^\n]{0,60}\b440\b|sesi.{1,3}n se cerr|se cerr.{1,2} la sesi|\bsesi tidak valid|",
+        r"conex|koneksi|sambungan|ba\xc4\x9flant|oturum|الاتصال|الجلسة|कनेक्शन|limpiando sesi|clearing session|logged ?out|\bclosed?\b|baileys|whatsapp|conflict|reconnect|",
         // Only the code.
         r"^[^a-z0-9\n]{0,10}status(?:_?code|_?reason)?\W{1,4}(?:401|440)\W{0,4}$"
     ),
@@ -174,14 +189,7 @@ const SIGNS: [&str; 29] = [
     ),
     r"whatsapp|baileys|\bwa\b|stream errored|disconnectreason|lastdisconnect|isboom|evolution api|\bwaha\b|loggedout|connection\.update",
     r"axios|https?://|request failed|\b(?:get|post|put|patch|delete) /|not-authorized|http/[12]",
-    concat!(
-        r"\b(?:telegram|telegraf|discord|slack|signal-cli|chatwoot|typebot|dify|n8n|openai|chatgpt|gpt|gemini|groq|",
-        r"deepseek|anthropic|claude|elevenlabs|dialogflow|firebase|firestore|supabase|redis|mysql|mariadb|",
-        r"postgres\w*|mongo\w*|sqlite|amqp|rabbitmq|kafka|mqtt|crm|erp|smtp|imap|e?mail|spotify|youtube|tiktok|",
-        r"instagram|facebook|twitter|github|stripe|paypal|mercado ?pago|webhooks?|proxy|panel|dashboard|",
-        r"api|http|oauth|jwt|token|socket\.io|tickets?|orders?|pedidos?|backend|database|ftp|ssh|vpn|printer|",
-        r"impresora|impressora|minio|cloudinary)\b"
-    ),
+    ANOTHER_PROGRAM,
     concat!(
         r"(?:disconnected from|desconect\w{1,6} d[aeo]l?|terputus dari|connection (?:to|with|from)|",
         r"conexi.{1,3}n (?:con|al?|del?)|conex.{1,3}o (?:com|ao?|do|da)|koneksi (?:ke|dengan|dari))\s",

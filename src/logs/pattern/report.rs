@@ -12,12 +12,12 @@ use super::shipped::{BANNED, LOGGED_OUT, REPLACED, prefix};
 /// The beginning of a report.
 const BEGINNING: &str = concat!(
     prefix!(),
-    r"(?:(?:whatsapp |wa |baileys )?connection\W{1,3}(?:[#\w@.-]{1,40}\W{1,3})?(?:replaced|closed?|lost|terminated)|",
+    r"(?:(?:whatsapp |wa |baileys )?conn(?:ection)?\W{1,3}(?:[#\w@.-]{1,40}\W{1,3})?(?:replaced|closed?|lost|terminated)|",
     r"connectionreplaced|connection[ .]update|lastdisconnect|",
     r"device logged out|you are logged out|whatsapp (?:session )?logged out|logged out\W{1,3}please|",
     r"not reconnecting\W{1,3}(?:logged out|40[123]|440)|",
     r"whatsapp (?:connection )?(?:closed|disconnected|desconectado)|whatsapp returned 40[123]\b|",
-    r"conex.{1,4} (?:close|encerrad)|closed\W|close\W{1,4}4\d\d|reason\W|",
+    r"conex.{1,4} (?:close|encerrad)|closed\W|close(?: reason)?\W{1,4}4\d\d|reason\W|",
     r"status(?:_?code|_?reason)\W{1,4}4[04][10]|status\W{1,4}4[04][10]\W{1,3}\w|disconnect|",
     r"conexi.{1,3}n (?:reemplazada|cerrada|perdida)|desconectad[oa]\W|desconectado d[eo]l? whatsapp|",
     r"conex.{1,3}o (?:substitu|fechada|encerrada|perdida)|",
@@ -28,8 +28,21 @@ const BEGINNING: &str = concat!(
     r"session \+?\d{8,15} (?:is |was |has been )?logged out|code\W{1,4}401\W{1,4}reason\W{1,4}logged[ _]?out|",
     // The code and its name, as only the library has them.
     r"(?:[\w.-]{1,40} (?:disconnected|closed)\W{1,3})?(?:logged_?out\W{1,4}401\b|401\W{1,4}logged_?out|440\W{1,4}connectionreplaced)|",
-    r"(?:uncaught )?(?:authfilecorrupt)?error: auth file is corrupt or unreadable",
+    r"(?:uncaught )?(?:authfilecorrupt)?error: auth file is corrupt or unreadable|",
+    r"bot (?:telah |sudah )?(?:logout|ter-?logout|dikeluarkan)(?:\W{0,4}$|\W{1,4}(?:sila|scan|hapus|pindai))|",
+    r"sin conexi.{1,3}n\W|bot disconnected\W{1,3}(?:device )?logged[ _]?out|ba\xc4\x9flant\xc4\xb1 (?:kapand|kesildi|koptu|kapat)|",
+    // Without the code, a person may have written it.
+    r"(?:your|this|tu|su|el|este|seu|o) (?:bot )?(?:number|n.{1,2}mero|nomor) (?:is |was |has been |fue |ha sido |foi )?(?:banned|banid[oa]|banead[oa])[^\n]{0,60}\b40[236]\b",
     r")"
+);
+
+/// Reports in Arabic and Hindi. Only tags, symbols and a level are before them, because letters of
+/// another script are a name elsewhere.
+const OTHER_SCRIPT: &str = concat!(
+    r"\A(?:\[[^\]\n]{1,60}\]|[^a-z0-9\n\[\x80-\xff]|\xe2[\x80-\xbf]{2}|\xf0\x9f[\x80-\xbf]{2}|\xef\xb8\x8f|",
+    r"(?:info|warn|warning|error|fatal|debug|log)\b)*",
+    r"(?:(?:انقطع|تم قطع|تم إغلاق|تم انقطاع|انتهى) (?:ال)?اتصال[^a-z0-9\n]{1,60}(?:401|403|440)\b|",
+    r"कनेक्शन (?:बंद|टूट)[^a-z0-9\n]{1,60}(?:401|403|440)\b)"
 );
 
 /// Beginnings of reports that other parts of a bot also write, about its own users and devices. A
@@ -41,6 +54,7 @@ const BEGINNING_OF_WHATSAPP: &str = concat!(
     r"user logged out from|logged out|bot (?:foi )?(?:des|logged)|(?:voc.{1,2} |o bot )foi desconectado|you have been logged|",
     r"(?:session|client|instance|device) (?:\S{1,60} )?(?:is |was |has been |got |telah )?(?:logged|logout|closed|disconnected|expired|invalid)|",
     r"sesi |perangkat |",
+    r"oturum|cihaz |",
     r"(?:account|number|cuenta|conta|n.{1,2}mero|nomor|akun|whatsapp)\b)",
 );
 
@@ -152,7 +166,7 @@ fn is_certain_text(text: &[u8]) -> bool {
         let begins = (is(0) && !is(3) || is(1) && is(2)) && (ends || !is(8));
         let on_a_line = is(10) || is(11) && ends;
         let in_lines = is(12) && (is(9) || is(4) && ends);
-        (in_lines || (begins || on_a_line) && !has_sender(text)) && !is(5)
+        (in_lines || is(13) || (begins || on_a_line) && !has_sender(text)) && !is(5)
     })
 }
 
@@ -184,7 +198,7 @@ fn is_of_a_name(letter: char) -> bool {
     !letter.is_ascii() && letter.is_alphabetic() && !decorates
 }
 
-const REPORT: [&str; 13] = [
+const REPORT: [&str; 14] = [
     BEGINNING,
     BEGINNING_OF_WHATSAPP,
     OF_WHATSAPP,
@@ -199,6 +213,7 @@ const REPORT: [&str; 13] = [
     OF_AN_ERROR_ON_A_LINE,
     // An object of several lines.
     r"[{\[][ \t]*$",
+    OTHER_SCRIPT,
 ];
 
 /// Whether a line without envelopes is a bot's own report that WhatsApp ended its connection, in a
@@ -209,10 +224,7 @@ pub(in crate::logs) fn is_own_report(line: &[u8]) -> bool {
     static SET: LazyLock<Option<RegexSet>> = LazyLock::new(|| compiled(&TO_WHATSAPP));
     let is_match =
         |set: &Option<RegexSet>, text: &[u8]| set.as_ref().is_some_and(|set| set.is_match(text));
-    let plain = match line.first() {
-        Some(b'{') => RecordShape::of(line).plain,
-        _ => None,
-    };
+    let plain = RecordShape::of(line).plain;
     let text = plain.as_deref().unwrap_or(line);
     is_match(&SET, text)
         && is_certain_text(text)

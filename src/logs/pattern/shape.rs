@@ -1,5 +1,7 @@
 //! Whether a logger wrote a record, and its message.
 
+mod loggers;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -36,7 +38,7 @@ pub(super) struct RecordShape {
 const CODES: [&str; 5] = ["401", "402", "403", "406", "440"];
 
 /// Fields of a message of a chat.
-const SENDER: [&str; 17] = [
+const SENDER: [&str; 20] = [
     "remoteJid",
     "remote_jid",
     "jid",
@@ -54,7 +56,13 @@ const SENDER: [&str; 17] = [
     "phone",
     "body",
     "text",
+    "user",
+    "username",
+    "groupName",
 ];
+
+/// Fields that name the part of the bot.
+const CATEGORY: [&str; 5] = ["logger", "module", "component", "scope", "context"];
 
 /// Fields of a record that give the reason of a close.
 const REASONS: [&str; 14] = [
@@ -81,9 +89,14 @@ impl RecordShape {
         if line.first() == Some(&b'{') {
             return Self::of_json(record).unwrap_or_default();
         }
-        Self::of_pretty(line, record)
+        let mut shape = Self::of_pretty(line, record)
             .or_else(|| Self::of_key_values(record))
-            .unwrap_or_default()
+            .unwrap_or_default();
+        let text = shape.plain.as_deref().unwrap_or(record);
+        if let Some(message) = loggers::header(text).and_then(|end| text.get(end..)) {
+            shape.plain = Some(message.to_vec());
+        }
+        shape
     }
 
     /// Whether it is about something else than the end of the library's connection.
@@ -93,10 +106,19 @@ impl RecordShape {
 
     fn of_json(record: &[u8]) -> Option<Self> {
         let fields: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_slice(record).ok()?;
-        fields.get("level").or_else(|| fields.get("severity"))?;
-        let value = fields.get("msg").or_else(|| fields.get("message"))?.get();
+        let first = |keys: &[&str]| keys.iter().find_map(|key| fields.get(*key));
+        first(&["level", "severity", "levelname", "lvl", "@l"])?;
+        let value = first(&["msg", "message", "@m", "@mt"])?.get();
         let message: Cow<'_, str> = serde_json::from_str(value).ok()?;
-        let dated = ["time", "timestamp", "@timestamp", "ts", "date"];
+        let dated = [
+            "time",
+            "timestamp",
+            "@timestamp",
+            "ts",
+            "date",
+            "asctime",
+            "@t",
+        ];
         let dated = dated.iter().any(|key| fields.contains_key(*key));
         let class = fields
             .get("class")
@@ -109,7 +131,11 @@ impl RecordShape {
                 .iter()
                 .any(|code| message.ends_with(&format!("({code})")));
         let reason = code || ["lastDisconnect", "err", "error"].iter().any(has);
-        shape.chat = !reason && SENDER.iter().any(has);
+        let of_another_part = CATEGORY.iter().any(|key| {
+            let category = fields.get(*key).map(|value| value.get());
+            category.is_some_and(|category| loggers::is_of_another_part(category.as_bytes()))
+        });
+        shape.chat = !reason && (SENDER.iter().any(has) || of_another_part);
         shape.closes = code && is_close(&message);
         shape.plain = Some(plain(&message, &fields));
         if !dated {

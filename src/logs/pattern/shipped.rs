@@ -83,8 +83,10 @@ pub(super) const LOGGED_OUT: &str = concat!(
     r"sess.{1,3}o (?:foi )?(?:encerrada|desconectada|invalidada)|",
     r"\b(?:session|sesi|perangkat|device|akun|bot)\W(?:anda )?(?:telah |sudah |ter)?(?:logout|log out|dikeluarkan)\b|",
     r"\bperangkat (?:anda )?(?:telah |sudah |ter)?keluar\W{1,4}(?:sila|harap|tolong|mohon|hapus|pindai|scan|logged|dari sesi|dari whatsapp)|",
-    r"\bsesi (?:telah |sudah )?log keluar\b|closed connection, reason invalid_session\b|voc.{1,2} foi desconectad[oa]\W{1,4}(?:escane|leia|gere)|",
-    r#""status":"failed"[^\n]{0,200}"reason":"logged[ _]?out"#
+    r"\bsesi (?:telah |sudah )?log keluar\b|\bakun (?:anda )?(?:telah |sudah )?keluar dari (?:whatsapp|wa)\b|closed connection, reason invalid_session\b|voc.{1,2} foi desconectad[oa]\W{1,4}(?:escane|leia|gere)|",
+    r#""status":"failed"[^\n]{0,200}"reason":"logged[ _]?out|"#,
+    // Turkish.
+    r"\boturum(?:u|unuz)? (?:kapat.{1,2}ld|kapand|sonland.{1,2}r.{1,2}ld)|\bcihaz (?:ba.{1,2}lant.{1,2}s.{1,2} )?kald.{1,2}r.{1,2}ld"
 );
 
 /// What bots print about an account that WhatsApp has banned or locked. A disconnect reason of 402,
@@ -96,7 +98,7 @@ pub(super) const BANNED: &str = concat!(
     r"\bwhatsapp (?:has |ha )?(?:banned|bloqueou|baniu|bane.{1,2}|suspendi.{1,2}) (?:this|the|your|a|o|el|la|este|esta|tu|su|seu|sua) (?:account|number|n.{1,2}mero|cuenta|conta)|",
     r"\bwhatsapp (?:account|number) (?:is |was |has been )?(?:temporarily |permanently )?(?:banned|suspended)|",
     r"^(?:\[[^\]\n]{1,60}\]|[^a-z\n\[]){0,40}(?:(?:your|this|the|bot|tu|su|el|la|seu|sua|o|a) )?(?:account|number|cuenta|conta|n.{1,2}mero|nomor|akun) (?:is |was |has been |fue |ha sido |foi |telah |sudah |terkena )?",
-    r"(?:banned|banid[oa]|banead[oa]|diblokir|dibanned)\W{0,4}$"
+    r"(?:banned|banid[oa]|banead[oa]|diblokir|dibanned)\W{0,4}$|\bhesa(?:p|b.{1,2}n.{1,2}z) (?:yasakland|engellendi)"
 );
 
 /// What WhatsApp's node and bots say when another process connected with the same login. A
@@ -122,6 +124,7 @@ pub(super) use source_code;
 /// Source code, and a person whose session on the bot's own web page ended.
 const OTHER_SESSION: &str = concat!(
     source_code!(),
+    r"|\bkullan.{1,2}c.{1,2} |\bm.{1,2}.{1,2}teri ",
     r"|sesi.{1,3}n cerrada (?:correctamente|exitosamente|con .{1,2}xito|desde (?:ip\b|el auth|la web|el panel|el navegador))|",
     r"(?:sesi.{1,3}n cerrada|sess.{1,3}o encerrada) (?:p[oe][rl]o?|para|del?|d[oa]|com|con) (?:inacti|inati|falta de|tiempo|tempo|el cliente|la cliente|o cliente|cliente|usuario|usu.{1,2}rio|",
     r"el usuario|o usu.{1,2}rio|admin|agente|el agente|o agente|operador|asesor|atendente|chat|soporte|suporte|atenci|atendimento)|(?:due to|for|after) inactivity|",

@@ -63,6 +63,10 @@ impl Forms {
             // Docker Compose, `pm2 logs`.
             format!(r"(?:{service}) *\| "),
             r"\d{1,4}\|[^|{\n]{1,60}\| ?".to_owned(),
+            // `docker service logs`.
+            r"[\w.-]{1,100}\.\d{1,5}\.[a-z0-9]{12,25}@\S{1,80} +\| ".to_owned(),
+            // pm2's log_date_format without separators.
+            r"20[2-9]\d[01]\d[0-3]\d[-T ]?[0-2]\d[0-5]\d[0-5]\d: ".to_owned(),
             // A CSV export with milliseconds.
             r"1[5-9]\d{11},".to_owned(),
             // `kubectl logs --prefix`, turbo.
@@ -102,6 +106,18 @@ fn is_no_host(prefix: &[u8]) -> bool {
     WORDS.as_ref().is_some_and(|words| words.is_match(prefix))
 }
 
+/// How many spaces are before a level that is aligned to the right. They are no indentation.
+fn padding(text: &[u8]) -> usize {
+    static PADDED: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(
+            r"(?-u)^(?P<spaces> {1,6})(?:TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|FATAL)[ \t:]",
+        )
+        .ok()
+    });
+    let found = PADDED.as_ref().and_then(|padded| padded.captures(text));
+    found.map_or(0, |found| found["spaces"].len())
+}
+
 /// Whether the line is the header of a record of pino-pretty.
 pub fn is_pretty_header(text: &[u8]) -> bool {
     static HEADER: LazyLock<Option<Regex>> = LazyLock::new(|| {
@@ -136,7 +152,7 @@ pub(super) fn prefix(text: &[u8]) -> Option<(usize, bool)> {
                 found.len() - at <= cut.len() + 3
             })
         });
-        return Some((found.len(), partial));
+        return Some((found.len() + padding(&text[found.len()..]), partial));
     }
     if let Some(found) = forms.tag.find(text) {
         let rest = &text[found.end()..];

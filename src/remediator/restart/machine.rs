@@ -61,8 +61,8 @@
 //! | waiting_for_connection | locked | | waiting_for_connection | observe connection |
 //! | waiting_for_connection | lock busy, deadline | | waiting_for_connection | notify, lock, deadline |
 //! | waiting_for_connection | running | all are connected, twice in a row | back | step, forget, unlock, (report) |
-//! | waiting_for_connection | running, changing, gone, unknown, contradicted | time is left, or it was stopped on request | waiting_for_connection | observe connection |
-//! | waiting_for_connection | gone | it was stopped on request, twice in a row: by a person | operator | forget, unlock, (report) |
+//! | waiting_for_connection | running, changing, gone, unknown, contradicted | time is left, or it was stopped on request in the last 30 s | waiting_for_connection | observe connection |
+//! | waiting_for_connection | gone | it stays stopped on request for 30 s: by a person | operator | forget, unlock, (report) |
 //! | waiting_for_connection | gone | a person has paused | paused | (report), note, unlock, observe live |
 //! | waiting_for_connection | gone | it died, and may be started again | start_intended | observe live |
 //! | waiting_for_connection | running, changing | no time is left | running_not_connected | notify, (report), note, unlock, observe connection |
@@ -144,8 +144,9 @@ pub const LOCK_WITHIN: Duration = Duration::from_secs(30);
 pub const LOCK_EVERY: Duration = Duration::from_secs(5);
 /// How often a service that dies after its start is started again.
 pub const STARTS_AGAIN: u32 = 2;
-/// So many looks in a row that find it stopped on request mean that a person has stopped it.
-const STOPPED_LOOKS: u8 = 2;
+/// Stopped on request for so long, it was stopped by a person. A restart is over sooner: `docker
+/// restart` gives a process 10 seconds to end.
+const STOPPED_FOR: Duration = Duration::from_secs(30);
 /// The longest pause between two tries of a round.
 const MAX_START_BACKOFF: Duration = Duration::from_secs(8);
 
@@ -178,7 +179,7 @@ impl Restart {
             told_unknown: false,
             contradicted: false,
             ended: false,
-            stopped_looks: 0,
+            stopped_since: None,
             adopted: false,
             leaving: false,
             stopped_at: None,

@@ -308,10 +308,10 @@ pub struct Restart {
     pub contradicted: bool,
     /// It ran after its start, and the last look found it gone.
     pub ended: bool,
-    /// How many looks in a row have found it stopped on request after its start. One may be in
-    /// the middle of a restart by an operator.
+    /// Since when the looks have found it stopped on request after its start. It may be in the
+    /// middle of a restart by an operator.
     #[serde(default)]
-    pub stopped_looks: u8,
+    pub stopped_since: Option<Now>,
     /// The journal has lost it, and it was loaded from a quarantine.
     pub adopted: bool,
     /// It is left as soon as it may be: the program is shutting down, or another configuration

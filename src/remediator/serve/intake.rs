@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::config::TriggerSource;
 use crate::remediator::metrics::SUPPRESSED;
 use crate::remediator::store::queue::{Accepted, Request};
 use crate::remediator::store::runs::Action;
@@ -144,24 +145,14 @@ impl Remediator {
         if taken.queued > 0 {
             self.wake.notify_waiters();
         }
+        let trigger = current.ctx.settings.trigger;
         for (session, action, outcome) in taken.unstarted.difference(known) {
-            let action = action.label();
-            match *outcome {
+            let (action, why) = (action.label(), not_queued(trigger, outcome));
+            match (*outcome, trigger) {
                 // Without the name, which anybody may have chosen.
-                UNKNOWN_SESSION => tracing::warn!(
-                    action,
-                    "an alert names a session that is not here; see --sessions.path and alertmanager.match"
-                ),
-                SUPPRESSED => tracing::info!(
-                    action,
-                    "an alert is silenced or inhibited: on record, and no run is queued"
-                ),
-                outcome => tracing::info!(
-                    session,
-                    action,
-                    outcome,
-                    "an alert goes on, and no run is queued"
-                ),
+                (UNKNOWN_SESSION, TriggerSource::Alerts) => tracing::warn!(action, "{why}"),
+                (SUPPRESSED, TriggerSource::Alerts) => tracing::info!(action, "{why}"),
+                (outcome, _) => tracing::info!(session, action, outcome, "{why}"),
             }
         }
         *known = taken.unstarted;
@@ -231,5 +222,28 @@ impl Remediator {
     }
 }
 
+/// Why no run was queued: a sentence for the log. Pure.
+fn not_queued(trigger: TriggerSource, outcome: &str) -> &'static str {
+    match (trigger, outcome) {
+        (TriggerSource::Alerts, UNKNOWN_SESSION) => {
+            "an alert names a session that is not here; see --sessions.path and alertmanager.match"
+        }
+        (TriggerSource::Alerts, SUPPRESSED) => {
+            "an alert is silenced or inhibited: on record, and no run is queued"
+        }
+        (TriggerSource::Alerts, _) => "an alert goes on, and no run is queued",
+        (TriggerSource::Local, UNKNOWN_SESSION) => {
+            "a session reached a tier, and its folder is gone: no run is queued"
+        }
+        (TriggerSource::Local, SUPPRESSED) => {
+            "a higher tier of this session holds: on record, and no run is queued for this one"
+        }
+        (TriggerSource::Local, _) => "a tier holds on, and no run is queued",
+    }
+}
+
 /// An alert that names no session of this host.
 pub(super) const UNKNOWN_SESSION: &str = "unknown_session";
+
+#[cfg(test)]
+mod tests;

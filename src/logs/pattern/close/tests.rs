@@ -257,6 +257,8 @@ fn a_banned_account_counts() {
         "Tu número ha sido bloqueado por WhatsApp",
         "Nomor telah diblokir oleh WhatsApp",
         "WhatsApp account is temporarily banned",
+        "Seu número foi banido",
+        "Tu número fue baneado",
     ] {
         assert_eq!(ends(text), [0, 0, 1], "{text}");
     }
@@ -347,9 +349,99 @@ fn a_report_that_other_programs_write_as_well_does_not_page() {
         "🔒 Bot deslogado. Escaneie o QR Code novamente.",
         "[salon]  Instance \"salon\" - LOGOUT",
         "❌ WhatsApp connection closed: 401",
+        "Bot telah logout",
+        "❌ Bot disconnected: device logged out. Delete ./auth and restart.",
     ] {
         assert_eq!(closes(text).1, (1, 0), "{text}");
     }
+}
+
+/// In Turkish, Arabic and Hindi.
+#[test]
+fn other_languages_are_read() {
+    for text in [
+        "❌ Bağlantı kapandı. Durum kodu: 401",
+        "Bağlantı kapandı: 401",
+        "Oturum kapatıldı, QR kodunu tekrar okutun",
+        "❌ انقطع الاتصال. كود الخطأ: 401",
+        "[WARN] कनेक्शन बंद हो गया, कारण: 401",
+    ] {
+        assert_eq!(closes(text), ((1, 0), (1, 0)), "{text}");
+    }
+    for text in [
+        "Bağlantı koptu, kod: 440",
+        "تم قطع الاتصال، السبب: 440",
+        "कनेक्शन बंद, कोड: 440",
+    ] {
+        assert_eq!(closes(text), ((0, 1), (0, 1)), "{text}");
+    }
+    for text in ["kod: 401", "كود: 401", "कोड: 401"] {
+        assert_eq!(closes(text), ((0, 0), (0, 0)), "{text}");
+    }
+    for text in [
+        "محمد: انقطع الاتصال، السبب: 401",
+        "5215550001111 انقطع الاتصال، السبب: 401",
+        "राम: कनेक्शन बंद, कारण: 401",
+    ] {
+        assert_eq!(closes(text).1, (0, 0), "{text}");
+    }
+}
+
+#[test]
+fn a_loggers_level_and_category_hide_no_report() {
+    for before in [
+        "[2026-11-29T10:00:00.000] [ERROR] default - ",
+        "2026-11-29 10:00:00,123 ERROR [main] com.example.Bot - ",
+        "10:00:00.123 [main] WARN  c.example.Bot - ",
+        "2026-11-29T10:00:00.123Z  INFO 31 --- [           main] com.example.Bot   : ",
+        "2026-11-29 10:00:00.123\tERROR\t[index.ts:12]\t",
+        "2026-11-29 10:00:00.123  WARN  /src/wa.ts:12:3 main  ",
+        "[2026-11-29T10:00:00.000Z]  WARN: bot/31 on vps1 (/srv/a.js:12 in close): ",
+        "10:00:00.000Z  WARN bot: ",
+        "2026/11/29 10:00:00 wa.go:12: ",
+        "10:00AM ERR wa.go:12 > ",
+        "2026-11-29 10:00:00 [error]: ",
+        "2026-11-29 10:00:00,123 - wa.bot - ERROR - ",
+        "2026-11-29 10:00:00.123 | ERROR    | app.wa:close:12 - ",
+        "fail: Bot.Wa[0]\n      ",
+        "[2026-11-29T10:00:00.000000+00:00] bot.ERROR: ",
+        "2026-11-29T10:00:00.123456Z  INFO bot::wa: ",
+        "(ventas) ",
+        "bot.1.abcdefghijklmnopqrstuvwxy@node1    | ",
+        "20261129100000: ",
+    ] {
+        for text in [
+            "Connection closed. Status code: 401",
+            "Device Logged Out, Please Scan Again",
+        ] {
+            let text = format!("{before}{text}");
+            assert_eq!(closes(&text), ((1, 0), (1, 0)), "{text}");
+        }
+    }
+    for text in [
+        "[INFO] Ana - Connection closed 401",
+        "[ERROR] default - message of 5215550001111: Device Logged Out",
+        "wa.go:12: Ana: Device Logged Out",
+        "wa.go:12: 5215550001111 Device Logged Out",
+        "(ventas) Ana: Device Logged Out",
+    ] {
+        assert_eq!(closes(text), ((1, 0), (0, 0)), "{text}");
+    }
+    for text in [
+        "[ERROR] telegram - connection closed 401",
+        "ERROR [main] com.example.Auth - User ana logged out (401)",
+        "mongo.js:12: connection closed 401",
+    ] {
+        assert_eq!(closes(text), ((0, 0), (0, 0)), "{text}");
+    }
+}
+
+/// Lines of a logger that aligns levels to the right are records of their own.
+#[test]
+fn a_level_that_is_aligned_continues_no_record() {
+    let line = |message: &str| format!("2026-11-29T10:00:00.123456Z  INFO bot::wa: {message}\n");
+    let text = line("device_removed") + &line("restarted") + &line("device_removed");
+    assert_eq!(closes(&text).0, (2, 0));
 }
 
 /// A file of the folder that cannot be read, as Node and pino print the error.

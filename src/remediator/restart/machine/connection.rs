@@ -5,14 +5,14 @@ use std::time::Duration;
 use super::super::state::{
     BotVerdict, Effect, HandedTo, Look, Notice, Phase, RestartStep, Seen, Sources,
 };
-use super::{LOOK_EVERY, STARTS_AGAIN, STOPPED_LOOKS, Transition};
+use super::{LOOK_EVERY, STARTS_AGAIN, STOPPED_FOR, Transition};
 
 impl Transition {
     pub(super) fn connect(&mut self, started: bool) {
         self.to(Phase::WaitingForConnection);
         (self.s.call, self.s.before) = (None, None);
         (self.s.contradicted, self.s.told_unknown) = (false, false);
-        (self.s.ended, self.s.stopped_looks) = (false, 0);
+        (self.s.ended, self.s.stopped_since) = (false, None);
         self.s.until = Some(self.now.plus(self.s.times.connect));
         if started {
             self.effects.push(Effect::Step(RestartStep::Started));
@@ -31,11 +31,17 @@ impl Transition {
             };
         }
         let is_stopped = look.seen == Seen::Gone && look.on_request;
-        self.s.stopped_looks = match is_stopped {
-            true => self.s.stopped_looks.saturating_add(1),
-            false => 0,
+        self.s.stopped_since = match look.seen {
+            Seen::Gone if is_stopped => self.s.stopped_since.or(Some(self.now)),
+            Seen::Running(_) | Seen::Gone => None,
+            // It may be about to run again, or still be stopped.
+            Seen::Changing | Seen::Unknown | Seen::Contradicted => self.s.stopped_since,
         };
-        let has_time = !self.now.is_past(self.s.until);
+        let stays = self
+            .s
+            .stopped_since
+            .map(|since| self.now.is_past(Some(since.plus(STOPPED_FOR))));
+        let has_time = !self.now.is_past(self.s.until) || stays == Some(false);
         match look.seen {
             Seen::Running(_) if self.s.waiting.iter().all(|one| one.seen >= 2) => {
                 self.to(Phase::Back);
@@ -45,7 +51,7 @@ impl Transition {
                 self.report(BotVerdict::Back);
             }
             // Its last start has worked, so this stop is none of this restart.
-            Seen::Gone if self.s.stopped_looks >= STOPPED_LOOKS => {
+            Seen::Gone if is_stopped && stays == Some(true) => {
                 let operator = Phase::HandedOver(HandedTo::Operator);
                 self.release(true, operator, BotVerdict::StoppedAfterStart);
             }

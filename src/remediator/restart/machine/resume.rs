@@ -13,7 +13,7 @@ impl Transition {
     pub(super) fn resume(&mut self) {
         self.s.reported = true;
         (self.s.leaving, self.s.contradicted) = (false, false);
-        (self.s.stopped_looks, self.s.creds_checked) = (0, false);
+        (self.s.stopped_since, self.s.creds_checked) = (None, false);
         if self.s.stopped_at.is_none_or(|at| at.boot != self.now.boot) {
             self.s.again = 0;
         }

@@ -407,51 +407,59 @@ fn a_restart_of_this_program_gives_no_new_starts_and_no_new_time() {
     assert_eq!(rebooted.round_until, Some(at(2, 5).plus(times().start)));
 }
 
-/// One look may be in the middle of an operator's restart.
+/// A restart by an operator, or by something that restarts unhealthy containers, is no stop.
 #[test]
 fn what_a_person_stops_while_it_connects_is_theirs() {
-    let state = in_phase(Phase::WaitingForConnection);
     let state = Restart {
         until: Some(at(1, 100)),
-        ..state
+        ..in_phase(Phase::WaitingForConnection)
     };
-    let look = |state: &Restart, seen, on_request, paused| {
+    let look = |state: &Restart, seen, on_request, secs| {
         let look = Look {
             seen,
             on_request,
-            paused,
             ..Look::default()
         };
-        Event::Looked(state.awaited, look)
+        next(state, &Event::Looked(state.awaited, look), at(1, secs)).0
     };
-    let gone = |state: &Restart, on_request| {
-        let event = look(state, Seen::Gone, on_request, false);
-        next(state, &event, at(1, 50)).0
-    };
-    let once = gone(&state, true);
-    assert_eq!(once.phase, Phase::WaitingForConnection);
-    let twice = gone(&once, true);
-    assert_eq!(twice.phase, Phase::HandedOver(HandedTo::Operator));
-    // It was started again in between, or ended by itself.
-    let runs = look(&once, Seen::Running(None), false, false);
-    let runs = next(&once, &runs, at(1, 50)).0;
-    assert_eq!(gone(&runs, true).phase, Phase::WaitingForConnection);
-    assert_eq!(gone(&once, false).phase, Phase::StartIntended);
-    // Also where its time is over, and where its starts are used up.
-    let late = Restart {
-        until: Some(at(1, 10)),
+    let stopped = |state: &Restart, secs| look(state, Seen::Gone, true, secs);
+    let operator = Phase::HandedOver(HandedTo::Operator);
+    let first = stopped(&state, 50);
+    let later = stopped(&stopped(&first, 51), 79);
+    assert_eq!(later.phase, Phase::WaitingForConnection);
+    assert_eq!(stopped(&later, 80).phase, operator);
+    // What is unknown in between is no start.
+    let unknown = look(&later, Seen::Unknown, false, 79);
+    assert_eq!(stopped(&unknown, 80).phase, operator);
+    // It runs again in between: it is waited for until the same moment.
+    let runs = look(&later, Seen::Running(None), false, 79);
+    assert_eq!(runs.until, state.until);
+    assert_eq!(stopped(&runs, 80).phase, Phase::WaitingForConnection);
+    let late = look(&runs, Seen::Running(None), false, 101);
+    assert_eq!(late.phase, Phase::RunningNotConnected);
+    // It ended by itself.
+    let died = look(&later, Seen::Gone, false, 79);
+    assert_eq!(died.phase, Phase::StartIntended);
+    // Also where its time ends meanwhile, and where its starts are used up.
+    let used_up = Restart {
         again: STARTS_AGAIN,
         ..state.clone()
     };
-    let late = gone(&gone(&late, true), true);
-    assert_eq!(late.phase, Phase::HandedOver(HandedTo::Operator));
+    let late = stopped(&stopped(&used_up, 99), 120);
+    assert_eq!(late.phase, Phase::WaitingForConnection);
+    let unknown = look(&late, Seen::Unknown, false, 128);
+    assert_eq!(unknown.phase, Phase::WaitingForConnection);
+    assert_eq!(stopped(&late, 129).phase, operator);
+    let runs = look(&late, Seen::Running(None), false, 121);
+    assert_eq!(runs.phase, Phase::RunningNotConnected);
     // After the next start it is counted anew.
-    let started = look(&once, Seen::Gone, false, false);
-    let mut started = next(&once, &started, at(1, 50)).0;
-    started.phase = Phase::Starting;
+    let mut started = Restart {
+        phase: Phase::Starting,
+        ..later
+    };
     let shows = looked(&started, Seen::Running(None));
-    let started = next(&started, &shows, at(1, 51)).0;
-    assert_eq!(gone(&started, true).phase, Phase::WaitingForConnection);
+    started = next(&started, &shows, at(1, 80)).0;
+    assert_eq!(stopped(&started, 81).phase, Phase::WaitingForConnection);
 }
 
 #[test]

@@ -32,7 +32,7 @@ use super::pattern::{Hit, RecordSigns, ScanState, Sign};
 use super::session_mapper::LogsSeen;
 use super::sessions::KnownSessions;
 use connections::Connections;
-use dates::{Written, date_in, process_of, written};
+use dates::{Written, date_in, is_final, origin_of, written};
 use last_word::{LastWord, OneLog, last_word};
 use neighbours::Neighbours;
 
@@ -440,8 +440,8 @@ impl LastEventReader {
             let at = at.filter(|at| *at <= modified.plus(Duration::from_secs(2)));
             let events = events.entry(session).or_insert_with(new_log);
             match found.opened {
-                Some(true) => events.opened(at, process_of(hit.text)),
-                Some(false) => events.closed(at, process_of(hit.text)),
+                Some(true) => events.opened(at, origin_of(hit.text)),
+                Some(false) => events.closed(at, origin_of(hit.text), is_final(hit.text)),
                 None => {}
             }
             if for_good {

@@ -14,6 +14,13 @@ const MOST_WRITERS: usize = 64;
 /// A process that wrote longer than this before its first connection in the log was running before.
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
 
+/// What wrote a record. Hashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Origin {
+    pub(super) process: u64,
+    pub(super) logger: u64,
+}
+
 /// The last event in a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LogWord {
@@ -28,7 +35,7 @@ pub(super) enum LogWord {
 /// Why a close may belong to another connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Doubt {
-    /// The process that closed may not be the one that opened.
+    /// The process or the logger that closed may not be the one that opened.
     NotTheOpener,
     /// The process had two connections at the same time.
     SeveralConnections,
@@ -40,7 +47,9 @@ impl Doubt {
     /// A sentence for the operator that continues "the connection was closed, but".
     pub(super) const fn reason(self) -> &'static str {
         match self {
-            Self::NotTheOpener => "the log does not show that the same process had opened it",
+            Self::NotTheOpener => {
+                "the log does not show that the same logger of the same process had opened it"
+            }
             Self::SeveralConnections => {
                 "its process has several connections, and the log does not tell which one; set logs.session_line"
             }
@@ -82,8 +91,8 @@ struct Writer {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Connections {
     processes: BTreeMap<u64, Writer>,
-    /// The process that opened last.
-    opener: Option<u64>,
+    /// What reported the last "opened".
+    opener: Option<Origin>,
     word: Option<LogWord>,
     /// The last dated "opened".
     opened: Option<Timestamp>,
@@ -159,13 +168,15 @@ impl Connections {
     }
 
     /// A connection was opened.
-    pub(super) fn opened(&mut self, at: Option<Timestamp>, by: Option<u64>) {
+    pub(super) fn opened(&mut self, at: Option<Timestamp>, by: Option<Origin>) {
         self.word = Some(LogWord::Opened { at });
         self.opener = by;
         self.opened = self.opened.max(at);
         self.is_closed = false;
         self.logged_out = None;
-        let Some(by) = by else { return };
+        let Some(by) = by.map(|by| by.process) else {
+            return;
+        };
         self.step(by, at, LineKind::Connected);
         let steps = self.steps;
         if let Some(process) = self.processes.get_mut(&by) {
@@ -176,21 +187,22 @@ impl Connections {
         }
     }
 
-    /// A connection was closed.
-    pub(super) fn closed(&mut self, at: Option<Timestamp>, by: Option<u64>) {
+    /// A connection was closed. `is_final`: the library writes nothing more about it; until then it
+    /// may be another logger's, which writes less.
+    pub(super) fn closed(&mut self, at: Option<Timestamp>, by: Option<Origin>, is_final: bool) {
         self.is_closed = true;
         if let Some(by) = by {
-            self.step(by, at, LineKind::Closed);
+            self.step(by.process, at, LineKind::Closed);
         }
         let unclear = |doubt| LogWord::Unclear { doubt, at };
         self.word = Some(match by {
-            Some(by) if self.opener == Some(by) => match self.doubt(by) {
+            Some(by) if is_final && self.opener == Some(by) => match self.doubt(by.process) {
                 Some(doubt) => unclear(doubt),
-                None => LogWord::Closed { at, by },
+                None => LogWord::Closed { at, by: by.process },
             },
             _ => unclear(Doubt::NotTheOpener),
         });
-        if let Some(process) = by.and_then(|by| self.processes.get_mut(&by)) {
+        if let Some(process) = by.and_then(|by| self.processes.get_mut(&by.process)) {
             process.phase = SocketPhase::Closed;
         }
     }
@@ -260,7 +272,7 @@ impl Connections {
 
     /// The process that opened last.
     pub(super) fn opener(&self) -> Option<u64> {
-        self.opener
+        self.opener.map(|by| by.process)
     }
 
     /// When a process opened its last connection.

@@ -1,15 +1,19 @@
 //! What a line says about itself: when it was written, and by which process. Pure.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use memchr::memmem;
+use memchr::{memchr, memmem};
 use regex::bytes::Regex;
+use serde_json::value::RawValue;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::folder::Timestamp;
 use crate::logs::record::unwrap;
+
+use super::connections::Origin;
 
 /// A line that names the process that wrote it.
 pub(super) struct Written<'a> {
@@ -43,7 +47,7 @@ pub(super) fn written(line: &[u8]) -> Option<Written<'_>> {
 }
 
 /// The process and its host, which pino writes into every line.
-pub(super) fn process_of(record: &[u8]) -> Option<u64> {
+fn process_of(record: &[u8]) -> Option<u64> {
     static PROCESS: LazyLock<Option<Regex>> = LazyLock::new(|| {
         Regex::new(concat!(
             r#"(?-u)[{,]"pid":(?<pid>\d+)|[{,]"hostname":"(?<host>[^"\\]{1,255})"|"#,
@@ -64,6 +68,77 @@ pub(super) fn process_of(record: &[u8]) -> Option<u64> {
         }
     }
     None
+}
+
+/// The process and the logger that wrote a record, if it names the process.
+pub(super) fn origin_of(record: &[u8]) -> Option<Origin> {
+    Some(Origin {
+        process: process_of(record)?,
+        logger: logger_of(record),
+    })
+}
+
+/// The logger of a process that wrote a record: what it adds to each record (`class`, `name`, and
+/// what a child logger binds). A part of the bot that shares the library's process and words has
+/// another one.
+fn logger_of(record: &[u8]) -> u64 {
+    /// Fields that differ between the records of one logger.
+    const OF_A_RECORD: [&str; 17] = [
+        "level",
+        "time",
+        "timestamp",
+        "@timestamp",
+        "ts",
+        "date",
+        "pid",
+        "hostname",
+        "msg",
+        "message",
+        "trace",
+        "err",
+        "error",
+        "node",
+        "reasonNode",
+        "fullErrorNode",
+        "stack",
+    ];
+    type Fields<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
+    let mut own: Vec<u8> = Vec::new();
+    let mut add = |key: &[u8], value: &[u8]| {
+        if !OF_A_RECORD.iter().any(|name| name.as_bytes() == key) {
+            own.extend([key, b"=", value, b"\n"].concat());
+        }
+    };
+    let (header, rest) = match memchr(b'\n', record) {
+        Some(end) => record.split_at(end),
+        None => (record, &b""[..]),
+    };
+    // pino's own form, or what pino-pretty writes behind the message.
+    let json = memchr(b'{', header).map(|at| &record[at..]);
+    let fields = json.and_then(|json| serde_json::from_slice::<Fields<'_>>(json).ok());
+    for (key, value) in fields.iter().flatten() {
+        add(key.as_bytes(), value.get().as_bytes());
+    }
+    if fields.is_none() {
+        // pino-pretty: a line for each field.
+        for line in rest.split(|byte| *byte == b'\n') {
+            let field = line.strip_prefix(b"    ").unwrap_or_default();
+            if let Some(colon) = memmem::find(field, b": ")
+                && !field.starts_with(b" ")
+            {
+                add(&field[..colon], &field[colon + 2..]);
+            }
+        }
+    }
+    xxh3_64(&own)
+}
+
+/// Whether a record about the end of a connection is the last one about it: behind "stream errored
+/// out" the library always writes another.
+pub(super) fn is_final(record: &[u8]) -> bool {
+    [&b"connection errored"[..], b"connection closed"]
+        .iter()
+        .any(|message| memmem::find(record, message).is_some())
 }
 
 /// The date of a line: pino's `time`, or one before the text (pm2, pino-pretty). Needs a time zone,

@@ -485,6 +485,80 @@ fn only_who_opened_can_close() {
     assert_eq!(word(&log.fresh()), Some((false, None)));
 }
 
+/// A part of the bot with its own connections may write the same words.
+#[test]
+fn only_the_logger_that_opened_can_close() {
+    let class = |line: String| line.replace("\"msg\"", "\"class\":\"baileys\",\"msg\"");
+    let with = |fields: &str, message: &str| {
+        pino("11:00:00", message).replace("\"msg\"", &format!("{fields},\"msg\""))
+    };
+    let pretty =
+        |at: &str, message: &str, fields: &str| format!("[{at}.000] INFO (7): {message}\n{fields}");
+    let opened = "opened connection to WA";
+    let others = [
+        (
+            class(pino("10:00:00", opened)),
+            with(r#""reqId":"req-9","module":"ws""#, CLOSED),
+        ),
+        (class(pino("10:00:00", opened)), pino("11:00:00", CLOSED)),
+        (pino("10:00:00", opened), with(r#""name":"redis""#, CLOSED)),
+        (
+            pino("10:00:00", opened),
+            with(
+                r#""db":"mongo","err":{"type":"Error"}"#,
+                "connection errored",
+            ),
+        ),
+        (
+            pino("10:00:00", opened),
+            with(r#""remoteJid":"5@s.whatsapp.net","pushName":"Ana""#, CLOSED),
+        ),
+        (
+            pretty("10:00:00", opened, ""),
+            pretty("11:00:00", CLOSED, "    name: \"redis\"\n"),
+        ),
+        // Of a sub-bot whose logger writes errors only: it was paired.
+        (
+            pino("10:00:00", opened),
+            with(r#""node":{"tag":"stream:error"}"#, "stream errored out"),
+        ),
+    ];
+    for (opened, closed) in others {
+        let log = Log::new();
+        log.append(&opened);
+        log.append(&closed);
+        assert_eq!(word(&log.fresh()), None, "{closed}");
+    }
+    let own = [
+        (
+            class(pino("10:00:00", opened)),
+            class(with(r#""trace":"Error: x""#, "connection errored")),
+        ),
+        (
+            with(r#""name":"bot""#, opened),
+            with(r#""name":"bot""#, CLOSED),
+        ),
+        (
+            pretty("10:00:00", opened, "    class: \"baileys\"\n"),
+            pretty(
+                "11:00:00",
+                "connection errored",
+                "    class: \"baileys\"\n    trace: \"Error: x\"\n",
+            ),
+        ),
+        (
+            pretty("10:00:00", opened, ""),
+            pretty("11:00:00", CLOSED, ""),
+        ),
+    ];
+    for (opened, closed) in own {
+        let log = Log::new();
+        log.append(&opened);
+        log.append(&closed);
+        assert!(matches!(word(&log.fresh()), Some((false, _))), "{closed}");
+    }
+}
+
 #[test]
 fn a_401_is_the_end_of_the_login() {
     let (a, out) = (SessionName::from_dir("a".as_ref()), "stream errored out");

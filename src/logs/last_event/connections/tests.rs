@@ -15,6 +15,11 @@ enum LogStep {
 }
 use LogStep::*;
 
+/// Each process has one logger.
+fn of(process: u64) -> Origin {
+    Origin { process, logger: 0 }
+}
+
 /// One second passes after each step.
 fn after(steps: &[LogStep]) -> Connections {
     let mut log = Connections::default();
@@ -22,8 +27,8 @@ fn after(steps: &[LogStep]) -> Connections {
         let at = Some(Timestamp::from_secs(second));
         match step {
             Starts(by) => log.started(*by, at),
-            Opens(by) => log.opened(at, Some(*by)),
-            Closes(by) => log.closed(at, Some(*by)),
+            Opens(by) => log.opened(at, Some(of(*by))),
+            Closes(by) => log.closed(at, Some(of(*by)), true),
             Writes(by) => log.wrote(*by, at),
             Gap => log.missed_lines(),
         }
@@ -113,7 +118,7 @@ fn several_processes() {
 fn the_memory_is_bounded() {
     let mut log = Connections::default();
     for by in 0..1000 {
-        log.opened(None, Some(by));
+        log.opened(None, Some(of(by)));
     }
     assert!(log.writers() <= MOST_WRITERS);
     assert!(!log.is_only_of_others(999));
@@ -142,8 +147,8 @@ mod properties {
                 let socket = &mut sockets[session];
                 match (*socket, what) {
                     (0, 0) => { log.started(A, at); *socket = 1; }
-                    (1, 1) => { log.opened(at, Some(A)); *socket = 2; }
-                    (1 | 2, 2) => { log.closed(at, Some(A)); *socket = 0; }
+                    (1, 1) => { log.opened(at, Some(of(A))); *socket = 2; }
+                    (1 | 2, 2) => { log.closed(at, Some(of(A)), true); *socket = 0; }
                     _ => {}
                 }
                 if matches!(log.word(), Some(LogWord::Closed { .. })) {
@@ -162,9 +167,9 @@ mod properties {
                 let at = Some(Timestamp::from_secs(second));
                 match (socket, what) {
                     (0, 0) => { log.started(A, at); socket = 1; }
-                    (1, 1) => { log.opened(at, Some(A)); socket = 2; opened = true; }
+                    (1, 1) => { log.opened(at, Some(of(A))); socket = 2; opened = true; }
                     // It may fail before it was connected.
-                    (_, 2) => { log.closed(at, Some(A)); socket = 0; }
+                    (_, 2) => { log.closed(at, Some(of(A)), true); socket = 0; }
                     _ => continue,
                 }
                 let closed = matches!(log.word(), Some(LogWord::Closed { .. }));

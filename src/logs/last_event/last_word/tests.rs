@@ -1,4 +1,9 @@
+use super::super::connections::Origin;
 use super::*;
+
+fn of(process: u64) -> Origin {
+    Origin { process, logger: 0 }
+}
 
 const A: u64 = 1;
 const B: u64 = 2;
@@ -11,8 +16,8 @@ fn log(writer: &str, steps: &[(i64, bool, u64)]) -> OneLog {
     let mut connections = Connections::default();
     for (second, opened, by) in steps {
         match opened {
-            true => connections.opened(at(*second), Some(*by)),
-            false => connections.closed(at(*second), Some(*by)),
+            true => connections.opened(at(*second), Some(of(*by))),
+            false => connections.closed(at(*second), Some(of(*by)), true),
         }
     }
     OneLog {

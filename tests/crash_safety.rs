@@ -32,7 +32,6 @@ use testkit::strace;
 const REMEDIATOR: &str = env!("CARGO_BIN_EXE_baileys_remediator");
 const QUARANTINE: &str = ".baileys_quarantine";
 const SESSION: &str = "bot";
-const INSTALL: &str = "sudo apt-get install --no-install-recommends strace";
 /// No command takes this long, not even traced on a busy machine.
 const BOUND: Duration = Duration::from_secs(60);
 
@@ -316,7 +315,7 @@ impl Bot {
         }
         args.push(REMEDIATOR.into());
         args.extend(self.args(command));
-        let (status, out, err) = process::run(&strace_program(), args, BOUND).unwrap();
+        let (status, out, err) = process::run(&strace::program(), args, BOUND).unwrap();
         Ran {
             code: status.code().unwrap_or(128 + 9),
             out,
@@ -364,13 +363,13 @@ read -r strace; exec $strace"#;
             fs::read_to_string(dir.join(name)).ok()?.trim().parse().ok()
         };
         let ended = || number("rc").is_some();
-        until("the probe is asked", || {
+        testkit::until("the probe is asked", || {
             self.probe.asked() >= before + ask || ended()
         });
         let log = dir.join("trace");
         fs::write(&log, "").unwrap();
         if !ended() {
-            until("the pid is known", || number("pid").is_some());
+            testkit::until("the pid is known", || number("pid").is_some());
             let pid = number("pid").unwrap();
             // Everything in the folder is done by the threads of this name.
             let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
@@ -390,7 +389,7 @@ read -r strace; exec $strace"#;
                 let turn = self.turn.replace(self.turn.get() + 1);
                 movers = vec![movers[turn % movers.len()]];
             }
-            let mut line = strace_program().display().to_string();
+            let mut line = strace::program().display().to_string();
             for arg in strace_args(&log, inject) {
                 line.push(' ');
                 line.push_str(&arg);
@@ -407,7 +406,7 @@ read -r strace; exec $strace"#;
                         .is_some_and(|l| l.trim() != "0")
                 })
             };
-            until("strace attaches", || {
+            testkit::until("strace attaches", || {
                 movers.iter().all(is_traced) || ended()
             });
             // It has seized the thread, and asks it to stop next.
@@ -416,7 +415,7 @@ read -r strace; exec $strace"#;
         self.probe.open();
         if let Some(port) = serves {
             let ready = format!("http://127.0.0.1:{port}/-/ready");
-            until("serve answers or ends", || {
+            testkit::until("serve answers or ends", || {
                 ended() || net::get(&ready).is_ok_and(|a| a.ok().is_ok())
             });
             if !ended() {
@@ -424,9 +423,9 @@ read -r strace; exec $strace"#;
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
             }
         }
-        until("the end", ended);
+        testkit::until("the end", ended);
         drop(stdin);
-        until("strace ends", || child.try_wait().unwrap().is_some());
+        testkit::until("strace ends", || child.try_wait().unwrap().is_some());
         let text =
             |name: &str| String::from_utf8_lossy(&fs::read(dir.join(name)).unwrap()).into_owned();
         Ran {
@@ -483,7 +482,7 @@ read -r strace; exec $strace"#;
         let mut serve =
             Process::start("serve", Path::new(REMEDIATOR), self.serve_args(port), &log).unwrap();
         let ready = format!("http://127.0.0.1:{port}/-/ready");
-        until("serve answers", || {
+        testkit::until("serve answers", || {
             serve.alive().unwrap_or_else(|why| panic!("{why}"));
             net::get(&ready).is_ok_and(|answer| answer.ok().is_ok())
         });
@@ -638,21 +637,8 @@ fn strace_args(log: &Path, inject: Option<&str>) -> Vec<String> {
     args
 }
 
-fn strace_program() -> PathBuf {
-    process::find(&["strace"])
-        .unwrap_or_else(|| panic!("strace is missing; install it with: {INSTALL}"))
-}
-
 fn rustix_pid(pid: i32) -> rustix::process::Pid {
     rustix::process::Pid::from_raw(pid).unwrap()
-}
-
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + BOUND;
-    while !holds() {
-        assert!(Instant::now() < end, "{what}: not within {BOUND:?}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }
 
 /// Calls at which to kill: all that change something, and of those that only look the

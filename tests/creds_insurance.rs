@@ -9,7 +9,7 @@ use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use baileys_exporter::folder::Timestamp;
 use baileys_exporter::folder::identity::insurable;
@@ -46,7 +46,7 @@ impl std::ops::Deref for Host {
 
 impl Host {
     fn new() -> Self {
-        let mut world = World::new(testkit::programs!());
+        let mut world = testkit::world!();
         let probe = HttpProbe::start();
         world.with_config(&format!(
             "sessions: {{paths: [{}]}}\nstate: {{path: {}}}\nconnection:\n{}",
@@ -128,7 +128,7 @@ impl Host {
             Process::start("serve", Path::new(REMEDIATOR), self.serve_args(port), &log).unwrap();
         let url = format!("http://127.0.0.1:{port}/metrics");
         let mut text = String::new();
-        until("serve has looked", || {
+        testkit::until("serve has looked", || {
             process.alive().unwrap_or_else(|why| panic!("{why}"));
             let ready = net::get(&format!("http://127.0.0.1:{port}/-/ready"));
             text = net::get(&url)
@@ -202,14 +202,6 @@ struct Serving {
     process: Process,
     metrics: Metrics,
     text: String,
-}
-
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + BOUND;
-    while !holds() {
-        assert!(Instant::now() < end, "{what}: not within {BOUND:?}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 fn number(bytes: &[u8], field: &str) -> u64 {
@@ -776,7 +768,7 @@ fn every_step_of_a_restore_is_on_record() {
     )
     .unwrap();
     let mut page = String::new();
-    until("the page answers", || {
+    testkit::until("the page answers", || {
         process.alive().unwrap_or_else(|why| panic!("{why}"));
         page = net::get(&format!("http://127.0.0.1:{port}/run?id={}", record["id"]))
             .and_then(|answer| answer.ok())
@@ -918,7 +910,7 @@ fn a_person_confirms_by_the_sessions_name() {
             .write_all(format!("{answer}\n").as_bytes())
             .unwrap();
         let mut ended = None;
-        until("the command ends", || {
+        testkit::until("the command ends", || {
             ended = script.try_wait().unwrap();
             ended.is_some()
         });
@@ -1105,12 +1097,6 @@ fn changes(lines: Vec<strace::Line>) -> Vec<Call> {
     calls
 }
 
-fn strace_program() -> PathBuf {
-    process::find(&["strace"]).unwrap_or_else(|| {
-        panic!("strace is missing; install it with: sudo apt-get install --no-install-recommends strace")
-    })
-}
-
 impl Host {
     /// Runs a command under strace, which does what `inject` says.
     fn traced(&self, args: Vec<String>, inject: Option<&str>) -> (Option<i32>, Vec<Call>, String) {
@@ -1134,7 +1120,7 @@ impl Host {
         let limit = ["-s", "KILL", "20"].map(String::from);
         let words = limit
             .into_iter()
-            .chain([strace_program().display().to_string()])
+            .chain([strace::program().display().to_string()])
             .chain(words);
         let (status, out, err) = process::run(Path::new("timeout"), words, BOUND).unwrap();
         let trace = String::from_utf8_lossy(&fs::read(&log).unwrap()).into_owned();
@@ -1420,14 +1406,14 @@ impl Host {
         }
         words.push(REMEDIATOR.into());
         words.extend(self.serve_args(port));
-        let mut child = Command::new(strace_program())
+        let mut child = Command::new(strace::program())
             .args(&words)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(fs::File::create(self.path("serve.log")).unwrap())
             .spawn()
             .unwrap();
-        until("the look, or the kill", || {
+        testkit::until("the look, or the kill", || {
             let url = format!("http://127.0.0.1:{port}/metrics");
             let text = net::get(&url)
                 .and_then(|answer| answer.ok())
@@ -1444,7 +1430,7 @@ impl Host {
                 let pid = rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap();
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
             }
-            until("serve ends", || child.try_wait().unwrap().is_some());
+            testkit::until("serve ends", || child.try_wait().unwrap().is_some());
         }
         changes(strace::lines(&String::from_utf8_lossy(
             &fs::read(&log).unwrap(),

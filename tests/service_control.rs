@@ -10,165 +10,37 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
-use tempfile::TempDir;
-use testkit::npm;
-use testkit::process::Process;
-use testkit::{Patience, fixture, process};
+use testkit::Patience;
+use testkit::pm2::Pm2;
+use testkit::process::{Process, end, is_alive};
+use testkit::world::World;
 
-const REMEDIATOR: &str = env!("CARGO_BIN_EXE_baileys_remediator");
 const BOUND: Duration = Duration::from_secs(90);
 
-/// Auth folders, a configuration, and a directory that comes first on the PATH.
-struct World {
-    dir: TempDir,
-    path: String,
+fn config(processes: &str) -> String {
+    format!("connection: {{session_pattern: 'bot(?<id>.*)'}}\nprocesses:\n{processes}")
 }
 
-/// What `service --output=json` said of a session.
-#[derive(Debug)]
-struct Told {
-    code: Option<i32>,
-    presence: String,
-    detail: String,
-    err: String,
+/// Quiet bots, and processes that belong to them.
+fn with_processes(sessions: &[&str], processes: &str) -> World {
+    let mut world = testkit::world!().quiet(sessions);
+    world.env.push("SECRET_OF_THE_REMEDIATOR=1".to_owned());
+    world.configured(&config(processes)).within(BOUND)
 }
 
-impl World {
-    fn new(sessions: &[&str], processes: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let quiet = SystemTime::now() - Duration::from_secs(900);
-        for session in sessions {
-            fixture::unpack("normal", &dir.path().join("sessions").join(session), quiet).unwrap();
-        }
-        fs::create_dir(dir.path().join("bin")).unwrap();
-        let path = format!(
-            "{}:{}",
-            dir.path().join("bin").display(),
-            std::env::var("PATH").unwrap()
-        );
-        let world = Self { dir, path };
-        world.configure(processes);
-        world
-    }
-
-    fn at(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn configure(&self, processes: &str) {
-        let text =
-            format!("connection: {{session_pattern: 'bot(?<id>.*)'}}\nprocesses:\n{processes}");
-        fs::write(
-            self.at("config.yml"),
-            text.replace("DIR", &self.dir.path().display().to_string()),
-        )
-        .unwrap();
-    }
-
-    fn program(&self, name: &str, script: &str) {
-        let path = self.at("bin").join(name);
-        fs::write(
-            &path,
-            format!("#!/bin/sh\ncd {}\n{script}", self.dir.path().display()),
-        )
-        .unwrap();
-        fs::set_permissions(&path, PermissionsExt::from_mode(0o700)).unwrap();
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        fs::write(self.at(name), text).unwrap();
-    }
-
-    fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.at(name)).unwrap_or_default()
-    }
-
-    fn service(&self, session: &str, args: &[&str]) -> Told {
-        let path = format!("PATH={}", self.path);
-        let sessions = format!("--sessions.path={}", self.at("sessions").display());
-        let config = format!("--config.file={}", self.at("config.yml").display());
-        let fixed = [
-            &path,
-            "SECRET_OF_THE_REMEDIATOR=1",
-            REMEDIATOR,
-            "service",
-            "--output=json",
-            &sessions,
-            &config,
-            session,
-        ];
-        let (status, out, err) =
-            process::run(Path::new("env"), fixed.iter().chain(args), BOUND).unwrap();
-        let told: Value = serde_json::from_str(&out).unwrap_or_default();
-        let text = |key: &str| told[0][key].as_str().unwrap_or_default().to_owned();
-        Told {
-            code: status.code(),
-            presence: text("presence"),
-            detail: text("detail"),
-            err,
-        }
-    }
-
-    /// What `doctor` says of the process of `session`: finding and detail.
-    fn doctor(&self, session: &str) -> (String, String) {
-        let flags = [
-            format!("PATH={}", self.path),
-            REMEDIATOR.to_owned(),
-            "doctor".to_owned(),
-            session.to_owned(),
-            "--output=json".to_owned(),
-            format!("--connection.trust={session}"),
-            format!("--sessions.path={}", self.at("sessions").display()),
-            format!("--state.path={}", self.at("state").display()),
-            format!("--config.file={}", self.at("config.yml").display()),
-        ];
-        let (status, out, err) = process::run(Path::new("env"), flags, BOUND).unwrap();
-        // 1: it is not known whether the bot is connected.
-        assert!(matches!(status.code(), Some(0 | 1)), "{err}");
-        let told: Value = serde_json::from_str(&out).unwrap();
-        let sources = told[0]["sources"].as_array().unwrap();
-        let process = sources
-            .iter()
-            .find(|source| source["source"] == "process")
-            .unwrap();
-        let text = |key: &str| process[key].as_str().unwrap_or_default().to_owned();
-        (text("finding"), text("detail"))
-    }
-
-    /// Waits until the service of `session` is there or not.
-    fn wait_for(&self, session: &str, presence: &str) -> Told {
-        let told = Patience::new(BOUND).wait_until(BOUND, presence, || {
-            let told = self.service(session, &[]);
-            if told.presence == presence {
-                Ok(told)
-            } else {
-                Err(format!("{told:?}"))
-            }
-        });
-        told.unwrap()
-    }
-}
-
-/// Stops a process of this test by its number, if it still is what it was.
-fn end(pid: &str, shape: &str) {
-    let Some(number) = pid.trim().parse().ok().and_then(Pid::from_raw) else {
-        return;
-    };
-    let line = fs::read(format!("/proc/{}/cmdline", number.as_raw_nonzero())).unwrap_or_default();
-    if String::from_utf8_lossy(&line).contains(shape) {
-        let _ = kill_process(number, Signal::KILL);
-    }
-}
-
-fn is_alive(pid: &str) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
-    !pid.trim().is_empty() && stat.is_ok_and(|stat| !stat.contains(") Z "))
+/// What `doctor` says of the process of `session`: finding and detail.
+fn process_of(world: &World, session: &str) -> (String, String) {
+    let trust = format!("--connection.trust={session}");
+    let doctor = world.doctor(session, &[&trust]);
+    (
+        doctor.finding("process").to_owned(),
+        doctor.detail("process").to_owned(),
+    )
 }
 
 /// A service manager in small: it starts `bot.sh`, starts it again when it dies, and kills
@@ -227,18 +99,18 @@ esac
 
 #[test]
 fn a_unit_is_stopped_and_started_under_its_supervisor() {
-    let world = World::new(
+    let world = with_processes(
         &["bot7", "bot8", "bot*"],
         "  - {allow_restart: true, systemd: {unit: 'bot@{id}.service'}, stop_timeout: 30s, gone_timeout: 60s}\n",
     );
-    world.program("systemctl", SYSTEMCTL);
-    world.program("supervisor", &SUPERVISOR.replace("cd \"$1\"", ""));
+    world.stand_in("systemctl", SYSTEMCTL);
+    world.stand_in("supervisor", &SUPERVISOR.replace("cd \"$1\"", ""));
     world.write("bot.sh", "while :; do sleep 0.1; done\n");
     let mut supervisor = Process::start(
         "supervisor",
-        &world.at("bin/supervisor"),
+        &world.path("bin/supervisor"),
         [""; 0],
-        &world.at("log"),
+        &world.path("log"),
     )
     .unwrap();
     Patience::new(BOUND)
@@ -252,22 +124,18 @@ fn a_unit_is_stopped_and_started_under_its_supervisor() {
 
     // Stop of what is stopped, start, and start of what runs.
     let told = world.service("bot7", &["--stop"]);
-    assert_eq!(
-        (told.code, told.presence.as_str()),
-        (Some(0), "gone"),
-        "{told:?}"
-    );
+    assert_eq!((told.code, told.presence.as_str()), (0, "gone"), "{told:?}");
     let told = world.service("bot7", &["--start"]);
     assert_eq!(
         (told.code, told.presence.as_str()),
-        (Some(0), "running"),
+        (0, "running"),
         "{told:?}"
     );
     let first = world.read("starts");
     let told = world.service("bot7", &["--start"]);
     assert_eq!(
         (told.code, told.presence.as_str()),
-        (Some(0), "running"),
+        (0, "running"),
         "{told:?}"
     );
     assert_eq!(world.read("starts"), first, "it was not started twice");
@@ -292,11 +160,7 @@ fn a_unit_is_stopped_and_started_under_its_supervisor() {
     // Stopped, with the argv that was promised and no environment of ours.
     world.write("asked", "");
     let told = world.service("bot7", &["--stop"]);
-    assert_eq!(
-        (told.code, told.presence.as_str()),
-        (Some(0), "gone"),
-        "{told:?}"
-    );
+    assert_eq!((told.code, told.presence.as_str()), (0, "gone"), "{told:?}");
     let last = world.read("starts");
     assert!(
         !is_alive(last.lines().last().unwrap()),
@@ -326,7 +190,7 @@ fn a_unit_is_stopped_and_started_under_its_supervisor() {
         world.write("asked", "");
         let told = world.service("bot7", &["--stop"]);
         assert!(
-            told.code == Some(2) && told.err.contains("would be stopped along"),
+            told.code == 2 && told.err.contains("would be stopped along"),
             "{along}: {told:?}"
         );
         assert_eq!(told.presence, "running", "{along}: it was left alone");
@@ -334,22 +198,14 @@ fn a_unit_is_stopped_and_started_under_its_supervisor() {
     }
     world.write("api", "ActiveState=inactive\n");
     let told = world.service("bot7", &["--stop"]);
-    assert_eq!(
-        (told.code, told.presence.as_str()),
-        (Some(0), "gone"),
-        "{told:?}"
-    );
+    assert_eq!((told.code, told.presence.as_str()), (0, "gone"), "{told:?}");
     world.write("along", "RequiredBy=multi-user.target\n");
 
     // It refuses to stop: Running until its supervisor kills it.
     world.write("bot.sh", "trap '' TERM INT\nwhile :; do sleep 0.1; done\n");
     world.service("bot7", &["--start"]);
     let told = world.service("bot7", &["--stop"]);
-    assert_eq!(
-        (told.code, told.presence.as_str()),
-        (Some(0), "gone"),
-        "{told:?}"
-    );
+    assert_eq!((told.code, told.presence.as_str()), (0, "gone"), "{told:?}");
     let last = world.read("starts");
     let last = last.lines().last().unwrap();
     assert_eq!(world.read("killed").trim(), last, "it had to be killed");
@@ -362,17 +218,13 @@ fn a_unit_is_stopped_and_started_under_its_supervisor() {
         assert_eq!(world.service("bot7", &[]).presence, "running");
     }
     let told = world.service("bot7", &["--stop"]);
-    assert_eq!(
-        (told.code, told.presence.as_str()),
-        (Some(0), "gone"),
-        "{told:?}"
-    );
+    assert_eq!((told.code, told.presence.as_str()), (0, "gone"), "{told:?}");
 
     // Not allowed; unknown; a name that means other units.
     world.write("denied", "");
     for verb in ["--stop", "--start"] {
         let told = world.service("bot7", &[verb]);
-        assert_eq!(told.code, Some(2), "{told:?}");
+        assert_eq!(told.code, 2, "{told:?}");
         assert!(
             told.err
                 .contains("exited with 4; may this user do it? See deploy/polkit"),
@@ -381,14 +233,14 @@ fn a_unit_is_stopped_and_started_under_its_supervisor() {
     }
     let told = world.service("bot8", &["--stop"]);
     assert!(
-        told.code == Some(2) && told.err.contains("knows no such unit"),
+        told.code == 2 && told.err.contains("knows no such unit"),
         "{told:?}"
     );
     assert_eq!(told.presence, "unknown", "what nobody knows is not gone");
     world.write("asked", "");
     let told = world.service("bot*", &["--stop"]);
     assert!(
-        told.code == Some(2) && told.err.contains("not tried: "),
+        told.code == 2 && told.err.contains("not tried: "),
         "{told:?}"
     );
     assert_eq!(world.read("asked"), "", "systemctl would read a glob in it");
@@ -414,13 +266,13 @@ esac
 #[test]
 fn a_container_is_found_by_name_and_called_by_id() {
     for runtime in ["docker", "podman"] {
-        let world = World::new(
+        let world = with_processes(
             &["bot7", "bot0123", "bot9"],
             &format!(
                 "  - {{allow_restart: true, docker: {{container: 'bot-{{id}}', runtime: {runtime}}}, gone_timeout: 5s}}\n"
             ),
         );
-        world.program(runtime, DOCKER);
+        world.stand_in(runtime, DOCKER);
         let state = |status: &str, running: bool, restarting: bool, pid: u32, more: &str| {
             let state = format!(
                 r#"{{"id":"0123456789abcdef","name":"/bot-7","state":{{"Status":"{status}","Running":{running},"Restarting":{restarting},"Pid":{pid}}},{more}}}"#
@@ -430,11 +282,7 @@ fn a_container_is_found_by_name_and_called_by_id() {
         let plain = r#""auto_remove":false,"labels":{}"#;
         state("running", true, false, 77, plain);
         let told = world.service("bot7", &["--stop"]);
-        assert_eq!(
-            (told.code, told.presence.as_str()),
-            (Some(0), "gone"),
-            "{told:?}"
-        );
+        assert_eq!((told.code, told.presence.as_str()), (0, "gone"), "{told:?}");
         let asked = world.read("asked");
         assert!(
             asked.lines().any(|line| line == "stop|0123456789abcdef|"),
@@ -448,7 +296,7 @@ fn a_container_is_found_by_name_and_called_by_id() {
         let told = world.service("bot7", &["--start"]);
         assert_eq!(
             (told.code, told.presence.as_str()),
-            (Some(0), "running"),
+            (0, "running"),
             "{told:?}"
         );
         world.write("asked", "");
@@ -466,7 +314,7 @@ fn a_container_is_found_by_name_and_called_by_id() {
         world.write("asked", "");
         let told = world.service("bot0123", &["--stop"]);
         assert!(
-            told.code == Some(2) && told.err.contains("no container has this name"),
+            told.code == 2 && told.err.contains("no container has this name"),
             "{told:?}"
         );
         assert_eq!(told.presence, "unknown");
@@ -482,14 +330,14 @@ fn a_container_is_found_by_name_and_called_by_id() {
         ] {
             state("running", true, false, 77, more);
             let told = world.service("bot7", &["--stop"]);
-            assert!(told.code == Some(2) && told.err.contains(says), "{told:?}");
+            assert!(told.code == 2 && told.err.contains(says), "{told:?}");
             assert_eq!(told.presence, "running", "it was left alone");
         }
         assert!(!world.read("asked").contains("stop|"));
 
         let told = world.service("bot9", &["--stop"]);
         assert!(
-            told.code == Some(2) && told.err.contains("inspect exited with 1"),
+            told.code == 2 && told.err.contains("inspect exited with 1"),
             "{told:?}"
         );
         assert!(
@@ -501,11 +349,11 @@ fn a_container_is_found_by_name_and_called_by_id() {
 
 #[test]
 fn plain_commands() {
-    let world = World::new(
+    let world = with_processes(
         &["bot7", "bot 8"],
         "  - name: '{session}'\n    allow_restart: true\n    stop_timeout: 2s\n    command: {stop: [my, stop, '{id}', 'a b $(x)'], start: [my, start, '--bot={session}'], gone: [my, gone, '{id}']}\n",
     );
-    world.program(
+    world.stand_in(
         "my",
         "printf '%s|' \"$@\" >>asked; echo >>asked; . ./does\n",
     );
@@ -534,7 +382,7 @@ fn plain_commands() {
     );
     let told = world.service("bot7", &["--stop"]);
     assert!(
-        told.code == Some(2) && told.err.contains("the stop command exited with 3"),
+        told.code == 2 && told.err.contains("the stop command exited with 3"),
         "{told:?}"
     );
     assert!(
@@ -542,7 +390,7 @@ fn plain_commands() {
         "{told:?}"
     );
     let told = world.service("bot7", &["--start"]);
-    assert!(told.code == Some(2), "{told:?}");
+    assert!(told.code == 2, "{told:?}");
     let asked = world.read("asked");
     assert!(
         asked.contains("stop|7|a b $(x)|") && asked.contains("start|--bot=bot7|"),
@@ -551,7 +399,7 @@ fn plain_commands() {
 
     let told = world.service("bot 8", &["--stop"]);
     assert!(
-        told.code == Some(2) && told.err.contains("not tried: "),
+        told.code == 2 && told.err.contains("not tried: "),
         "{told:?}"
     );
 
@@ -562,7 +410,7 @@ fn plain_commands() {
     );
     let told = world.service("bot7", &["--stop"]);
     assert!(
-        told.code == Some(2) && told.err.contains("took longer than 2s"),
+        told.code == 2 && told.err.contains("took longer than 2s"),
         "{told:?}"
     );
     Patience::new(BOUND)
@@ -577,10 +425,10 @@ fn plain_commands() {
     // It may have been carried out all the same, so nothing is started beside it yet.
     let told = world.service("bot7", &["--start"]);
     assert!(
-        told.code == Some(2) && told.err.contains("may still be under way"),
+        told.code == 2 && told.err.contains("may still be under way"),
         "{told:?}"
     );
-    fs::remove_file(world.at("sessions/bot7/.baileys_quarantine/operator.json")).unwrap();
+    fs::remove_file(world.path("sessions/bot7/.baileys_quarantine/operator.json")).unwrap();
 
     // What a start command leaves running stays; what a look leaves does not.
     world.write(
@@ -588,7 +436,7 @@ fn plain_commands() {
         "sleep 86398 & echo $! >child_of_$1\n[ $1 = gone ] && [ -e child_of_start ] && exit 1\nexit 0\n",
     );
     let told = world.service("bot7", &["--start"]);
-    assert_eq!(told.code, Some(0), "{told:?}");
+    assert_eq!(told.code, 0, "{told:?}");
     let (kept, swept) = (world.read("child_of_start"), world.read("child_of_gone"));
     Patience::new(BOUND)
         .wait_until(BOUND, "the end of one", || match is_alive(&swept) {
@@ -598,70 +446,6 @@ fn plain_commands() {
         .unwrap();
     assert!(is_alive(&kept), "the bot that was started");
     end(&kept, "86398");
-}
-
-/// The real pm2 in a home of its own. Its daemon ends with it.
-struct Pm2<'a> {
-    world: &'a World,
-    program: PathBuf,
-}
-
-impl Pm2<'_> {
-    fn run(&self, args: &[&str]) -> String {
-        let home = format!("PM2_HOME={}", self.world.at("pm2").display());
-        let program = self.program.display().to_string();
-        let args = [home.as_str(), program.as_str()]
-            .into_iter()
-            .chain(args.iter().copied());
-        let (status, out, err) = process::run(Path::new("env"), args, BOUND).unwrap();
-        assert!(status.success(), "{out}\n{err}");
-        out
-    }
-
-    fn daemon(&self) -> String {
-        self.world.read("pm2/pm2.pid")
-    }
-
-    fn kill(&self) {
-        let daemon = self.daemon();
-        end(&daemon, &self.world.at("pm2").display().to_string());
-        for _ in 0..200 {
-            if !is_alive(&daemon) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    /// What pm2 itself says: status and pid of the name.
-    fn says(&self, name: &str) -> (String, u64) {
-        self.all(name).swap_remove(0)
-    }
-
-    /// Status and process of every entry of a name.
-    fn all(&self, name: &str) -> Vec<(String, u64)> {
-        let out = self.run(&["jlist"]);
-        let list: Value = serde_json::from_str(&out[out.find("[{").unwrap()..]).unwrap();
-        let entries = list
-            .as_array()
-            .unwrap()
-            .iter()
-            .filter(|entry| entry["name"] == name);
-        let said = entries.map(|entry| {
-            let status = entry["pm2_env"]["status"].as_str().unwrap();
-            (status.to_owned(), entry["pid"].as_u64().unwrap_or(0))
-        });
-        said.collect()
-    }
-}
-
-impl Drop for Pm2<'_> {
-    fn drop(&mut self) {
-        self.kill();
-        for pid in self.world.read("pids").lines() {
-            end(pid, "bot.js");
-        }
-    }
 }
 
 /// A bot that writes down its number, and behaves as the file next to it says.
@@ -680,17 +464,11 @@ setInterval(() => {}, 1000);
 
 #[test]
 fn the_real_pm2() {
-    let world = World::new(
+    let world = with_processes(
         &["bot", "all", "bot7"],
         "  - {allow_restart: true, sessions: [all], pm2: {name: all, home: DIR/pm2}}\n  - {allow_restart: true, sessions: [bot7], pm2: {name: '{id}', home: DIR/pm2}}\n  - {allow_restart: true, pm2: {name: '{session}', home: DIR/pm2}, stop_timeout: 60s, gone_timeout: 10s}\n",
     );
-    let installed = install_pm2();
-    std::os::unix::fs::symlink(&installed, world.at("bin/pm2")).unwrap();
-    let pm2 = Pm2 {
-        world: &world,
-        program: installed,
-    };
-    fs::create_dir(world.at("pm2")).unwrap();
+    let pm2 = Pm2::new(world.root());
 
     // Without a daemon it is not called, for that would start one; and nothing is gone.
     for args in [&[][..], &["--stop"], &["--start"]] {
@@ -701,24 +479,20 @@ fn the_real_pm2() {
                 .contains("pm2 was not asked: its daemon does not run"),
             "{told:?}"
         );
-        assert_eq!(
-            told.code,
-            Some(if args.is_empty() { 0 } else { 2 }),
-            "{told:?}"
-        );
+        assert_eq!(told.code, if args.is_empty() { 0 } else { 2 }, "{told:?}");
     }
     assert_eq!(
-        fs::read_dir(world.at("pm2")).unwrap().count(),
+        fs::read_dir(world.path("pm2")).unwrap().count(),
         0,
         "nothing was made in its home"
     );
 
     world.write("bot.js", BOT);
     world.write("mode", "plain");
-    let script = world.at("bot.js").display().to_string();
+    let script = world.path("bot.js").display().to_string();
     pm2.run(&["start", &script, "--name", "bot"]);
     pm2.run(&["start", &script, "--name", "neighbour", "--force"]);
-    world.wait_for("bot", "running");
+    world.wait_for_presence("bot", "running");
     let neighbour = pm2.says("neighbour");
     assert_eq!(neighbour.0, "online");
 
@@ -727,7 +501,7 @@ fn the_real_pm2() {
     let told = world.service("bot", &["--start"]);
     assert_eq!(
         (told.code, told.presence.as_str()),
-        (Some(0), "running"),
+        (0, "running"),
         "{told:?}"
     );
     assert_eq!(pm2.says("bot"), before, "it was not started again");
@@ -749,18 +523,14 @@ fn the_real_pm2() {
     let pid = pm2.says("bot").1;
     for _ in 0..2 {
         let told = world.service("bot", &["--stop"]);
-        assert_eq!(
-            (told.code, told.presence.as_str()),
-            (Some(0), "gone"),
-            "{told:?}"
-        );
+        assert_eq!((told.code, told.presence.as_str()), (0, "gone"), "{told:?}");
         assert_eq!(pm2.says("bot"), ("stopped".to_owned(), 0));
         assert!(!is_alive(&pid.to_string()));
     }
     let told = world.service("bot", &["--start"]);
     assert_eq!(
         (told.code, told.presence.as_str()),
-        (Some(0), "running"),
+        (0, "running"),
         "{told:?}"
     );
     assert_eq!(pm2.says("bot").0, "online");
@@ -775,7 +545,7 @@ fn the_real_pm2() {
     for (session, why) in [("all", "every process"), ("bot7", "a number")] {
         for verb in ["--stop", "--start"] {
             let told = world.service(session, &[verb]);
-            assert_eq!(told.code, Some(2), "{why}: {told:?}");
+            assert_eq!(told.code, 2, "{why}: {told:?}");
             assert!(
                 told.err.contains("pm2 knows no process of this name"),
                 "{why}: {told:?}"
@@ -799,11 +569,7 @@ fn the_real_pm2() {
         })
         .unwrap();
     let told = world.service("bot", &["--stop"]);
-    assert_eq!(
-        (told.code, told.presence.as_str()),
-        (Some(0), "gone"),
-        "{told:?}"
-    );
+    assert_eq!((told.code, told.presence.as_str()), (0, "gone"), "{told:?}");
     assert!(!is_alive(&deaf));
 
     // It dies at once after each start: never gone until pm2 gives up or it is stopped.
@@ -814,11 +580,7 @@ fn the_real_pm2() {
         "{told:?}"
     );
     let told = world.service("bot", &["--stop"]);
-    assert_eq!(
-        (told.code, told.presence.as_str()),
-        (Some(0), "gone"),
-        "{told:?}"
-    );
+    assert_eq!((told.code, told.presence.as_str()), (0, "gone"), "{told:?}");
     assert!(matches!(pm2.says("bot"), (status, 0) if status == "stopped" || status == "errored"));
 
     // It leaves a child that pm2 does not know of: pm2 says stopped, and it is not gone.
@@ -844,11 +606,11 @@ fn the_real_pm2() {
     assert_eq!(pm2.says("bot"), ("stopped".to_owned(), 0));
     assert_eq!(
         (told.code, told.presence.as_str()),
-        (Some(2), "running"),
+        (2, "running"),
         "{told:?}"
     );
     end(&orphan, "bot.js");
-    world.wait_for("bot", "gone");
+    world.wait_for_presence("bot", "gone");
 
     // pm2 would start it by itself while it is cleaned: it is not stopped.
     world.write("mode", "plain");
@@ -862,10 +624,10 @@ fn the_real_pm2() {
         "0 3 * * *",
         "--force",
     ]);
-    world.wait_for("bot", "running");
+    world.wait_for_presence("bot", "running");
     let told = world.service("bot", &["--stop"]);
     assert!(
-        told.code == Some(2) && told.err.contains("cron_restart"),
+        told.code == 2 && told.err.contains("cron_restart"),
         "{told:?}"
     );
     assert_eq!(pm2.says("bot").0, "online");
@@ -876,21 +638,15 @@ fn the_real_pm2() {
     for _ in 0..2 {
         pm2.run(&["start", &script, "--name", "bot", "--force"]);
     }
-    let out = pm2.run(&["jlist"]);
-    let list: Value = serde_json::from_str(&out[out.find("[{").unwrap()..]).unwrap();
-    let first = list
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|entry| entry["name"] == "bot")
-        .unwrap();
+    let entries = pm2.list();
+    let first = entries.iter().find(|entry| entry["name"] == "bot").unwrap();
     pm2.run(&["stop", &first["pm_id"].to_string()]);
     let both = pm2.all("bot");
     let states: Vec<&str> = both.iter().map(|(status, _)| status.as_str()).collect();
     assert_eq!(states, ["stopped", "online"]);
     let told = world.service("bot", &["--stop"]);
     assert!(
-        told.code == Some(2) && told.err.contains("1 run and 1 are stopped"),
+        told.code == 2 && told.err.contains("1 run and 1 are stopped"),
         "{told:?}"
     );
     assert_eq!(pm2.all("bot"), both, "both are as they were");
@@ -902,7 +658,7 @@ fn the_real_pm2() {
         assert_eq!(world.service("bot", args).presence, "unknown");
     }
     assert_eq!(pm2.daemon(), daemon);
-    assert!(std::os::unix::net::UnixStream::connect(world.at("pm2/rpc.sock")).is_err());
+    assert!(std::os::unix::net::UnixStream::connect(world.path("pm2/rpc.sock")).is_err());
 }
 
 /// `service` and `doctor` ask the same supervisor in the same way. Before, `service` called
@@ -910,19 +666,19 @@ fn the_real_pm2() {
 #[test]
 fn service_and_doctor_say_the_same_of_a_pm2_home_of_another_user() {
     const OTHER: u32 = 4711;
-    let world = World::new(
+    let world = with_processes(
         &["bot"],
         "  - {allow_restart: true, pm2: {name: '{session}', home: DIR/pm2}, gone_timeout: 10s}\n",
     );
-    let home = world.at("pm2");
+    let home = world.path("pm2");
     fs::create_dir(&home).unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(home.join("rpc.sock")).unwrap();
-    world.program(
+    world.stand_in(
         "pm2",
         "echo \"$(id -u) $HOME $*\" >>pm2/called\n[ \"$1\" = stop ] && cp pm2/stopped pm2/list\ncat pm2/list\n",
     );
-    let program = world.at("bin/pm2");
-    for shown in [world.dir.path(), &program] {
+    let program = world.path("bin/pm2");
+    for shown in [world.root(), &program] {
         fs::set_permissions(shown, PermissionsExt::from_mode(0o755)).unwrap();
     }
     let list = |status: &str, pid: u32| {
@@ -941,10 +697,10 @@ fn service_and_doctor_say_the_same_of_a_pm2_home_of_another_user() {
     world.write("pm2/stopped", &list("stopped", 0));
     world.write("pm2/called", "");
     for name in ["pm2", "pm2/list", "pm2/stopped", "pm2/called"] {
-        let _ = std::os::unix::fs::chown(world.at(name), Some(OTHER), Some(OTHER));
+        let _ = std::os::unix::fs::chown(world.path(name), Some(OTHER), Some(OTHER));
     }
     let told = world.service("bot", &[]);
-    let (finding, detail) = world.doctor("bot");
+    let (finding, detail) = process_of(&world, "bot");
     if is_root {
         assert_eq!(told.presence, "running", "{told:?}");
         assert_eq!(finding, "nothing", "{detail}");
@@ -956,13 +712,13 @@ fn service_and_doctor_say_the_same_of_a_pm2_home_of_another_user() {
     if is_root {
         assert_eq!(
             (stopped.code, stopped.presence.as_str()),
-            (Some(0), "gone"),
+            (0, "gone"),
             "{stopped:?}"
         );
-        assert_eq!(world.doctor("bot").0, "gone");
+        assert_eq!(process_of(&world, "bot").0, "gone");
         // Each call as the user of the home.
         let called = world.read("pm2/called");
-        let prefix = format!("{OTHER} {} ", world.dir.path().display());
+        let prefix = format!("{OTHER} {} ", world.root().display());
         assert!(called.contains(&format!("{prefix}stop 3\n")), "{called}");
         assert!(
             called.lines().all(|line| line.starts_with(&prefix)),
@@ -974,7 +730,7 @@ fn service_and_doctor_say_the_same_of_a_pm2_home_of_another_user() {
     daemon.wait().unwrap();
     world.write("pm2/called", "");
     let told = world.service("bot", &[]);
-    let (finding, detail) = world.doctor("bot");
+    let (finding, detail) = process_of(&world, "bot");
     assert_eq!(
         (told.presence.as_str(), finding.as_str()),
         ("unknown", "silent")
@@ -987,21 +743,21 @@ fn service_and_doctor_say_the_same_of_a_pm2_home_of_another_user() {
 /// A process that is named is observed; to stop it needs its own key.
 #[test]
 fn naming_a_process_permits_only_observing_it() {
-    let world = World::new(
+    let world = with_processes(
         &["bot"],
         "  - {name: bot, command: {gone: [my, gone], stop: [my, stop], start: [my, start]}}\n",
     );
-    world.program("my", "echo $1 >>asked; [ $1 != gone ]\n");
+    world.stand_in("my", "echo $1 >>asked; [ $1 != gone ]\n");
     for verb in ["--stop", "--start"] {
         let told = world.service("bot", &[verb]);
         assert!(
-            told.code == Some(2) && told.err.contains("`allow_restart: true`"),
+            told.code == 2 && told.err.contains("`allow_restart: true`"),
             "{told:?}"
         );
     }
     let told = world.service("bot", &[]);
-    assert_eq!((told.code, told.presence.as_str()), (Some(0), "running"));
-    assert_eq!(world.doctor("bot").0, "nothing");
+    assert_eq!((told.code, told.presence.as_str()), (0, "running"));
+    assert_eq!(process_of(&world, "bot").0, "nothing");
     assert!(world.read("asked").lines().all(|line| line == "gone"));
     // The two sections before.
     for (old, says) in [
@@ -1014,7 +770,7 @@ fn naming_a_process_permits_only_observing_it() {
         world.write("config.yml", old);
         let told = world.service("bot", &[]);
         assert!(
-            told.code == Some(2)
+            told.code == 2
                 && told.err.contains(says)
                 && told.err.contains("one section `processes`"),
             "{told:?}"
@@ -1058,11 +814,4 @@ console.log(rules.length + ' ' + JSON.stringify(wrong));
         "1 []",
         "{errors}"
     );
-}
-
-/// Installs the pm2 of tests/pm2, unless the same lockfile has been installed before.
-fn install_pm2() -> PathBuf {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pm2");
-    npm::install(&dir, &[]).unwrap_or_else(|failure| panic!("{failure}"));
-    dir.join("node_modules/pm2/bin/pm2")
 }

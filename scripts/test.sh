@@ -121,10 +121,14 @@ else
     for test in guard_properties fuzz_corpus docs; do integration "$test"; done
     join
     if [[ $scope == all ]]; then
-      beside "alerting rules (promtool, amtool)" alerting-rules/check.sh
+      for half in first-half second-half; do
+        beside "alerting-rules/check.sh $half" alerting-rules/check.sh "$half"
+      done
       # The longest first, so that no lane is left alone with one at the end.
-      integration emergency the_real_baileys
-      integration crash_safety
+      integration emergency under_the_real
+      integration emergency the_real_baileys --skip under_the_real
+      integration crash_safety kill
+      integration crash_safety --skip kill
       integration emergency --skip the_real_baileys
       for test in logs systemd availability messages before_a_stop signals real_baileys creds_insurance folder_readings log_samples log_sessions discovery web_config storms dashboards end_to_end \
         webhook races pull exporter inhibition browser service_control install connection status_apis records cli rules; do

@@ -1,4 +1,4 @@
-//! What can be known before a bot is stopped is asked before: six kinds of restarts that
+//! What can be known before a bot is stopped is checked before: six kinds of restarts that
 //! could only fail; what an emergency does that may not stop the bot; and what of before the
 //! stop still counts after it.
 #![allow(
@@ -49,7 +49,7 @@ fn set(how: &[&str], opposite: &[&str], path: &Path) -> Option<Undo> {
 }
 
 /// An emergency ends for this reason, and the bot is not stopped for it.
-fn nobody_is_stopped(world: &SupervisedBot, before: &Snapshot, reason: &str) -> Value {
+fn no_bot_is_stopped(world: &SupervisedBot, before: &Snapshot, reason: &str) -> Value {
     let run = world.asked("emergency");
     assert_eq!(run["reason"], reason, "{run}\n{}", world.read("log"));
     assert_eq!((world.calls("stop"), world.calls("start")), (0, 0), "{run}");
@@ -63,7 +63,7 @@ fn a_full_quarantine() {
     let (mut world, before) = testkit::supervised_bot!();
     world.configure("quarantine: {max_bytes: 10}");
     world.start();
-    nobody_is_stopped(&world, &before, "quarantine_full");
+    no_bot_is_stopped(&world, &before, "quarantine_full");
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn a_quarantine_on_another_mount() {
         return;
     };
     world.start();
-    nobody_is_stopped(&world, &before, "filesystem");
+    no_bot_is_stopped(&world, &before, "filesystem");
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn a_read_only_folder() {
         return;
     };
     world.start();
-    let run = nobody_is_stopped(&world, &before, "io");
+    let run = no_bot_is_stopped(&world, &before, "io");
     let detail = run["detail"].as_str().unwrap();
     assert!(detail.contains("read-only"), "{detail}");
 }
@@ -151,12 +151,12 @@ fn nearly_all_files_are_immutable() {
         }
     }
     world.start();
-    let run = nobody_is_stopped(&world, &before, "not_worth_a_restart");
+    let run = no_bot_is_stopped(&world, &before, "not_worth_a_restart");
     let detail = run["detail"].as_str().unwrap();
     assert!(detail.contains("files cannot be moved"), "{detail}");
 }
 
-/// The folder is sticky and another user's: whoever is not root moves nobody else's files.
+/// The folder is sticky and another user's: without root, only its own files can be moved.
 #[test]
 fn a_sticky_folder_of_another_owner() {
     const BOT: u32 = 61_234;
@@ -185,7 +185,7 @@ fn a_sticky_folder_of_another_owner() {
     fs::set_permissions(world.folder(), PermissionsExt::from_mode(0o1777)).unwrap();
     world.run_as(OTHER);
     world.start();
-    let run = nobody_is_stopped(&world, &before, "not_worth_a_restart");
+    let run = no_bot_is_stopped(&world, &before, "not_worth_a_restart");
     let detail = run["detail"].as_str().unwrap();
     assert!(detail.contains("files cannot be moved"), "{detail}");
     let (_, out, _) = world.command(&["plan", "bot"]).parts();
@@ -218,7 +218,7 @@ fn an_emergency_that_may_not_stop_a_connected_bot_is_armed() {
     let (mut world, before) = testkit::supervised_bot!();
     world.configure(NO_BUDGET);
     world.start();
-    let run = nobody_is_stopped(&world, &before, "service_budget");
+    let run = no_bot_is_stopped(&world, &before, "service_budget");
     assert_eq!(run["status"], "refused", "{run}");
     let detail = run["detail"].as_str().unwrap();
     assert!(
@@ -255,7 +255,7 @@ fn a_creds_json_that_cannot_be_copied() {
     fs::create_dir(state.join("creds")).unwrap();
     fs::set_permissions(state.join("creds"), PermissionsExt::from_mode(0o700)).unwrap();
     world.start();
-    let run = nobody_is_stopped(&world, &before, "creds_not_copied");
+    let run = no_bot_is_stopped(&world, &before, "creds_not_copied");
     let detail = run["detail"].as_str().unwrap();
     assert!(
         detail.contains("chown") && detail.contains("the bot is connected"),
@@ -281,7 +281,7 @@ fn a_creds_json_that_could_not_be_put_back() {
     }
     shared(&world.folder(), 0o770);
     world.start();
-    let run = nobody_is_stopped(&world, &before, "creds_not_copied");
+    let run = no_bot_is_stopped(&world, &before, "creds_not_copied");
     let detail = run["detail"].as_str().unwrap();
     assert!(
         detail.contains("could not be put back") && detail.contains("user 61245"),
@@ -306,7 +306,7 @@ fn a_creds_json_of_another_session_that_could_not_be_put_back() {
     std::os::unix::fs::chown(&folder, Some(61_245), Some(61_245)).unwrap();
     fs::set_permissions(&folder, PermissionsExt::from_mode(0o755)).unwrap();
     world.start();
-    let run = nobody_is_stopped(&world, &before, "creds_not_copied");
+    let run = no_bot_is_stopped(&world, &before, "creds_not_copied");
     let detail = run["detail"].as_str().unwrap();
     assert!(
         detail.contains("creds.json of two") && detail.contains("could not be put back"),
@@ -383,7 +383,7 @@ fn a_stop_that_cannot_be_called_counts_as_none() {
     let missing = config.replace("stop: [sh,", "stop: [/nonexistent/sh,");
     fs::write(world.path("config.yml"), missing).unwrap();
     world.start();
-    nobody_is_stopped(&world, &before, "not_stopped");
+    no_bot_is_stopped(&world, &before, "not_stopped");
     let service = world.status()["services"][0].clone();
     assert_eq!(service["last_stop"], Value::Null, "{service}");
     assert_eq!(service["cooldown_until"], Value::Null, "{service}");

@@ -32,7 +32,7 @@ fn with_config(sessions: &[&str], config: &str) -> World {
 /// A journal is wanted from the start, as `serve` makes it.
 fn with_journal(world: &World) {
     let (code, _, err) = world.remediator(&["clean", "bot"]).parts();
-    assert_eq!(code, 1, "nobody has said yet that it is gone: {err}");
+    assert_eq!(code, 1, "no source has said yet that it is gone: {err}");
 }
 
 #[test]
@@ -58,22 +58,22 @@ fn a_unit_that_is_gone_is_believed_once_it_was_seen_alive() {
         "{asked}"
     );
 
-    let told = world.doctor("bot", &[]);
+    let report = world.doctor("bot", &[]);
     assert_eq!(
-        (told.verdict(), told.finding("process")),
+        (report.verdict(), report.finding("process")),
         (("unknown", false), "silent"),
-        "{told:?}"
+        "{report:?}"
     );
     assert!(
-        told.detail("process").contains("doctor --trust"),
-        "{told:?}"
+        report.detail("process").contains("doctor --trust"),
+        "{report:?}"
     );
     assert!(
-        told.0["to_fix"][0]
+        report.0["to_fix"][0]
             .as_str()
             .unwrap()
             .contains("the process"),
-        "{told:?}"
+        "{report:?}"
     );
 
     // It runs, which says nothing of the connection.
@@ -81,21 +81,24 @@ fn a_unit_that_is_gone_is_believed_once_it_was_seen_alive() {
         "baileys@bot.service",
         &unit("active", "running", std::process::id()),
     );
-    let told = world.doctor("bot", &[]);
+    let report = world.doctor("bot", &[]);
     assert_eq!(
-        (told.verdict(), told.finding("process")),
+        (report.verdict(), report.finding("process")),
         (("unknown", false), "nothing"),
-        "{told:?}"
+        "{report:?}"
     );
-    assert_eq!(told.finding("sockets"), "nothing", "{told:?}");
-    assert!(told.source("process")["last_alive"].is_string(), "{told:?}");
+    assert_eq!(report.finding("sockets"), "nothing", "{report:?}");
+    assert!(
+        report.source("process")["last_alive"].is_string(),
+        "{report:?}"
+    );
 
     world.write("baileys@bot.service", &gone);
-    let told = world.doctor("bot", &[]);
+    let report = world.doctor("bot", &[]);
     assert_eq!(
-        (told.verdict(), told.finding("process")),
+        (report.verdict(), report.finding("process")),
         (("disconnected", true), "gone"),
-        "{told:?}"
+        "{report:?}"
     );
     assert_eq!(
         world.doctor("other", &[]).verdict(),
@@ -104,11 +107,11 @@ fn a_unit_that_is_gone_is_believed_once_it_was_seen_alive() {
     );
     // It left a process behind: KillMode=process.
     world.write("baileys@bot.service", &format!("{gone}TasksCurrent=7\n"));
-    let told = world.doctor("bot", &[]);
+    let report = world.doctor("bot", &[]);
     assert_eq!(
-        (told.verdict(), told.finding("process")),
+        (report.verdict(), report.finding("process")),
         (("unknown", false), "silent"),
-        "{told:?}"
+        "{report:?}"
     );
     world.write(
         "baileys@bot.service",
@@ -117,14 +120,14 @@ fn a_unit_that_is_gone_is_believed_once_it_was_seen_alive() {
     assert_eq!(world.doctor("bot", &[]).verdict(), ("disconnected", true));
 
     // A person's word, for the sources as they are now and for this session only.
-    let told = world.doctor("other", &["--trust=other"]);
-    assert_eq!(told.verdict(), ("disconnected", true), "{told:?}");
+    let report = world.doctor("other", &["--trust=other"]);
+    assert_eq!(report.verdict(), ("disconnected", true), "{report:?}");
     assert!(
-        told.source("process")["trusted_by"]
+        report.source("process")["trusted_by"]
             .as_str()
             .unwrap()
             .contains("uid"),
-        "{told:?}"
+        "{report:?}"
     );
     assert_eq!(
         world.doctor("other", &[]).verdict(),
@@ -134,14 +137,14 @@ fn a_unit_that_is_gone_is_believed_once_it_was_seen_alive() {
     world.configure("processes: [{systemd: {unit: '{session}.service'}}]\n");
     for session in ["bot", "other"] {
         world.write(&format!("{session}.service"), &gone);
-        let told = world.doctor(session, &[]);
+        let report = world.doctor(session, &[]);
         assert_eq!(
-            told.verdict(),
+            report.verdict(),
             ("unknown", false),
-            "another unit is another source: {told:?}"
+            "another unit is another source: {report:?}"
         );
-        let told = world.doctor(session, &["--connection.trust=*"]);
-        assert_eq!(told.verdict(), ("disconnected", true), "{told:?}");
+        let report = world.doctor(session, &["--connection.trust=*"]);
+        assert_eq!(report.verdict(), ("disconnected", true), "{report:?}");
     }
     let (_, out, _) = world.remediator(&["doctor"]).parts();
     for word in [
@@ -174,14 +177,14 @@ impl Address {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let says = Arc::new(Mutex::new(String::new()));
-        let told = Arc::clone(&says);
+        let report = Arc::clone(&says);
         std::thread::spawn(move || {
-            // Held open, so that nobody is answered by an end.
+            // Held open, so that no client sees an end.
             let mut held = Vec::new();
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
                 let _ = stream.read(&mut [0; 2048]);
-                let says = told.lock().unwrap().clone();
+                let says = report.lock().unwrap().clone();
                 stream.write_all(says.as_bytes()).unwrap();
                 if says.is_empty() {
                     held.push(stream);
@@ -230,18 +233,18 @@ fn a_stopped_bot_answers_no_probe() {
         state("inactive", "dead", 0),
         state("active", "running", std::process::id()),
     );
-    let unreachable = |told: &Doctor| told.finding("probe") == "unreachable";
+    let unreachable = |report: &Doctor| report.finding("probe") == "unreachable";
 
-    // Nobody has seen this process alive, and a person's word is not enough.
+    // No source has seen this process alive, and a person's word is not enough.
     world.configure(&http(nothing, ""));
     for session in ["bot", "other"] {
         world.write(&format!("{session}.service"), &gone);
     }
     with_journal(&world);
-    let told = world.doctor("other", &["--trust=other"]);
-    assert_eq!(told.verdict(), ("unknown", false), "{told:?}");
-    assert_eq!(told.finding("process"), "gone", "{told:?}");
-    assert_eq!(told.finding("probe"), "silent", "{told:?}");
+    let report = world.doctor("other", &["--trust=other"]);
+    assert_eq!(report.verdict(), ("unknown", false), "{report:?}");
+    assert_eq!(report.finding("process"), "gone", "{report:?}");
+    assert_eq!(report.finding("probe"), "silent", "{report:?}");
 
     // It runs, and the address answers.
     address.says("200 OK", r#"{"up":true}"#);
@@ -261,21 +264,21 @@ fn a_stopped_bot_answers_no_probe() {
         ("302 Found", ""),
     ] {
         address.says(status, body);
-        let told = world.doctor("bot", &[]);
-        assert_eq!(told.verdict(), ("unknown", false), "{status} {told:?}");
+        let report = world.doctor("bot", &[]);
+        assert_eq!(report.verdict(), ("unknown", false), "{status} {report:?}");
     }
     for text in ["nonsense\r\n\r\n", "HTTP/1.1 2", ""] {
         address.says_raw(text);
-        let told = world.doctor("bot", &[]);
-        assert_eq!(told.verdict(), ("unknown", false), "{text:?} {told:?}");
-        assert_eq!(told.finding("probe"), "silent", "{text:?} {told:?}");
+        let report = world.doctor("bot", &[]);
+        assert_eq!(report.verdict(), ("unknown", false), "{text:?} {report:?}");
+        assert_eq!(report.finding("probe"), "silent", "{text:?} {report:?}");
     }
 
-    // Nobody is there.
+    // No listener.
     world.configure(&http(nothing, ""));
-    let told = world.doctor("bot", &[]);
-    assert_eq!(told.verdict(), ("disconnected", true), "{told:?}");
-    assert!(unreachable(&told), "{told:?}");
+    let report = world.doctor("bot", &[]);
+    assert_eq!(report.verdict(), ("disconnected", true), "{report:?}");
+    assert!(unreachable(&report), "{report:?}");
     for script in [
         "exit 4",
         "false",
@@ -283,9 +286,13 @@ fn a_stopped_bot_answers_no_probe() {
         "echo connection refused >&2; exit 1",
     ] {
         world.configure(&command(script));
-        let told = world.doctor("bot", &[]);
-        assert_eq!(told.verdict(), ("disconnected", true), "{script} {told:?}");
-        assert!(unreachable(&told), "{script} {told:?}");
+        let report = world.doctor("bot", &[]);
+        assert_eq!(
+            report.verdict(),
+            ("disconnected", true),
+            "{script} {report:?}"
+        );
+        assert!(unreachable(&report), "{script} {report:?}");
     }
     for script in [
         "sleep 30",
@@ -296,8 +303,8 @@ fn a_stopped_bot_answers_no_probe() {
         "/no/such/program",
     ] {
         world.configure(&command(script));
-        let told = world.doctor("bot", &[]);
-        assert_eq!(told.verdict(), ("unknown", false), "{script} {told:?}");
+        let report = world.doctor("bot", &[]);
+        assert_eq!(report.verdict(), ("unknown", false), "{script} {report:?}");
     }
 
     // Another entry that matches the session has a word as well.
@@ -314,8 +321,8 @@ fn a_stopped_bot_answers_no_probe() {
         ),
     ] {
         world.configure(&second(service));
-        let told = world.doctor("bot", &[]);
-        assert_eq!(told.verdict(), verdict, "{service} {told:?}");
+        let report = world.doctor("bot", &[]);
+        assert_eq!(report.verdict(), verdict, "{service} {report:?}");
     }
     world.write("other.service", &runs);
     world.configure(&second("systemd: {unit: other.service}"));
@@ -367,13 +374,13 @@ fn a_line_in_the_log_from_after_the_end_stands_against_it() {
     );
     assert_eq!(world.doctor("bot", &[]).verdict(), ("disconnected", true));
     log(300, "hello\n");
-    let told = world.doctor("bot", &[]);
-    assert_eq!(told.verdict(), ("unknown", false), "{told:?}");
+    let report = world.doctor("bot", &[]);
+    assert_eq!(report.verdict(), ("unknown", false), "{report:?}");
     assert!(
-        told.0["to_fix"]
+        report.0["to_fix"]
             .to_string()
             .contains("after the end of its process"),
-        "{told:?}"
+        "{report:?}"
     );
     // Emptied by a rotation it has no line.
     log(300, "");
@@ -414,10 +421,10 @@ fn a_close_of_another_session_of_the_process_is_no_evidence() {
     assert_eq!(world.doctor("main", &[]).verdict(), unknown);
     // Also where the log shows only what the other session did.
     world.write("logs/main-out.log", &format!("{opened}{closed}"));
-    let told = world.doctor("main", &[]);
-    assert_eq!(told.verdict(), unknown);
+    let report = world.doctor("main", &[]);
+    assert_eq!(report.verdict(), unknown);
     let why = "the connection was closed, but session cliente2 has no log of its own that shows a connection";
-    assert!(told.detail("log").starts_with(why), "{told:?}");
+    assert!(report.detail("log").starts_with(why), "{report:?}");
     let (code, out, err) = world.remediator(&["clean", "main"]).parts();
     assert_eq!(code, 1, "{out}{err}");
     let (_, out, err) = world.remediator(&["doctor"]).parts();
@@ -504,15 +511,18 @@ fn a_container_and_a_contradiction() {
     assert_eq!(world.doctor("bot", &[]).verdict(), ("connected", false));
 
     world.write("does", &container("bot-bot", exited));
-    let told = world.doctor("bot", &[]);
+    let report = world.doctor("bot", &[]);
     assert_eq!(
-        told.verdict(),
+        report.verdict(),
         ("unknown", false),
-        "gone and connected contradict each other: {told:?}"
+        "gone and connected contradict each other: {report:?}"
     );
     assert!(
-        told.0["to_fix"][0].as_str().unwrap().contains("contradict"),
-        "{told:?}"
+        report.0["to_fix"][0]
+            .as_str()
+            .unwrap()
+            .contains("contradict"),
+        "{report:?}"
     );
     world.write("answer", "disconnected\n");
     assert_eq!(world.doctor("bot", &[]).verdict(), ("disconnected", true));
@@ -527,9 +537,9 @@ fn a_container_and_a_contradiction() {
     ] {
         world.write("does", does);
         let began = Instant::now();
-        let told = world.doctor("bot", &[]);
+        let report = world.doctor("bot", &[]);
         assert_eq!(
-            (told.verdict(), told.finding("process")),
+            (report.verdict(), report.finding("process")),
             (("unknown", false), "silent"),
             "{does}"
         );
@@ -544,7 +554,7 @@ fn a_container_and_a_contradiction() {
         Err(_) => Ok(()),
         Ok(()) => Err("it still runs".to_owned()),
     };
-    // A zombie, where nobody waits for orphans, has ended too.
+    // A zombie, where no init reaps orphans, has ended too.
     let is_gone = || match fs::read_to_string(format!("/proc/{hung}/stat")) {
         Ok(stat) if stat.contains(") Z ") => Ok(()),
         _ => is_gone(),
@@ -576,48 +586,51 @@ fn a_pid_file() {
     );
     let (mut bot, pid) = start_bot(&world, "log");
     world.write("bot.pid", &format!("{pid}\n"));
-    let told = world.doctor("bot", &[]);
-    assert_eq!(told.finding("process"), "nothing", "{told:?}");
+    let report = world.doctor("bot", &[]);
+    assert_eq!(report.finding("process"), "nothing", "{report:?}");
     assert!(
-        told.detail("process").contains(&format!("pid {pid}")),
-        "{told:?}"
+        report.detail("process").contains(&format!("pid {pid}")),
+        "{report:?}"
     );
     bot.stop();
-    let told = world.doctor("bot", &[]);
-    assert_eq!(told.verdict(), ("disconnected", true), "{told:?}");
-    // The number is somebody else's now (this test's), and the file is the same.
+    let report = world.doctor("bot", &[]);
+    assert_eq!(report.verdict(), ("disconnected", true), "{report:?}");
+    // The number is that of another process now (this test), and the file is the same.
     let modified = fs::metadata(world.path("bot.pid"))
         .unwrap()
         .modified()
         .unwrap();
     world.write("bot.pid", &format!("{}\n", std::process::id()));
     file_time(&world, modified - Duration::from_secs(86_400));
-    let told = world.doctor("bot", &[]);
+    let report = world.doctor("bot", &[]);
     assert_eq!(
-        told.finding("process"),
+        report.finding("process"),
         "silent",
-        "by the clock alone nothing is proven: {told:?}"
+        "by the clock alone nothing is proven: {report:?}"
     );
 
-    // An old file, and whoever had that number before it was written: vouches for nothing.
+    // An old file, and a process that had that number before it was written: no evidence.
     fs::remove_dir_all(world.path("state")).unwrap();
     with_journal(&world);
     let (mut other, pid) = start_bot(&world, "other.log");
     world.write("bot.pid", &format!("{pid}\n"));
     file_time(&world, SystemTime::now() + Duration::from_secs(3600));
-    let told = world.doctor("bot", &[]);
-    assert_eq!(told.finding("process"), "silent", "{told:?}");
-    assert!(told.source("process")["last_alive"].is_null(), "{told:?}");
+    let report = world.doctor("bot", &[]);
+    assert_eq!(report.finding("process"), "silent", "{report:?}");
+    assert!(
+        report.source("process")["last_alive"].is_null(),
+        "{report:?}"
+    );
     other.stop();
-    let told = world.doctor("bot", &[]);
+    let report = world.doctor("bot", &[]);
     assert_eq!(
-        (told.verdict(), told.finding("process")),
+        (report.verdict(), report.finding("process")),
         (("unknown", false), "silent"),
-        "{told:?}"
+        "{report:?}"
     );
     assert!(
-        told.detail("process").contains("doctor --trust"),
-        "{told:?}"
+        report.detail("process").contains("doctor --trust"),
+        "{report:?}"
     );
     assert_eq!(
         world.doctor("bot", &["--connection.trust=bot"]).verdict(),
@@ -646,28 +659,31 @@ fn a_pid_file_that_was_written_anew() {
     bot.stop();
     assert_eq!(world.doctor("bot", &[]).verdict(), ("disconnected", true));
     file_time(&world, SystemTime::now() + Duration::from_secs(60));
-    let told = world.doctor("bot", &[]);
+    let report = world.doctor("bot", &[]);
     assert_eq!(
-        (told.verdict(), told.finding("process")),
+        (report.verdict(), report.finding("process")),
         (("unknown", false), "silent"),
-        "{told:?}"
+        "{report:?}"
     );
 }
 
 #[test]
-fn a_pid_file_that_is_a_named_pipe_keeps_nobody() {
+fn a_pid_file_that_is_a_named_pipe_blocks_no_reader() {
     let world = with_config(&["bot"], "processes: [{pid_file: 'DIR/{session}.pid'}]\n");
     let (status, _, err) =
         process::run(Path::new("mkfifo"), [world.path("bot.pid")], BOUND).unwrap();
     assert!(status.success(), "{err}");
     with_journal(&world);
-    let told = world.doctor("bot", &["--connection.trust=*"]);
+    let report = world.doctor("bot", &["--connection.trust=*"]);
     assert_eq!(
-        (told.verdict(), told.finding("process")),
+        (report.verdict(), report.finding("process")),
         (("unknown", false), "silent"),
-        "{told:?}"
+        "{report:?}"
     );
-    assert!(told.detail("process").contains("not a file"), "{told:?}");
+    assert!(
+        report.detail("process").contains("not a file"),
+        "{report:?}"
+    );
 }
 
 /// A connection to WhatsApp's port, on this machine.
@@ -689,16 +705,16 @@ fn a_connection_to_port_443_tells_that_the_bot_is_connected() {
     world.write("bot.pid", &format!("{pid}\n"));
     let (connection, _) = whatsapp.accept().unwrap();
 
-    let told = world.doctor("bot", &[]);
-    assert_eq!(told.verdict(), ("connected", false), "{told:?}");
+    let report = world.doctor("bot", &[]);
+    assert_eq!(report.verdict(), ("connected", false), "{report:?}");
     assert_eq!(
-        (told.finding("process"), told.finding("sockets")),
+        (report.finding("process"), report.finding("sockets")),
         ("nothing", "connected"),
-        "{told:?}"
+        "{report:?}"
     );
     assert!(
-        told.detail("sockets").contains(&format!("process {pid}")),
-        "{told:?}"
+        report.detail("sockets").contains(&format!("process {pid}")),
+        "{report:?}"
     );
     let (code, out, err) = world.remediator(&["clean", "bot"]).parts();
     assert_eq!(code, 1, "{out}{err}");
@@ -710,20 +726,20 @@ fn a_connection_to_port_443_tells_that_the_bot_is_connected() {
     world.configure(process);
     let (_other, pid_of_other) = start_bot(&world, "other.log");
     world.write("bot.pid", &format!("{pid_of_other}\n"));
-    let told = world.doctor("bot", &[]);
+    let report = world.doctor("bot", &[]);
     assert_eq!(
-        (told.verdict(), told.finding("sockets")),
+        (report.verdict(), report.finding("sockets")),
         (("unknown", false), "nothing"),
-        "{told:?}"
+        "{report:?}"
     );
     world.write("bot.pid", &format!("{pid}\n"));
     assert_eq!(world.doctor("bot", &[]).verdict(), ("connected", false));
     drop(connection);
-    let told = world.doctor("bot", &[]);
+    let report = world.doctor("bot", &[]);
     assert_eq!(
-        (told.verdict(), told.finding("sockets")),
+        (report.verdict(), report.finding("sockets")),
         (("unknown", false), "nothing"),
-        "{told:?}"
+        "{report:?}"
     );
 }
 
@@ -778,7 +794,7 @@ fn the_exporter_tells_the_state() {
         process::Process::start("exporter", exporter, args, &world.path("log")).unwrap();
     let patience = Patience::new(BOUND);
     let mut wait_for = |session: &str, state: &str| {
-        let told = patience.wait_until(BOUND, &format!("{session} is {state}"), || {
+        let report = patience.wait_until(BOUND, &format!("{session} is {state}"), || {
             exporter.alive()?;
             let metrics = Metrics::scrape(&url("/metrics"))?;
             for known in ["connected", "disconnected", "unknown"] {
@@ -790,12 +806,12 @@ fn the_exporter_tells_the_state() {
             }
             Ok(())
         });
-        told.unwrap();
+        report.unwrap();
     };
     wait_for("bot", "connected");
     wait_for("stranger", "unknown");
     world.write("bot", "disconnected\n");
-    // Whoever looks at the page has everybody asked.
+    // A look at the page queries all sources.
     let page = net::get(&url("/")).unwrap().ok().unwrap();
     assert!(
         page.contains("which does not count: this source has not seen the session alive"),
@@ -818,15 +834,15 @@ fn the_real_pm2() {
     with_journal(&world);
 
     // Without a daemon it is not called: that would start one.
-    let told = world.doctor("bot", &[]);
+    let report = world.doctor("bot", &[]);
     assert_eq!(
-        (told.verdict(), told.finding("process")),
+        (report.verdict(), report.finding("process")),
         (("unknown", false), "silent"),
-        "{told:?}"
+        "{report:?}"
     );
     assert!(
-        told.detail("process").contains("pm2 was not asked"),
-        "{told:?}"
+        report.detail("process").contains("pm2 was not asked"),
+        "{report:?}"
     );
     assert_eq!(
         fs::read_dir(world.path("pm2")).unwrap().count(),
@@ -845,47 +861,50 @@ fn the_real_pm2() {
         "bot",
     ]);
     let running = Patience::new(BOUND).wait_until(BOUND, "pm2 runs the bot", || {
-        let told = world.doctor("bot", &[]);
-        match told.finding("process") {
-            "nothing" => Ok(told),
-            _ => Err(format!("{told:?}")),
+        let report = world.doctor("bot", &[]);
+        match report.finding("process") {
+            "nothing" => Ok(report),
+            _ => Err(format!("{report:?}")),
         }
     });
-    let told = running.unwrap();
+    let report = running.unwrap();
     assert_eq!(
-        told.verdict(),
+        report.verdict(),
         ("unknown", false),
-        "that it runs is no evidence: {told:?}"
+        "that it runs is no evidence: {report:?}"
     );
     let number = || fs::read_to_string(world.path("pids")).map_err(|error| error.to_string());
     let pid = Patience::new(BOUND)
         .wait_until(BOUND, "the bot tells its number", number)
         .unwrap();
-    assert!(told.detail("process").contains(pid.trim()), "{told:?}");
-    assert!(told.source("process")["last_alive"].is_string(), "{told:?}");
-    let told = world.doctor("other", &[]);
-    assert_eq!(told.finding("process"), "silent", "{told:?}");
+    assert!(report.detail("process").contains(pid.trim()), "{report:?}");
     assert!(
-        told.detail("process").contains("knows no process"),
-        "{told:?}"
+        report.source("process")["last_alive"].is_string(),
+        "{report:?}"
+    );
+    let report = world.doctor("other", &[]);
+    assert_eq!(report.finding("process"), "silent", "{report:?}");
+    assert!(
+        report.detail("process").contains("knows no process"),
+        "{report:?}"
     );
 
     pm2.run(&["stop", "bot"]);
-    let told = world.doctor("bot", &[]);
+    let report = world.doctor("bot", &[]);
     assert_eq!(
-        (told.verdict(), told.finding("process")),
+        (report.verdict(), report.finding("process")),
         (("disconnected", true), "gone"),
-        "{told:?}"
+        "{report:?}"
     );
 
-    // The daemon dies and leaves its files: again nobody starts another one.
+    // The daemon dies and leaves its files: again no other one is started.
     let daemon = pm2.daemon();
     pm2.kill();
-    let told = world.doctor("bot", &[]);
+    let report = world.doctor("bot", &[]);
     assert_eq!(
-        (told.verdict(), told.finding("process")),
+        (report.verdict(), report.finding("process")),
         (("unknown", false), "silent"),
-        "{told:?}"
+        "{report:?}"
     );
     assert_eq!(pm2.daemon(), daemon, "no other daemon was started");
     assert!(std::os::unix::net::UnixStream::connect(world.path("pm2/rpc.sock")).is_err());
@@ -933,10 +952,10 @@ fn a_bot_stopped_with_the_real_pm2_is_cleaned() {
         pm2.run(&["start", &script, "--name", "bot"]);
         with_journal(&world);
         let connected = Patience::new(BOUND).wait_until(BOUND, "the bot is connected", || {
-            let told = world.doctor("bot", &[]);
-            match told.verdict() {
+            let report = world.doctor("bot", &[]);
+            match report.verdict() {
                 ("connected", _) => Ok(()),
-                _ => Err(format!("{told:?}")),
+                _ => Err(format!("{report:?}")),
             }
         });
         connected.unwrap();

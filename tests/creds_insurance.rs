@@ -222,7 +222,7 @@ fn with_counters(bytes: &[u8], next: u64) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// A creds.json of somebody else, logged in.
+/// A creds.json of another account, logged in.
 fn of_identity(bytes: &[u8], letter: char) -> Vec<u8> {
     let mut creds: Value = serde_json::from_slice(bytes).unwrap();
     let public = creds.pointer_mut("/signedIdentityKey/public/data").unwrap();
@@ -653,7 +653,7 @@ fn counters_are_raised_above_everything_that_is_known() {
     });
     assert!(
         highest > 1_000_000 && next < 1_000,
-        "nobody's pre-keys raise nothing: {next}"
+        "pre-keys of no identity raise nothing: {next}"
     );
 }
 
@@ -680,7 +680,7 @@ fn nothing_is_put_back_under_a_bot_that_may_be_connected() {
         "{run}"
     );
     world.probe.say_connected_after(usize::MAX);
-    // Somebody writes into the folder.
+    // Another process writes into the folder.
     fs::write(world.folder().join("session-999100000001.0.json"), "{}").unwrap();
     world.restore(&[]).must(1, &["refused"]);
     unchanged();
@@ -785,7 +785,7 @@ fn every_step_of_a_restore_is_on_record() {
 
 /// As the shipped unit has it: a user of its own, and bots of another.
 #[test]
-fn a_user_of_its_own_is_told_to_restore_as_root_and_goes_on_afterwards() {
+fn a_user_of_its_own_must_restore_as_root_and_goes_on_afterwards() {
     if !rustix_is_root() {
         // Only root can be two users.
         return;
@@ -939,7 +939,7 @@ fn a_newer_file_or_another_identity_is_replaced_by_force_only_and_can_come_back(
         .unwrap();
     world.restore(&["--version=2"]).must(0, &[]);
     assert!(world.bytes().unwrap() == whole);
-    // Put there since, by somebody who may have known why: a person decides.
+    // Put there since, perhaps on purpose: a person decides.
     fs::write(world.creds(), with_counters(&whole, next - 5)).unwrap();
     let since = SystemTime::now() - QUARTER * 4 / 5;
     fs::File::options()
@@ -973,7 +973,7 @@ fn a_newer_file_or_another_identity_is_replaced_by_force_only_and_can_come_back(
     assert!(world.bytes().unwrap() != whole);
     world.restore(&["--version=2", "--force"]).must(0, &[]);
     let restored = world.bytes().unwrap();
-    // Nobody knows how far the replaced identity's own counters had come.
+    // How far the replaced identity's own counters had come is unknown.
     assert!(restored == with_counters(&whole, next + 40 + BATCH));
     // What was forced away was insured first: the way back.
     let list = world.list(SESSION);
@@ -1471,7 +1471,7 @@ fn the_runbooks_commands_work_as_they_are_written() {
                 &world.path("backup").display().to_string(),
             )
             .replace("sudo baileys_remediator", "baileys_remediator");
-        // Nobody is at the terminal here.
+        // There is no terminal here.
         let block = block.replace(
             "creds restore company_962302",
             "creds restore company_962302 --yes",

@@ -291,7 +291,7 @@ fn a_bot_that_refuses_to_stop_goes_on_running() {
             1.0,
             "the stop may still come"
         );
-        // It does, and nobody but us is to mend it; also after a restart.
+        // It does, and no other program is to repair it; also after a restart.
         let calls = world.calls("start", name);
         if name == "bad" {
             world.kill();
@@ -315,7 +315,7 @@ fn a_bot_that_refuses_to_stop_goes_on_running() {
 }
 
 #[test]
-fn a_bot_that_dies_at_once_or_never_connects_is_told_of_and_never_left_stopped() {
+fn a_bot_that_dies_at_once_or_never_connects_is_reported_and_never_left_stopped() {
     let mut world = testkit::supervised!();
     let before = world.bot("bot", BLOATED);
     world.start();
@@ -362,7 +362,7 @@ fn a_bot_that_dies_at_once_or_never_connects_is_told_of_and_never_left_stopped()
         1.0,
         "it runs, and is not connected"
     );
-    // A person mends it.
+    // A person repairs it.
     world.mark("bot.ready");
     world.wait("it has come back", || {
         match world.metric("service_not_back", &[]) {
@@ -374,7 +374,7 @@ fn a_bot_that_dies_at_once_or_never_connects_is_told_of_and_never_left_stopped()
 }
 
 #[test]
-fn whoever_was_stopped_by_a_person_stays_stopped() {
+fn a_bot_that_a_person_stopped_stays_stopped() {
     let mut world = testkit::supervised!();
     let before = world.bot("bot", BLOATED);
     world.start();
@@ -401,7 +401,7 @@ fn whoever_was_stopped_by_a_person_stays_stopped() {
 /// The service is gone, and another process, of which the configuration knows nothing, goes
 /// on writing: the wrong service was named.
 #[test]
-fn whoever_goes_on_writing_is_not_cleaned() {
+fn a_bot_that_goes_on_writing_is_not_cleaned() {
     let mut world = testkit::supervised!();
     let before = world.bot("bot", BLOATED);
     let creds = world.folder("bot").join("creds.json").display().to_string();
@@ -500,7 +500,7 @@ fn killed_at_each_step_the_bot_runs_again_and_no_key_is_lost() {
 }
 
 /// A bot that is ended while it writes creds.json leaves a torn one, and its next start would
-/// begin a new identity over it; also where the remediator is killed before it could mend that.
+/// begin a new identity over it; also where the remediator is killed before it could repair that.
 #[test]
 fn a_stop_that_tears_creds_json_costs_no_identity() {
     at_once(&["", "stop-after", "ask-down", "start-before"], |point| {
@@ -621,7 +621,7 @@ fn killed_after_the_plan_nothing_moves_under_the_bot_that_is_started() {
     world.kill();
     world.unmark("reached-planned");
     world.spawn();
-    // While it is down, whoever asks for it is held, too.
+    // While it is down, its status is held, too.
     world.wait("the bot is started", || match world.runs_now("bot") {
         false => Err("not yet".into()),
         true => world.is_connected("bot"),
@@ -802,7 +802,7 @@ fn one_process_of_several_sessions_is_stopped_once_for_all() {
     );
     assert_eq!(world.metric("armed_runs", &[]), 0.0, "it is done");
     world.is_connected("bots").unwrap();
-    // Nobody had asked for d. The budget is the process's.
+    // No alert was about d. The budget is the process's.
     assert_eq!(
         world.came_to("d", "emergency"),
         ("refused".into(), "service_cooldown".into())
@@ -819,7 +819,7 @@ fn one_process_of_several_sessions_each_comes_back_by_itself() {
         .iter()
         .map(|session| world.folder_of(session, BLOATED))
         .collect();
-    // b2 is connected and nobody asks for it; `out` and `gone` are not connected, ever.
+    // b2 is connected and has no alert; `out` and `gone` are not connected, ever.
     world.folder_of("gone", BLOATED);
     world.configure("bots", "", "");
     let text = world
@@ -991,7 +991,7 @@ fn an_armed_run_waits_for_its_window_or_until_the_bot_is_found_stopped() {
     assert!(world.nothing_is_lost("bot", &before) > 0);
     world.is_connected("bot").unwrap();
 
-    // Another bot, whose window is closed now: it is left alone until somebody stops it.
+    // Another bot, whose window is closed now: it is left alone until a person stops it.
     world.terminate();
     let today = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
@@ -1096,7 +1096,7 @@ fn paused_nothing_is_done_and_all_of_it_is_on_record() {
     assert!(code == 0 && out.contains("Paused"), "{out}{err}");
     assert_eq!(world.metric("paused", &[]), 1.0);
     assert_eq!(world.status()["paused"]["reason"], "a new release");
-    // What a run would have been refused for is told as well: a clean-up stops nobody.
+    // What a run would have been refused for is shown as well: a clean-up stops no bot.
     for (session, tier, refused) in [
         ("bot", "emergency", None),
         ("bot", "cleanup", Some("connected")),
@@ -1284,7 +1284,7 @@ fn a_persons_clean_and_undo_go_through_a_pause() {
 
 /// Killed while the bot was down, and the configuration was changed meanwhile: another name.
 #[test]
-fn a_service_that_the_configuration_no_longer_names_is_told_of() {
+fn a_service_that_the_configuration_no_longer_names_is_reported() {
     forbidden_while_down(
         |text| text.replace("- name: \"{session}\"", "- name: \"{session}.other\""),
         "the configuration no longer names it: start it by hand, or name it again",
@@ -1294,7 +1294,7 @@ fn a_service_that_the_configuration_no_longer_names_is_told_of() {
 
 /// The same, and `allow_restart` was set to `false` meanwhile.
 #[test]
-fn a_service_that_may_no_longer_be_restarted_is_told_of() {
+fn a_service_that_may_no_longer_be_restarted_is_reported() {
     let edit = |text: &str| text.replace("allow_restart: true", "allow_restart: false");
     let says = "its entry of `processes` has no `allow_restart: true` any more: start it by hand, or set that again";
     forbidden_while_down(edit, says, false);
@@ -1316,7 +1316,7 @@ fn forbidden_while_down(edit: impl Fn(&str) -> String, says: &str, by_hand: bool
     fs::write(world.path("config.yml"), edit(&text)).unwrap();
     world.start();
     let labels = [("service", "bot"), ("session", "bot")];
-    world.wait("it is told of", || {
+    world.wait("it is reported", || {
         match world.metric("service_not_back", &labels) {
             1.0 => Ok(()),
             late => Err(format!("{late}")),
@@ -1341,7 +1341,7 @@ fn forbidden_while_down(edit: impl Fn(&str) -> String, says: &str, by_hand: bool
         fs::write(world.path("config.yml"), text).unwrap();
         world.start();
     }
-    world.wait("nobody is missed", || {
+    world.wait("no bot is missing", || {
         match world.metric("service_not_back", &[]) {
             0.0 => world.is_connected("bot"),
             late => Err(format!("{late}")),
@@ -1358,7 +1358,7 @@ fn a_start_that_outlives_its_remediator_is_waited_for() {
         &[
             "it ends meanwhile",
             "it has just ended",
-            "nobody can tell what came of it",
+            "its result is unknown",
         ],
         |case| {
             let mut world = testkit::supervised!();
@@ -1374,7 +1374,7 @@ fn a_start_that_outlives_its_remediator_is_waited_for() {
             world.deliver("firing", &[("bot", "emergency")]);
             world.wait_for_file("reached-start-before");
             world.kill();
-            if case == "nobody can tell what came of it" {
+            if case == "its result is unknown" {
                 world.mark("gone-unknown");
             }
             let first = world.read("bot.pid");
@@ -1393,7 +1393,7 @@ fn a_start_that_outlives_its_remediator_is_waited_for() {
                 });
                 world.start();
             }
-            if case == "nobody can tell what came of it" {
+            if case == "its result is unknown" {
                 // The machine's own tests let the time pass in which it must show.
                 world.wait("its start has ended", || {
                     match world.read("bot.pid") != first {
@@ -1403,13 +1403,17 @@ fn a_start_that_outlives_its_remediator_is_waited_for() {
                 });
                 let answers = || world.read("bot.answers").lines().count();
                 let before = answers();
-                world.wait("it is asked again and again", || {
+                world.wait("it is queried again and again", || {
                     match answers() >= before + 3 {
                         true => Ok(()),
                         false => Err(format!("{} answers", answers())),
                     }
                 });
-                assert_eq!(world.metric("services_down", &[]), 1.0, "it is still owed");
+                assert_eq!(
+                    world.metric("services_down", &[]),
+                    1.0,
+                    "it is still pending"
+                );
                 world.unmark("gone-unknown");
             }
             world.came_back_by_one_start("bot", &before);
@@ -1538,7 +1542,7 @@ mod real {
 
     /// The script that runs the bot: one message every 50 ms, through the key cache. It says
     /// `ready` after the first one. With the file `dies` there it is killed at once; with
-    /// `mute` it never talks; with `deaf` it stops for nobody.
+    /// `mute` it never talks; with `deaf` it ignores a stop.
     pub fn script(world: &Supervised, library: &Path) -> String {
         let dir = world.root().display();
         let node = format!(
@@ -1660,7 +1664,7 @@ fn the_real_baileys_under_a_supervisor() {
     bot.ends_well();
 }
 
-/// The real library stops for nobody: it goes on talking, and nothing moves under it.
+/// The real library ignores a stop: it goes on talking, and nothing moves under it.
 #[test]
 fn the_real_baileys_refuses_to_stop() {
     let (library, _slot) = (real::library(), Slot::take());
@@ -1725,7 +1729,7 @@ fn the_real_baileys_dies_and_then_never_connects() {
         1.0,
         "it runs, and is not connected"
     );
-    // A person mends it.
+    // A person repairs it.
     world.unmark("mute");
     world.sv("stop", session);
     world.wait("it is gone", || {
@@ -1918,7 +1922,7 @@ processes: [{allow_restart: true, pm2: {name: '{session}', home: DIR/pm2}, conne
 impl Drop for UnderPm2 {
     fn drop(&mut self) {
         // A call that is under way when its daemon is killed starts another one: first who
-        // calls, then everybody who was told of this home, which is nobody else's.
+        // calls, then every process with this home in its environment, which is that of this test only.
         self.world.kill();
         let home = format!("PM2_HOME={}\0", self.world.path("pm2").display());
         for _ in 0..20 {
@@ -1964,9 +1968,9 @@ fn the_real_baileys_under_the_real_pm2() {
     bot.ends_well();
 }
 
-/// A bot that stops for nobody is killed by pm2, which is its supervisor's right; it is
+/// A bot that ignores a stop is killed by pm2, which is its supervisor's right; it is
 /// cleaned and started all the same. What a kill tears in the middle of a write is the
-/// library's, so nobody is asked here whether all can be read.
+/// library's, so this does not check whether all can be read.
 #[test]
 fn the_real_baileys_refuses_to_stop_under_the_real_pm2() {
     let bot = UnderPm2::new("40s", Some("deaf"));
@@ -2008,7 +2012,7 @@ fn the_real_baileys_dies_and_then_never_connects_under_the_real_pm2() {
         1.0,
         "it runs, and is not connected"
     );
-    // A person mends it.
+    // A person repairs it.
     world.unmark("mute");
     bot.call(&["restart", session]);
     world.wait("it has come back", || {

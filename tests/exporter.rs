@@ -311,7 +311,7 @@ fn what_it_says_of_folders_that_the_real_library_wrote() {
 }
 
 /// The counter in creds.json against the files, a folder that has gone to sleep, and a bot
-/// that has talked to nobody yet.
+/// that has no contact yet.
 #[test]
 fn what_creds_json_counts_and_what_sleeps() {
     let mut world = testkit::world!();
@@ -394,7 +394,7 @@ fn what_creds_json_counts_and_what_sleeps() {
     world.finish();
 }
 
-/// Times and sizes, told from the files themselves.
+/// Times and sizes, from the files themselves.
 fn check_against_disk(metrics: &Metrics, session: &str, folder: &Path) {
     let mut times: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     let mut bytes = 0;
@@ -512,8 +512,8 @@ fn folders_come_and_go_and_break() {
     let mut setpriv: &[&str] = &[];
     let mut program = PathBuf::from(EXPORTER);
     if is_root {
-        // As nobody; root would see through every permission. The program may lie where
-        // nobody can reach it, so a copy of it runs.
+        // As the user `nobody`; root would pass every permission check. That user may not reach
+        // the program, so a copy of it runs.
         program = world.path("baileys_exporter");
         fs::copy(EXPORTER, &program).unwrap();
         for session in names(&world.path("sessions"), "") {
@@ -953,7 +953,7 @@ fn python_with_prometheus_client() -> PathBuf {
 }
 
 /// Both forms, as a real Prometheus asks for them, pass the parsers of others; every metric
-/// is declared, no session costs too much, and no label holds what nobody may see.
+/// is declared, no session costs too much, and no label holds a secret.
 #[test]
 fn the_exposition_is_what_prometheus_expects() {
     let mut world = testkit::world!();
@@ -1252,7 +1252,7 @@ fn it_conducts_itself_as_an_exporter() {
     let first = look().unwrap();
     assert_eq!((loaded(&first).0, sessions(&first)), (1.0, set(&["a"])));
 
-    // A broken file changes nothing, and is told.
+    // A broken file changes nothing, and is reported.
     fs::write(&config, "sesions: {paths: [/tmp]}\n").unwrap();
     let answer = ask(&world, "POST", "/-/reload", "Content-Length: 0\r\n");
     assert_eq!(answer.status, 500);
@@ -1278,7 +1278,7 @@ fn it_conducts_itself_as_an_exporter() {
         }
     });
 
-    // Mended, and read at SIGHUP.
+    // Corrected, and read at SIGHUP.
     fs::write(&config, &both).unwrap();
     world.signal(rustix::process::Signal::HUP);
     world.wait("the new configuration is in force", || {
@@ -1422,7 +1422,7 @@ fn a_reload_keeps_the_verdicts() {
     let reload = ask(&world, "POST", "/-/reload", "Content-Length: 0\r\n");
     assert_eq!(reload.status, 200);
     let held = world.path("probe/bot.held");
-    world.wait_for_file("the probe is asked after the reload", &held);
+    world.wait_for_file("a call of the probe after the reload", &held);
     assert_eq!(state(&world, "connected"), 1.0);
     assert_eq!(state(&world, "unknown"), 0.0);
     world.release_probe("bot");

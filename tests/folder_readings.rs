@@ -112,7 +112,7 @@ fn a_folder_of_baileys_6_stays_what_it_is_when_baileys_7_opens_it() {
 }
 
 #[test]
-fn a_copy_that_levels_the_times_is_told_from_a_batch() {
+fn a_copy_that_levels_the_times_is_distinguished_from_a_batch() {
     let mut world = testkit::world!();
     for (session, fixture, next) in [
         ("classic", "bloated-classic-387", 901),

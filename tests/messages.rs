@@ -164,7 +164,7 @@ fn doctor_warns_where_no_connection_is_known() {
 }
 
 #[test]
-fn a_probe_command_that_does_not_exist_is_told_at_the_start() {
+fn a_probe_command_that_does_not_exist_is_reported_at_the_start() {
     let probe = |program: &str| format!("connection: {{command: ['{program}', '{{session}}']}}\n");
     let says = |program: &str| format!("the probe command \\\"{program}\\\" ");
     for serve in [true, false] {

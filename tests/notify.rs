@@ -1,5 +1,5 @@
 //! `notify`: `baileys_remediator serve` tells a person what has happened, by a command and by a
-//! webhook, and goes on where nothing can be told.
+//! webhook, and goes on where none can be sent.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

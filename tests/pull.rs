@@ -267,7 +267,7 @@ fn listed(alerts: &[Value]) -> Canned {
     Canned::json(Value::from_iter(listed).to_string())
 }
 
-/// An armed run outlives a partition, in which the alert is absent wherever somebody answers,
+/// An armed run outlives a partition, in which the alert is absent wherever there is an answer,
 /// and ends after two polls that all have answered without it.
 #[test]
 fn absence_is_the_end_only_when_all_have_answered_twice() {
@@ -381,7 +381,7 @@ fn all_down_is_a_metric_and_a_log_line_and_no_action() {
 
 /// A match that fits no alert looks like a quiet host. Doctor, log and a metric tell.
 #[test]
-fn alerts_of_which_none_is_for_this_host_are_told() {
+fn alerts_of_which_none_is_for_this_host_are_reported() {
     let dir = tempfile::tempdir().unwrap();
     let alertmanager = alertmanager(&dir.path().join("a"), Options::default());
     let mut world = testkit::world!()

@@ -85,7 +85,7 @@ fn stats(dir: &Path) -> BTreeMap<String, (u64, u64)> {
         .collect()
 }
 
-/// No file name with an id is told anywhere: it may be a telephone number.
+/// No file name with an id is shown anywhere: it may be a telephone number.
 fn discreet(text: &str, names: &BTreeMap<String, (u64, u64)>) {
     assert!(!text.contains(TOKEN));
     for name in names.keys().filter(|name| *name != "creds.json") {
@@ -806,7 +806,7 @@ fn what_may_not_be_done_is_said_before_it_is_needed() {
         ["BAILEYS_QUARANTINE.TAG"],
         "the trial leaves the quarantine and nothing in it"
     );
-    // A lock that somebody holds fails the trial.
+    // A lock that another process holds fails the trial.
     let folder = File::open(world.folder("fine")).unwrap();
     rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive).unwrap();
     let (_, told, _) = world

@@ -123,20 +123,24 @@ fn a_unit_is_stopped_and_started_under_its_supervisor() {
         .unwrap();
 
     // Stop of what is stopped, start, and start of what runs.
-    let told = world.service("bot7", &["--stop"]);
-    assert_eq!((told.code, told.presence.as_str()), (0, "gone"), "{told:?}");
-    let told = world.service("bot7", &["--start"]);
+    let report = world.service("bot7", &["--stop"]);
     assert_eq!(
-        (told.code, told.presence.as_str()),
+        (report.code, report.presence.as_str()),
+        (0, "gone"),
+        "{report:?}"
+    );
+    let report = world.service("bot7", &["--start"]);
+    assert_eq!(
+        (report.code, report.presence.as_str()),
         (0, "running"),
-        "{told:?}"
+        "{report:?}"
     );
     let first = world.read("starts");
-    let told = world.service("bot7", &["--start"]);
+    let report = world.service("bot7", &["--start"]);
     assert_eq!(
-        (told.code, told.presence.as_str()),
+        (report.code, report.presence.as_str()),
         (0, "running"),
-        "{told:?}"
+        "{report:?}"
     );
     assert_eq!(world.read("starts"), first, "it was not started twice");
 
@@ -148,8 +152,8 @@ fn a_unit_is_stopped_and_started_under_its_supervisor() {
     .unwrap();
     Patience::new(BOUND)
         .wait_until(BOUND, "a restart", || {
-            let told = world.service("bot7", &[]);
-            assert_eq!(told.presence, "running", "{told:?}");
+            let report = world.service("bot7", &[]);
+            assert_eq!(report.presence, "running", "{report:?}");
             match world.read("starts").lines().count() {
                 2.. => Ok(()),
                 one => Err(format!("{one} start")),
@@ -159,8 +163,12 @@ fn a_unit_is_stopped_and_started_under_its_supervisor() {
 
     // Stopped, with the argv that was promised and no environment of ours.
     world.write("asked", "");
-    let told = world.service("bot7", &["--stop"]);
-    assert_eq!((told.code, told.presence.as_str()), (0, "gone"), "{told:?}");
+    let report = world.service("bot7", &["--stop"]);
+    assert_eq!(
+        (report.code, report.presence.as_str()),
+        (0, "gone"),
+        "{report:?}"
+    );
     let last = world.read("starts");
     assert!(
         !is_alive(last.lines().last().unwrap()),
@@ -182,30 +190,38 @@ fn a_unit_is_stopped_and_started_under_its_supervisor() {
         "a minimal environment"
     );
 
-    // Another unit that runs would be stopped along, and nobody would start it.
+    // Another unit that runs would be stopped along, and not be started.
     world.service("bot7", &["--start"]);
     for along in ["RequiredBy", "BoundBy", "ConsistsOf"] {
         world.write("along", &format!("{along}=multi-user.target api.service\n"));
         world.write("api", "ActiveState=active\n");
         world.write("asked", "");
-        let told = world.service("bot7", &["--stop"]);
+        let report = world.service("bot7", &["--stop"]);
         assert!(
-            told.code == 2 && told.err.contains("would be stopped along"),
-            "{along}: {told:?}"
+            report.code == 2 && report.err.contains("would be stopped along"),
+            "{along}: {report:?}"
         );
-        assert_eq!(told.presence, "running", "{along}: it was left alone");
+        assert_eq!(report.presence, "running", "{along}: it was left alone");
         assert!(!world.read("asked").contains("|stop|"), "{along}");
     }
     world.write("api", "ActiveState=inactive\n");
-    let told = world.service("bot7", &["--stop"]);
-    assert_eq!((told.code, told.presence.as_str()), (0, "gone"), "{told:?}");
+    let report = world.service("bot7", &["--stop"]);
+    assert_eq!(
+        (report.code, report.presence.as_str()),
+        (0, "gone"),
+        "{report:?}"
+    );
     world.write("along", "RequiredBy=multi-user.target\n");
 
     // It refuses to stop: Running until its supervisor kills it.
     world.write("bot.sh", "trap '' TERM INT\nwhile :; do sleep 0.1; done\n");
     world.service("bot7", &["--start"]);
-    let told = world.service("bot7", &["--stop"]);
-    assert_eq!((told.code, told.presence.as_str()), (0, "gone"), "{told:?}");
+    let report = world.service("bot7", &["--stop"]);
+    assert_eq!(
+        (report.code, report.presence.as_str()),
+        (0, "gone"),
+        "{report:?}"
+    );
     let last = world.read("starts");
     let last = last.lines().last().unwrap();
     assert_eq!(world.read("killed").trim(), last, "it had to be killed");
@@ -217,31 +233,36 @@ fn a_unit_is_stopped_and_started_under_its_supervisor() {
     for _ in 0..5 {
         assert_eq!(world.service("bot7", &[]).presence, "running");
     }
-    let told = world.service("bot7", &["--stop"]);
-    assert_eq!((told.code, told.presence.as_str()), (0, "gone"), "{told:?}");
+    let report = world.service("bot7", &["--stop"]);
+    assert_eq!(
+        (report.code, report.presence.as_str()),
+        (0, "gone"),
+        "{report:?}"
+    );
 
     // Not allowed; unknown; a name that means other units.
     world.write("denied", "");
     for verb in ["--stop", "--start"] {
-        let told = world.service("bot7", &[verb]);
-        assert_eq!(told.code, 2, "{told:?}");
+        let report = world.service("bot7", &[verb]);
+        assert_eq!(report.code, 2, "{report:?}");
         assert!(
-            told.err
+            report
+                .err
                 .contains("exited with 4; may this user do it? See deploy/polkit"),
-            "{told:?}"
+            "{report:?}"
         );
     }
-    let told = world.service("bot8", &["--stop"]);
+    let report = world.service("bot8", &["--stop"]);
     assert!(
-        told.code == 2 && told.err.contains("knows no such unit"),
-        "{told:?}"
+        report.code == 2 && report.err.contains("knows no such unit"),
+        "{report:?}"
     );
-    assert_eq!(told.presence, "unknown", "what nobody knows is not gone");
+    assert_eq!(report.presence, "unknown", "an unknown unit is not gone");
     world.write("asked", "");
-    let told = world.service("bot*", &["--stop"]);
+    let report = world.service("bot*", &["--stop"]);
     assert!(
-        told.code == 2 && told.err.contains("not tried: "),
-        "{told:?}"
+        report.code == 2 && report.err.contains("not tried: "),
+        "{report:?}"
     );
     assert_eq!(world.read("asked"), "", "systemctl would read a glob in it");
 
@@ -281,8 +302,12 @@ fn a_container_is_found_by_name_and_called_by_id() {
         };
         let plain = r#""auto_remove":false,"labels":{}"#;
         state("running", true, false, 77, plain);
-        let told = world.service("bot7", &["--stop"]);
-        assert_eq!((told.code, told.presence.as_str()), (0, "gone"), "{told:?}");
+        let report = world.service("bot7", &["--stop"]);
+        assert_eq!(
+            (report.code, report.presence.as_str()),
+            (0, "gone"),
+            "{report:?}"
+        );
         let asked = world.read("asked");
         assert!(
             asked.lines().any(|line| line == "stop|0123456789abcdef|"),
@@ -293,11 +318,11 @@ fn a_container_is_found_by_name_and_called_by_id() {
             "{asked}"
         );
 
-        let told = world.service("bot7", &["--start"]);
+        let report = world.service("bot7", &["--start"]);
         assert_eq!(
-            (told.code, told.presence.as_str()),
+            (report.code, report.presence.as_str()),
             (0, "running"),
-            "{told:?}"
+            "{report:?}"
         );
         world.write("asked", "");
         world.service("bot7", &["--start"]);
@@ -312,12 +337,12 @@ fn a_container_is_found_by_name_and_called_by_id() {
 
         // Its name is also the beginning of another one's id.
         world.write("asked", "");
-        let told = world.service("bot0123", &["--stop"]);
+        let report = world.service("bot0123", &["--stop"]);
         assert!(
-            told.code == 2 && told.err.contains("no container has this name"),
-            "{told:?}"
+            report.code == 2 && report.err.contains("no container has this name"),
+            "{report:?}"
         );
-        assert_eq!(told.presence, "unknown");
+        assert_eq!(report.presence, "unknown");
 
         // Stopped, these could not be started again, or would be replaced.
         for (more, says) in [
@@ -329,20 +354,20 @@ fn a_container_is_found_by_name_and_called_by_id() {
             ),
         ] {
             state("running", true, false, 77, more);
-            let told = world.service("bot7", &["--stop"]);
-            assert!(told.code == 2 && told.err.contains(says), "{told:?}");
-            assert_eq!(told.presence, "running", "it was left alone");
+            let report = world.service("bot7", &["--stop"]);
+            assert!(report.code == 2 && report.err.contains(says), "{report:?}");
+            assert_eq!(report.presence, "running", "it was left alone");
         }
         assert!(!world.read("asked").contains("stop|"));
 
-        let told = world.service("bot9", &["--stop"]);
+        let report = world.service("bot9", &["--stop"]);
         assert!(
-            told.code == 2 && told.err.contains("inspect exited with 1"),
-            "{told:?}"
+            report.code == 2 && report.err.contains("inspect exited with 1"),
+            "{report:?}"
         );
         assert!(
-            !told.err.contains("SECRET") && !told.detail.contains("SECRET"),
-            "{told:?}"
+            !report.err.contains("SECRET") && !report.detail.contains("SECRET"),
+            "{report:?}"
         );
     }
 }
@@ -380,27 +405,27 @@ fn plain_commands() {
         "does",
         "echo token=SECRET; echo SECRET >&2; [ $1 = gone ] && exit 0\nexit 3\n",
     );
-    let told = world.service("bot7", &["--stop"]);
+    let report = world.service("bot7", &["--stop"]);
     assert!(
-        told.code == 2 && told.err.contains("the stop command exited with 3"),
-        "{told:?}"
+        report.code == 2 && report.err.contains("the stop command exited with 3"),
+        "{report:?}"
     );
     assert!(
-        !told.err.contains("SECRET") && !told.detail.contains("SECRET"),
-        "{told:?}"
+        !report.err.contains("SECRET") && !report.detail.contains("SECRET"),
+        "{report:?}"
     );
-    let told = world.service("bot7", &["--start"]);
-    assert!(told.code == 2, "{told:?}");
+    let report = world.service("bot7", &["--start"]);
+    assert!(report.code == 2, "{report:?}");
     let asked = world.read("asked");
     assert!(
         asked.contains("stop|7|a b $(x)|") && asked.contains("start|--bot=bot7|"),
         "{asked}"
     );
 
-    let told = world.service("bot 8", &["--stop"]);
+    let report = world.service("bot 8", &["--stop"]);
     assert!(
-        told.code == 2 && told.err.contains("not tried: "),
-        "{told:?}"
+        report.code == 2 && report.err.contains("not tried: "),
+        "{report:?}"
     );
 
     // A stop that hangs is killed with all that it has started.
@@ -408,10 +433,10 @@ fn plain_commands() {
         "does",
         "[ $1 = gone ] && exit 1\nsleep 86399 & echo $! >child\necho $$ >self\nwait\n",
     );
-    let told = world.service("bot7", &["--stop"]);
+    let report = world.service("bot7", &["--stop"]);
     assert!(
-        told.code == 2 && told.err.contains("took longer than 2s"),
-        "{told:?}"
+        report.code == 2 && report.err.contains("took longer than 2s"),
+        "{report:?}"
     );
     Patience::new(BOUND)
         .wait_until(BOUND, "the end of both", || {
@@ -423,10 +448,10 @@ fn plain_commands() {
         .unwrap();
 
     // It may have been carried out all the same, so nothing is started beside it yet.
-    let told = world.service("bot7", &["--start"]);
+    let report = world.service("bot7", &["--start"]);
     assert!(
-        told.code == 2 && told.err.contains("may still be under way"),
-        "{told:?}"
+        report.code == 2 && report.err.contains("may still be under way"),
+        "{report:?}"
     );
     fs::remove_file(world.path("sessions/bot7/.baileys_quarantine/operator.json")).unwrap();
 
@@ -435,8 +460,8 @@ fn plain_commands() {
         "does",
         "sleep 86398 & echo $! >child_of_$1\n[ $1 = gone ] && [ -e child_of_start ] && exit 1\nexit 0\n",
     );
-    let told = world.service("bot7", &["--start"]);
-    assert_eq!(told.code, 0, "{told:?}");
+    let report = world.service("bot7", &["--start"]);
+    assert_eq!(report.code, 0, "{report:?}");
     let (kept, swept) = (world.read("child_of_start"), world.read("child_of_gone"));
     Patience::new(BOUND)
         .wait_until(BOUND, "the end of one", || match is_alive(&swept) {
@@ -472,14 +497,19 @@ fn the_real_pm2() {
 
     // Without a daemon it is not called, for that would start one; and nothing is gone.
     for args in [&[][..], &["--stop"], &["--start"]] {
-        let told = world.service("bot", args);
-        assert_eq!(told.presence, "unknown", "{told:?}");
+        let report = world.service("bot", args);
+        assert_eq!(report.presence, "unknown", "{report:?}");
         assert!(
-            told.detail
+            report
+                .detail
                 .contains("pm2 was not asked: its daemon does not run"),
-            "{told:?}"
+            "{report:?}"
         );
-        assert_eq!(told.code, if args.is_empty() { 0 } else { 2 }, "{told:?}");
+        assert_eq!(
+            report.code,
+            if args.is_empty() { 0 } else { 2 },
+            "{report:?}"
+        );
     }
     assert_eq!(
         fs::read_dir(world.path("pm2")).unwrap().count(),
@@ -498,11 +528,11 @@ fn the_real_pm2() {
 
     // Start of what runs changes nothing.
     let before = pm2.says("bot");
-    let told = world.service("bot", &["--start"]);
+    let report = world.service("bot", &["--start"]);
     assert_eq!(
-        (told.code, told.presence.as_str()),
+        (report.code, report.presence.as_str()),
         (0, "running"),
-        "{told:?}"
+        "{report:?}"
     );
     assert_eq!(pm2.says("bot"), before, "it was not started again");
 
@@ -510,8 +540,8 @@ fn the_real_pm2() {
     end(&before.1.to_string(), "bot.js");
     Patience::new(BOUND)
         .wait_until(BOUND, "a restart by pm2", || {
-            let told = world.service("bot", &[]);
-            assert_eq!(told.presence, "running", "{told:?}");
+            let report = world.service("bot", &[]);
+            assert_eq!(report.presence, "running", "{report:?}");
             match pm2.says("bot") {
                 (status, pid) if status == "online" && pid != before.1 => Ok(()),
                 other => Err(format!("{other:?}")),
@@ -522,16 +552,20 @@ fn the_real_pm2() {
     // Stop, stop of what is stopped, start. The entry stays, and so does the neighbour.
     let pid = pm2.says("bot").1;
     for _ in 0..2 {
-        let told = world.service("bot", &["--stop"]);
-        assert_eq!((told.code, told.presence.as_str()), (0, "gone"), "{told:?}");
+        let report = world.service("bot", &["--stop"]);
+        assert_eq!(
+            (report.code, report.presence.as_str()),
+            (0, "gone"),
+            "{report:?}"
+        );
         assert_eq!(pm2.says("bot"), ("stopped".to_owned(), 0));
         assert!(!is_alive(&pid.to_string()));
     }
-    let told = world.service("bot", &["--start"]);
+    let report = world.service("bot", &["--start"]);
     assert_eq!(
-        (told.code, told.presence.as_str()),
+        (report.code, report.presence.as_str()),
         (0, "running"),
-        "{told:?}"
+        "{report:?}"
     );
     assert_eq!(pm2.says("bot").0, "online");
     assert_eq!(pm2.says("neighbour"), neighbour, "it was left alone");
@@ -544,13 +578,13 @@ fn the_real_pm2() {
     // Names that mean something to pm2 are only names.
     for (session, why) in [("all", "every process"), ("bot7", "a number")] {
         for verb in ["--stop", "--start"] {
-            let told = world.service(session, &[verb]);
-            assert_eq!(told.code, 2, "{why}: {told:?}");
+            let report = world.service(session, &[verb]);
+            assert_eq!(report.code, 2, "{why}: {report:?}");
             assert!(
-                told.err.contains("pm2 knows no process of this name"),
-                "{why}: {told:?}"
+                report.err.contains("pm2 knows no process of this name"),
+                "{why}: {report:?}"
             );
-            assert_eq!(told.presence, "unknown", "{why}");
+            assert_eq!(report.presence, "unknown", "{why}");
         }
     }
     assert_eq!(pm2.says("neighbour"), neighbour);
@@ -568,19 +602,27 @@ fn the_real_pm2() {
             }
         })
         .unwrap();
-    let told = world.service("bot", &["--stop"]);
-    assert_eq!((told.code, told.presence.as_str()), (0, "gone"), "{told:?}");
+    let report = world.service("bot", &["--stop"]);
+    assert_eq!(
+        (report.code, report.presence.as_str()),
+        (0, "gone"),
+        "{report:?}"
+    );
     assert!(!is_alive(&deaf));
 
     // It dies at once after each start: never gone until pm2 gives up or it is stopped.
     world.write("mode", "dies");
-    let told = world.service("bot", &["--start"]);
+    let report = world.service("bot", &["--start"]);
     assert!(
-        told.presence == "running" || told.presence == "gone",
-        "{told:?}"
+        report.presence == "running" || report.presence == "gone",
+        "{report:?}"
     );
-    let told = world.service("bot", &["--stop"]);
-    assert_eq!((told.code, told.presence.as_str()), (0, "gone"), "{told:?}");
+    let report = world.service("bot", &["--stop"]);
+    assert_eq!(
+        (report.code, report.presence.as_str()),
+        (0, "gone"),
+        "{report:?}"
+    );
     assert!(matches!(pm2.says("bot"), (status, 0) if status == "stopped" || status == "errored"));
 
     // It leaves a child that pm2 does not know of: pm2 says stopped, and it is not gone.
@@ -602,12 +644,12 @@ fn the_real_pm2() {
             child.map(str::to_owned).ok_or(all.clone())
         })
         .unwrap();
-    let told = world.service("bot", &["--stop"]);
+    let report = world.service("bot", &["--stop"]);
     assert_eq!(pm2.says("bot"), ("stopped".to_owned(), 0));
     assert_eq!(
-        (told.code, told.presence.as_str()),
+        (report.code, report.presence.as_str()),
         (2, "running"),
-        "{told:?}"
+        "{report:?}"
     );
     end(&orphan, "bot.js");
     world.wait_for_presence("bot", "gone");
@@ -625,10 +667,10 @@ fn the_real_pm2() {
         "--force",
     ]);
     world.wait_for_presence("bot", "running");
-    let told = world.service("bot", &["--stop"]);
+    let report = world.service("bot", &["--stop"]);
     assert!(
-        told.code == 2 && told.err.contains("cron_restart"),
-        "{told:?}"
+        report.code == 2 && report.err.contains("cron_restart"),
+        "{report:?}"
     );
     assert_eq!(pm2.says("bot").0, "online");
 
@@ -644,14 +686,14 @@ fn the_real_pm2() {
     let both = pm2.all("bot");
     let states: Vec<&str> = both.iter().map(|(status, _)| status.as_str()).collect();
     assert_eq!(states, ["stopped", "online"]);
-    let told = world.service("bot", &["--stop"]);
+    let report = world.service("bot", &["--stop"]);
     assert!(
-        told.code == 2 && told.err.contains("1 run and 1 are stopped"),
-        "{told:?}"
+        report.code == 2 && report.err.contains("1 run and 1 are stopped"),
+        "{report:?}"
     );
     assert_eq!(pm2.all("bot"), both, "both are as they were");
 
-    // The daemon dies: nobody knows anything, and no other daemon is started.
+    // The daemon dies: all is unknown, and no other daemon is started.
     let daemon = pm2.daemon();
     pm2.kill();
     for args in [&[][..], &["--stop"], &["--start"]] {
@@ -699,10 +741,10 @@ fn service_and_doctor_say_the_same_of_a_pm2_home_of_another_user() {
     for name in ["pm2", "pm2/list", "pm2/stopped", "pm2/called"] {
         let _ = std::os::unix::fs::chown(world.path(name), Some(OTHER), Some(OTHER));
     }
-    let told = world.service("bot", &[]);
+    let report = world.service("bot", &[]);
     let (finding, detail) = process_of(&world, "bot");
     if is_root {
-        assert_eq!(told.presence, "running", "{told:?}");
+        assert_eq!(report.presence, "running", "{report:?}");
         assert_eq!(finding, "nothing", "{detail}");
         assert!(detail.contains(&format!("pid {}", bot.id())), "{detail}");
     }
@@ -729,13 +771,13 @@ fn service_and_doctor_say_the_same_of_a_pm2_home_of_another_user() {
     daemon.kill().unwrap();
     daemon.wait().unwrap();
     world.write("pm2/called", "");
-    let told = world.service("bot", &[]);
+    let report = world.service("bot", &[]);
     let (finding, detail) = process_of(&world, "bot");
     assert_eq!(
-        (told.presence.as_str(), finding.as_str()),
+        (report.presence.as_str(), finding.as_str()),
         ("unknown", "silent")
     );
-    assert_eq!(told.detail, detail);
+    assert_eq!(report.detail, detail);
     assert!(detail.contains("pm2 was not asked"), "{detail}");
     assert_eq!(world.read("pm2/called"), "");
 }
@@ -749,14 +791,14 @@ fn naming_a_process_permits_only_observing_it() {
     );
     world.stand_in("my", "echo $1 >>asked; [ $1 != gone ]\n");
     for verb in ["--stop", "--start"] {
-        let told = world.service("bot", &[verb]);
+        let report = world.service("bot", &[verb]);
         assert!(
-            told.code == 2 && told.err.contains("`allow_restart: true`"),
-            "{told:?}"
+            report.code == 2 && report.err.contains("`allow_restart: true`"),
+            "{report:?}"
         );
     }
-    let told = world.service("bot", &[]);
-    assert_eq!((told.code, told.presence.as_str()), (0, "running"));
+    let report = world.service("bot", &[]);
+    assert_eq!((report.code, report.presence.as_str()), (0, "running"));
     assert_eq!(process_of(&world, "bot").0, "nothing");
     assert!(world.read("asked").lines().all(|line| line == "gone"));
     // The two sections before.
@@ -768,12 +810,12 @@ fn naming_a_process_permits_only_observing_it() {
         ),
     ] {
         world.write("config.yml", old);
-        let told = world.service("bot", &[]);
+        let report = world.service("bot", &[]);
         assert!(
-            told.code == 2
-                && told.err.contains(says)
-                && told.err.contains("one section `processes`"),
-            "{told:?}"
+            report.code == 2
+                && report.err.contains(says)
+                && report.err.contains("one section `processes`"),
+            "{report:?}"
         );
     }
 }

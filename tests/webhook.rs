@@ -73,7 +73,7 @@ fn status_of(answer: &str) -> u16 {
 }
 
 /// Everything that is no delivery of Alertmanager's gets its own status, and leaves nothing
-/// on record. Who is slow is cut off, and holds up nobody.
+/// on record. A slow client is cut off, and delays no other.
 #[test]
 fn what_is_no_delivery_is_turned_away() {
     let mut world = testkit::world!();
@@ -309,7 +309,7 @@ fn what_is_no_delivery_is_turned_away() {
         [1, 18, 12, 5, 2, 2]
     );
 
-    // Turned away at once: whoever has no token cannot make it read a body.
+    // Turned away at once: without a token no client makes it read a body.
     let began = Instant::now();
     let answer = exchange(port, [post("", "", 1 << 20)]);
     assert_eq!(status_of(&answer), 401);
@@ -321,7 +321,7 @@ fn what_is_no_delivery_is_turned_away() {
     world.finish();
 }
 
-/// Without a token that is really secret it does not start, and says how to mend that. A
+/// Without a token that is really secret it does not start, and says how to fix that. A
 /// new token counts without a restart.
 #[test]
 fn a_token_that_is_no_secret_is_refused() {
@@ -763,7 +763,7 @@ fn every_guard_refuses_with_its_reason() {
         .unwrap();
     drop(ahead);
     before.insert("future", Snapshot::take(&world.folder("future")).unwrap());
-    // Somebody else holds the folder's lock.
+    // Another process holds the folder's lock.
     before.insert("locked", world.bot("locked", BLOATED, "disconnected"));
     world.start_remediator();
     let lock = File::open(world.folder("locked")).unwrap();
@@ -868,7 +868,7 @@ fn every_guard_refuses_with_its_reason() {
     world.finish();
 }
 
-/// No probe: nobody can say that a bot is disconnected, so nothing is ever moved. And a
+/// No probe: no bot is known to be disconnected, so nothing is ever moved. And a
 /// quarantine that may not grow is a refusal too.
 #[test]
 fn no_probe_and_a_full_quarantine_refuse() {
@@ -944,7 +944,7 @@ fn a_read_only_file_system_is_an_error_that_says_so() {
         .arg("true")
         .output();
     if !works.is_ok_and(|output| output.status.success()) {
-        // This machine lets nobody make a mount of their own.
+        // This machine does not allow a mount namespace.
         return;
     }
     world.start_remediator_in(&wrapper);
@@ -972,7 +972,7 @@ fn a_read_only_file_system_is_an_error_that_says_so() {
 /// What an emergency, a warning and a clean-up do, once each, however often they are asked
 /// for; what is no plain, understood key file stays where it is.
 #[test]
-fn what_is_asked_for_is_done_once() {
+fn what_an_alert_requests_is_done_once() {
     let mut world = testkit::world!();
     world.with_probe();
     world.flags.push(format!(
@@ -1353,7 +1353,7 @@ fn what_cannot_be_put_on_record_is_not_accepted() {
     limit("unlimited");
     assert_eq!(world.runs(), Vec::<Value>::new());
 
-    // Somebody holds the journal's write lock for longer than it waits.
+    // Another process holds the journal's write lock for longer than it waits.
     let db = rusqlite::Connection::open(world.path("state/journal.sqlite")).unwrap();
     db.execute_batch("BEGIN IMMEDIATE").unwrap();
     let body = payload(&[alert("bot", "cleanup")]).to_string();
@@ -1387,7 +1387,7 @@ fn what_cannot_be_put_on_record_is_not_accepted() {
     assert!(world.metric("webhook_requests_total", &[("code", "503")]) >= 1.0);
     world.finish();
 
-    // A state directory that cannot be one is told at the start.
+    // A state directory that cannot be one is reported at the start.
     let world = testkit::world!();
     fs::write(world.path("state"), b"").unwrap();
     let (status, _, err) = process::run(Path::new(REMEDIATOR), world.serve_args(), SOON).unwrap();

@@ -92,7 +92,7 @@ pub struct Settings {
     pub alert_match: BTreeMap<String, String>,
     /// The Alertmanagers that are polled, if any.
     pub alertmanagers: Option<AlertmanagerSettings>,
-    /// How a person is told what `serve` has done, if at all.
+    /// How a person gets a message about what `serve` has done, if at all.
     pub notify: Option<Notify>,
     /// File with the webhook's bearer token.
     pub token_file: Option<PathBuf>,

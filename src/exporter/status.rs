@@ -309,7 +309,7 @@ pub fn table(rows: &[SessionRow]) -> String {
         ]);
     }
     let mut text = out.to_string();
-    // What an answer rests on, where somebody was asked and not all is well.
+    // The sources of an answer, where one was asked and not all is well.
     let doubtful = |row: &&SessionRow| row.connection != "connected" && row.error.is_none();
     let asked = |row: &&SessionRow| {
         !row.connection_evidence

@@ -1,4 +1,4 @@
-//! Which directories are auth folders. Told by what is in them, never by their name.
+//! Which directories are auth folders: decided by what is in them, never by their name.
 
 //!
 //! A `--sessions.path` is one auth folder, a root, or a glob over such paths. Two levels of

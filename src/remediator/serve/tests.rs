@@ -149,7 +149,7 @@ async fn retention_needs_both_clocks() {
 
 /// It was made while the clock was 60 days behind.
 #[tokio::test]
-async fn a_clock_that_is_corrected_costs_nobody_the_undo() {
+async fn a_corrected_clock_keeps_every_undo() {
     let dir = tempfile::tempdir().unwrap();
     let remediator = remediator(dir.path());
     let found = remediator
@@ -247,7 +247,7 @@ async fn a_run_is_rolled_forward_only_as_the_guard_still_allows() {
         let kept = found.place.path().join("session-40.0.json").exists();
         assert_eq!(
             kept, creds_break,
-            "the table is asked again before the rest moves"
+            "the table decides again before the rest moves"
         );
     }
 }
@@ -376,7 +376,7 @@ async fn a_process_that_starts_again_under_a_clean_up_stops_it() {
     for starts_again in [true, false] {
         let dir = tempfile::tempdir().unwrap();
         let remediator = remediator(dir.path());
-        // Whoever is asked the second time finds the process running.
+        // The second query finds the process running.
         let script = format!(
             "cd {}; if [ -e asked ] && {starts_again}; then echo {} >bot.pid; fi; touch asked; echo disconnected",
             dir.path().display(),

@@ -70,7 +70,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// Bounds everything that waits: each wait by its own limit, all of them together by one,
-/// and at once when somebody asks to stop.
+/// and at once after a request to stop.
 #[derive(Clone, Debug)]
 pub struct Patience {
     began: Instant,
@@ -99,7 +99,7 @@ impl Patience {
         self.began.elapsed()
     }
 
-    /// Whether somebody asked to stop.
+    /// Whether there was a request to stop.
     pub fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }

@@ -20,7 +20,7 @@ const POLL: Duration = Duration::from_millis(3);
 /// A running child. Dropping it stops it.
 ///
 /// Only its own pid is ever signalled, and only while it has not been waited for, so the
-/// pid cannot have become somebody else's.
+/// pid cannot be that of another process.
 #[derive(Debug)]
 pub struct Process {
     name: String,

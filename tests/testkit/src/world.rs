@@ -262,7 +262,7 @@ impl World {
         self.snapshot(session)
     }
 
-    /// What the probe does when it is asked about the session.
+    /// What the probe does when a program asks about the session.
     pub fn probe_says(&self, session: &str, what: &str) {
         // Never half a word.
         let (part, path) = (self.path("probe/part"), self.path("probe").join(session));
@@ -298,7 +298,7 @@ impl World {
     /// Waits until the probe holds a call for a session whose word is `hold`.
     pub fn wait_until_asked(&self, session: &str) {
         let asked = self.path("probe").join(format!("{session}.asked"));
-        self.wait_for_file("the probe is asked", &asked);
+        self.wait_for_file("a call of the probe", &asked);
     }
 
     /// The folder as it is now.

@@ -180,7 +180,7 @@ async fn a_start_is_waited_for_until_the_process_shows() {
         std::fs::write(&config, format!("{before}start: [{start}]{after}")).unwrap();
         load(dir.path())
     };
-    // It returns at once; the process shows once somebody has asked twice.
+    // It returns at once; the process shows at the second query.
     std::fs::write(
         dir.path().join("gone.sh"),
         format!(

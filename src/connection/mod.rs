@@ -38,7 +38,7 @@ use clock::Clock;
 use globset::GlobSet;
 
 use crate::control::Services;
-use crate::folder::{Inventory, Looks, SessionName, Timestamp};
+use crate::folder::{BoundedBlocking, Inventory, SessionName, Timestamp};
 
 /// A memory that takes longer remembers nothing: its disk may stall.
 const MEMORY_TIMEOUT: Duration = Duration::from_secs(15);
@@ -266,7 +266,7 @@ impl Connection {
             let (reader, session) = (Arc::clone(view), session.clone());
             // One read at a time for each session: its file system may hang.
             let key = Path::new("log").join(session.as_str());
-            let looks = Looks::default().with_timeout(self.settings.timeout);
+            let looks = BoundedBlocking::default().with_timeout(self.settings.timeout);
             let read = looks.run_async(&key, move || {
                 (
                     reader.last_event(&session),

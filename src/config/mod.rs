@@ -21,6 +21,8 @@ mod trigger;
 pub use alertmanager::{AlertmanagerSettings, Alertmanagers, Placeholders, System};
 pub use error::ConfigError;
 pub use file::Insurance;
+#[cfg(test)]
+pub(crate) use flags::flags_in;
 pub use flags::{CommonFlags, ExporterFlags, LogFlags, LogFormat, RemediatorFlags};
 pub use labels::CustomLabels;
 pub use notify::{Notify, NotifyUrl, NotifyWebhook};

@@ -1,7 +1,7 @@
 use super::*;
-use crate::config::{CommonFlags, RemediatorFlags, Settings};
+use crate::config::{Settings, flags_in};
 use crate::control::Service;
-use crate::folder::{SessionsPath, Timestamp};
+use crate::folder::Timestamp;
 use crate::policy::StopRefusal;
 use crate::remediator::console::context;
 use crate::remediator::insurance::stop::RESTORE_TIMEOUT;
@@ -17,7 +17,6 @@ use crate::remediator::restart::state::{Phase, RestartEnd, Trigger};
 use crate::remediator::store::queue::{Accepted, Request, Via};
 use crate::remediator::store::runs::{Action, Ending, Run, Status};
 use clock::Clock;
-use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Instant;
@@ -106,15 +105,7 @@ impl World {
     }
 
     fn settings(dir: &std::path::Path) -> Settings {
-        let common = CommonFlags {
-            sessions_path: vec![SessionsPath::parse(OsStr::new(&dir.join("sessions"))).unwrap()],
-            config_file: Some(dir.join("config.yml")),
-            ..CommonFlags::default()
-        };
-        let remediator = RemediatorFlags {
-            state_path: Some(dir.join("state")),
-            ..RemediatorFlags::default()
-        };
+        let (common, remediator) = flags_in(dir);
         Settings::load(&common, &remediator).unwrap()
     }
 

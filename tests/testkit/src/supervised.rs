@@ -111,7 +111,8 @@ impl DerefMut for Supervised {
 impl Supervised {
     /// No bot. One service for each session, which may be stopped.
     pub fn new(programs: Programs) -> Self {
-        let mut world = World::new(programs).patient(6 * SOON);
+        // A restart under the real pm2 takes more than a minute on a machine that is busy enough.
+        let mut world = World::new(programs).within(3 * SOON).patient(12 * SOON);
         world.write("sv", SV);
         world.with_config("");
         let supervised = Self {

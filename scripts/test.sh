@@ -112,12 +112,14 @@ if [[ $scope == all ]]; then
   step "Node.js 20 and npm" node_20
 fi
 step "cargo fmt" cargo fmt --all --check
-step "cargo clippy" cargo clippy --quiet --workspace --all-targets -- -D warnings
 if [[ $scope == check ]]; then
+  # Not the integration tests: to check each of them again takes most of a minute.
+  step "cargo clippy" cargo clippy --quiet --workspace --lib --bins --test guard_properties -- -D warnings
   step "unit tests" cargo test --quiet --workspace --lib
   step "tests/guard_properties.rs, fewer cases" \
     env QUICK_PROPERTIES=1 cargo test --quiet --workspace --test guard_properties
 else
+  step "cargo clippy" cargo clippy --quiet --workspace --all-targets -- -D warnings
   step "cargo doc" env RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --document-private-items
   # Nothing is built that is not run. All tests share these programs and libraries.
   if [[ $scope == all ]]; then
@@ -130,10 +132,14 @@ else
     for test in guard_properties fuzz_corpus docs; do integration "$test"; done
     join
     if [[ $scope == all ]]; then
-      beside "alerting rules (promtool, amtool)" alerting-rules/check.sh
+      for half in first-half second-half; do
+        beside "alerting-rules/check.sh $half" alerting-rules/check.sh "$half"
+      done
       # The longest first, so that no lane is left alone with one at the end.
-      integration emergency the_real_baileys
-      integration crash_safety
+      integration emergency under_the_real
+      integration emergency the_real_baileys --skip under_the_real
+      integration crash_safety kill
+      integration crash_safety --skip kill
       integration emergency --skip the_real_baileys
       for test in logs systemd availability messages before_a_stop signals real_baileys creds_insurance folder_readings log_samples log_sessions discovery web_config storms dashboards end_to_end \
         webhook races pull exporter inhibition browser service_control install connection status_apis records cli rules; do

@@ -6,9 +6,6 @@
     clippy::panic,
     reason = "a test fails by panicking"
 )]
-#![allow(dead_code, reason = "the world has more than one test needs")]
-
-mod restart_world;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -20,14 +17,11 @@ use std::time::Duration;
 
 use testkit::fixture::Snapshot;
 use testkit::hung::HungMount;
+use testkit::supervised::SupervisedBot;
 use testkit::world::{World, alert};
 
 /// More than the remediator has workers.
 const HUNG: [&str; 6] = ["hung-1", "hung-2", "hung-3", "hung-4", "hung-5", "hung-6"];
-
-fn new_world() -> World {
-    World::new(testkit::programs!())
-}
 
 /// The folders of [`HUNG`] do not answer from now on. `None`: not possible here.
 fn hang(world: &World) -> Option<Vec<HungMount>> {
@@ -63,7 +57,7 @@ fn threads(pid: u32) -> usize {
 
 #[test]
 fn folders_that_hang_leave_the_exporter_its_other_folders() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     bots(&world);
     world.with_probe();
     world.start_exporter();
@@ -95,7 +89,7 @@ fn folders_that_hang_leave_the_exporter_its_other_folders() {
 
 #[test]
 fn folders_that_hang_from_the_start_are_sessions() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     bots(&world);
     let Some(mounts) = hang(&world) else { return };
     world.start_exporter();
@@ -109,7 +103,7 @@ fn folders_that_hang_from_the_start_are_sessions() {
 
 #[test]
 fn a_root_that_hangs_keeps_its_sessions() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     bots(&world);
     world.start_exporter();
     let Some(mount) = HungMount::over(&world.path("sessions")) else {
@@ -123,7 +117,7 @@ fn a_root_that_hangs_keeps_its_sessions() {
 
 #[test]
 fn folders_that_hang_leave_the_remediator_its_workers() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     bots(&world);
     world.with_probe();
     world.start_remediator();
@@ -146,7 +140,7 @@ fn folders_that_hang_leave_the_remediator_its_workers() {
 
 #[test]
 fn the_age_of_the_queue_is_exported() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     world.bot("bot", "bloated-classic-387", "hold");
     world.with_probe();
     world.start_remediator();
@@ -192,9 +186,9 @@ fn flood(port: u16, over: &AtomicBool, refused: &AtomicUsize) {
 }
 
 /// An emergency in a flood of scrapes; returns the most threads that the remediator had.
-fn emergency_in_a_flood(world: &restart_world::World, before: &Snapshot, clients: usize) -> usize {
+fn emergency_in_a_flood(world: &SupervisedBot, before: &Snapshot, clients: usize) -> usize {
     let (over, refused) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let (port, pid) = (world.port(), world.pid());
+    let (port, pid) = (world.port, world.pid());
     let most = std::thread::scope(|scope| {
         for _ in 0..clients {
             scope.spawn(|| flood(port, &over, &refused));
@@ -222,7 +216,7 @@ fn emergency_in_a_flood(world: &restart_world::World, before: &Snapshot, clients
 
 #[test]
 fn a_flood_of_scrapes_keeps_no_bot_down() {
-    let (mut world, before) = restart_world::World::new();
+    let (mut world, before) = testkit::supervised_bot!();
     world.start();
     let most = emergency_in_a_flood(&world, &before, 100);
     // The workers of the runtime, and few threads that block.
@@ -235,7 +229,7 @@ fn a_flood_under_a_limit_of_tasks_keeps_no_bot_down() {
     // Of no other test: the kernel counts the tasks of a user.
     const USER: u32 = 61_240;
     const TASKS: usize = 64;
-    let (mut world, before) = restart_world::World::new();
+    let (mut world, before) = testkit::supervised_bot!();
     if !world.run_all_as(USER) {
         return;
     }
@@ -292,7 +286,7 @@ fn a_flood_in_a_control_group_with_few_tasks_keeps_no_bot_down() {
     let Some(group) = ControlGroup::with_tasks(TASKS) else {
         return;
     };
-    let (mut world, before) = restart_world::World::new();
+    let (mut world, before) = testkit::supervised_bot!();
     let procs = group.0.join("cgroup.procs");
     let join = format!("echo $$ > {} && exec \"$0\" \"$@\"", procs.display());
     world.start_by(&["sh", "-c", &join]);
@@ -308,9 +302,9 @@ fn a_flood_in_a_control_group_with_few_tasks_keeps_no_bot_down() {
 
 #[test]
 fn an_emergency_does_not_wait_for_other_bots_whose_folders_hang() {
-    let (mut world, before) = restart_world::World::new();
+    let (mut world, before) = testkit::supervised_bot!();
     world.configure("    sessions: [bot]");
-    let folders = HUNG.map(|session| world.at("sessions").join(session));
+    let folders = HUNG.map(|session| world.path("sessions").join(session));
     for folder in &folders {
         let quiet = std::time::SystemTime::now() - Duration::from_secs(900);
         testkit::fixture::unpack("bloated-classic-387", folder, quiet).unwrap();
@@ -322,7 +316,9 @@ fn an_emergency_does_not_wait_for_other_bots_whose_folders_hang() {
         .collect();
     let Some(mounts) = mounts else { return };
     for session in HUNG {
-        let answer = world.try_deliver_for(session, "emergency").unwrap();
+        let answer = world
+            .post(world.port, "firing", &[(session, "emergency")])
+            .unwrap();
         assert_eq!(answer.status, 202, "{}", answer.body);
     }
     let run = world.asked("emergency");
@@ -337,8 +333,8 @@ fn an_emergency_does_not_wait_for_other_bots_whose_folders_hang() {
 fn what_root_makes_in_the_state_directory_belongs_to_its_owner() {
     // Of no other test.
     const USER: u32 = 61_241;
-    let (mut world, _) = restart_world::World::new();
-    fs::create_dir(world.at("state")).unwrap();
+    let (mut world, _) = testkit::supervised_bot!();
+    fs::create_dir(world.path("state")).unwrap();
     if !world.run_all_as(USER) {
         return;
     }
@@ -346,16 +342,16 @@ fn what_root_makes_in_the_state_directory_belongs_to_its_owner() {
     let etc = tempfile::tempdir().unwrap();
     fs::set_permissions(etc.path(), PermissionsExt::from_mode(0o755)).unwrap();
     let config = etc.path().join("config.yml");
-    fs::copy(world.at("config.yml"), &config).unwrap();
-    world.use_config(config);
+    fs::copy(world.path("config.yml"), &config).unwrap();
+    world.use_config(&config);
     world.run_as(0);
     world.start();
     let run = world.asked("emergency");
     assert_eq!(run["status"], "done", "{run}");
     world.signal(rustix::process::Signal::KILL);
-    assert!(!world.ends());
+    assert!(!world.ends().success());
     let mut names = Vec::new();
-    for entry in walkdir::WalkDir::new(world.at("state")) {
+    for entry in walkdir::WalkDir::new(world.path("state")) {
         let entry = entry.unwrap();
         let about = entry.metadata().unwrap();
         let owner = std::os::unix::fs::MetadataExt::uid(&about);
@@ -399,7 +395,7 @@ const LOSSES: [(&str, Loss); 4] = [
 #[test]
 fn a_journal_that_is_lost_is_found_and_nothing_is_accepted() {
     for (how, lose) in LOSSES {
-        let mut world = new_world();
+        let mut world = testkit::world!();
         let before = world.bot("bot", "bloated-classic-387", "disconnected");
         world.with_probe();
         world.start_remediator();
@@ -434,7 +430,7 @@ fn a_journal_that_is_lost_is_found_and_nothing_is_accepted() {
 
 #[test]
 fn a_lost_journal_is_found_without_a_request() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     world.bot("bot", "normal", "disconnected");
     world.with_probe();
     world.start_remediator();
@@ -450,7 +446,7 @@ fn a_lost_journal_is_found_without_a_request() {
 
 #[test]
 fn a_full_disk_is_found_without_a_request() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     world.bot("bot", "normal", "disconnected");
     world.with_probe();
     // No file may grow. (The signal that comes with it would kill the program.)
@@ -488,12 +484,12 @@ fn a_full_disk_is_found_without_a_request() {
 }
 
 /// Loses the journal of a remediator at a point of a restart, in all ways.
-fn lose_while(held: &str, then: impl Fn(&str, restart_world::World, &Snapshot) + Sync) {
+fn lose_while(held: &str, then: impl Fn(&str, SupervisedBot, &Snapshot) + Sync) {
     std::thread::scope(|scope| {
         for (how, lose) in LOSSES {
             let then = &then;
             scope.spawn(move || {
-                let (mut world, before) = restart_world::World::new();
+                let (mut world, before) = testkit::supervised_bot!();
                 world.start();
                 world.mark(&format!("hold-{held}"));
                 world.deliver("emergency");
@@ -502,7 +498,7 @@ fn lose_while(held: &str, then: impl Fn(&str, restart_world::World, &Snapshot) +
                     Err(run) if run.contains("\"running\"") => Ok(()),
                     other => Err(format!("{other:?}")),
                 });
-                lose(&world.at("state"));
+                lose(&world.path("state"));
                 world.unmark(&format!("hold-{held}"));
                 then(how, world, &before);
             });
@@ -512,7 +508,7 @@ fn lose_while(held: &str, then: impl Fn(&str, restart_world::World, &Snapshot) +
 
 #[test]
 fn a_bot_that_is_down_is_started_without_a_journal() {
-    for held in ["stop", "start"] {
+    for held in ["stop-before", "start-before"] {
         lose_while(held, |how, world, _| {
             world.wait(how, || match world.calls("start") {
                 0 => Err("not started".into()),
@@ -528,7 +524,7 @@ fn no_bot_is_stopped_that_could_not_be_put_on_record() {
     lose_while("asked", |how, mut world, before| {
         world.says("no run begins");
         world.signal(rustix::process::Signal::TERM);
-        assert!(world.ends(), "{how}");
+        assert!(world.ends().success(), "{how}");
         assert_eq!(world.calls("stop"), 0, "{how}: {}", world.read("log"));
         assert_eq!(world.moved(before), 0, "{how}");
     });
@@ -590,7 +586,7 @@ fn refuses_plants(world: &World, at: &Path, program: &Path, args: &[String]) {
 
 #[test]
 fn the_remediator_refuses_what_others_put_in_its_state_directory() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     let before = world.bot("bot", "bloated-classic-387", "disconnected");
     world.with_probe();
     let state = world.path("state");
@@ -635,7 +631,7 @@ fn the_remediator_refuses_what_others_put_in_its_state_directory() {
 
 #[test]
 fn the_exporter_refuses_what_others_put_in_its_state_directory() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     world.bot("bot", "normal", "disconnected");
     let state = world.path("counts");
     fs::create_dir(&state).unwrap();
@@ -666,7 +662,7 @@ fn the_exporter_refuses_what_others_put_in_its_state_directory() {
 
 #[test]
 fn a_linked_state_directory_is_fine() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     world.bot("bot", "bloated-classic-387", "disconnected");
     world.with_probe();
     fs::create_dir(world.path("private")).unwrap();
@@ -680,7 +676,7 @@ fn a_linked_state_directory_is_fine() {
 
 #[test]
 fn a_clock_that_was_set_makes_no_folder_quiet() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     let before = world.bot("bot", "bloated-classic-387", "disconnected");
     world.with_probe();
     world.start_remediator();
@@ -721,14 +717,14 @@ fn damage_pages(journal: &Path) {
 
 #[test]
 fn a_journal_with_damaged_pages_is_refused_at_the_start_and_a_bot_that_is_down_is_started() {
-    let (mut world, before) = restart_world::World::new();
+    let (mut world, before) = testkit::supervised_bot!();
     world.start();
-    world.mark("hold-stop");
+    world.mark("hold-stop-before");
     world.deliver("emergency");
-    world.wait_for_file("reached-stop");
+    world.wait_for_file("reached-stop-before");
     world.signal(rustix::process::Signal::KILL);
-    assert!(!world.ends());
-    let journal = world.at("state/journal.sqlite");
+    assert!(!world.ends().success());
+    let journal = world.path("state/journal.sqlite");
     damage_pages(&journal);
     let damaged = fs::read(&journal).unwrap();
     let mut again = world.serve_command().spawn().unwrap();
@@ -741,7 +737,7 @@ fn a_journal_with_damaged_pages_is_refused_at_the_start_and_a_bot_that_is_down_i
     });
     std::thread::sleep(Duration::from_secs(1));
     assert_eq!(again.try_wait().unwrap(), None, "{}", world.read("log"));
-    world.unmark("hold-stop");
+    world.unmark("hold-stop-before");
     let ended = world.wait("it ends", || {
         let ended = again.try_wait().map_err(|error| error.to_string())?;
         ended.ok_or_else(|| "it runs".to_owned())
@@ -760,9 +756,9 @@ fn a_journal_with_damaged_pages_is_refused_at_the_start_and_a_bot_that_is_down_i
 /// A full disk while a run is to wait again.
 #[test]
 fn a_run_that_is_to_wait_again_waits_as_soon_as_the_journal_takes_it() {
-    let (mut world, before) = restart_world::World::new();
+    let (mut world, before) = testkit::supervised_bot!();
     world.start();
-    let journal = rusqlite::Connection::open(world.at("state/journal.sqlite")).unwrap();
+    let journal = rusqlite::Connection::open(world.path("state/journal.sqlite")).unwrap();
     let full = "CREATE TRIGGER full BEFORE UPDATE ON runs WHEN NEW.status = 'queued' BEGIN SELECT RAISE(ABORT, 'disk full'); END";
     journal.execute_batch(full).unwrap();
     // Another program is at work in the folder.
@@ -788,7 +784,7 @@ fn a_run_that_is_to_wait_again_waits_as_soon_as_the_journal_takes_it() {
 /// A journal that takes no outcome, as on a full disk.
 #[test]
 fn an_outcome_is_recorded_as_soon_as_the_journal_takes_it() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     world.bot("bot", "bloated-classic-387", "disconnected");
     world.with_probe();
     world.start_remediator();

@@ -1,4 +1,4 @@
-//! What can be known before a bot is stopped is asked before: six kinds of restarts that
+//! What can be known before a bot is stopped is checked before: six kinds of restarts that
 //! could only fail; what an emergency does that may not stop the bot; and what of before the
 //! stop still counts after it.
 #![allow(
@@ -8,18 +8,15 @@
     reason = "a test fails by panicking"
 )]
 #![allow(clippy::print_stdout, reason = "what is skipped is said")]
-#![allow(dead_code, reason = "the world has more than one test needs")]
-
-mod restart_world;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use restart_world::World;
 use serde_json::{Value, json};
 use testkit::fixture::{self, Snapshot};
+use testkit::supervised::SupervisedBot;
 
 /// Undoes what `set` did when it is dropped.
 struct Undo(Vec<String>);
@@ -52,7 +49,7 @@ fn set(how: &[&str], opposite: &[&str], path: &Path) -> Option<Undo> {
 }
 
 /// An emergency ends for this reason, and the bot is not stopped for it.
-fn nobody_is_stopped(world: &World, before: &Snapshot, reason: &str) -> Value {
+fn no_bot_is_stopped(world: &SupervisedBot, before: &Snapshot, reason: &str) -> Value {
     let run = world.asked("emergency");
     assert_eq!(run["reason"], reason, "{run}\n{}", world.read("log"));
     assert_eq!((world.calls("stop"), world.calls("start")), (0, 0), "{run}");
@@ -63,15 +60,15 @@ fn nobody_is_stopped(world: &World, before: &Snapshot, reason: &str) -> Value {
 
 #[test]
 fn a_full_quarantine() {
-    let (mut world, before) = World::new();
+    let (mut world, before) = testkit::supervised_bot!();
     world.configure("quarantine: {max_bytes: 10}");
     world.start();
-    nobody_is_stopped(&world, &before, "quarantine_full");
+    no_bot_is_stopped(&world, &before, "quarantine_full");
 }
 
 #[test]
 fn a_quarantine_on_another_mount() {
-    let (mut world, before) = World::new();
+    let (mut world, before) = testkit::supervised_bot!();
     let quarantine = world.folder().join(".baileys_quarantine");
     fs::create_dir(&quarantine).unwrap();
     let mount = ["mount", "-t", "tmpfs", "none"];
@@ -79,12 +76,12 @@ fn a_quarantine_on_another_mount() {
         return;
     };
     world.start();
-    nobody_is_stopped(&world, &before, "filesystem");
+    no_bot_is_stopped(&world, &before, "filesystem");
 }
 
 #[test]
 fn a_read_only_folder() {
-    let (mut world, before) = World::new();
+    let (mut world, before) = testkit::supervised_bot!();
     let folder = world.folder();
     let path = folder.display().to_string();
     let bind = ["mount", "--bind", path.as_str()];
@@ -96,7 +93,7 @@ fn a_read_only_folder() {
         return;
     };
     world.start();
-    let run = nobody_is_stopped(&world, &before, "io");
+    let run = no_bot_is_stopped(&world, &before, "io");
     let detail = run["detail"].as_str().unwrap();
     assert!(detail.contains("read-only"), "{detail}");
 }
@@ -108,7 +105,7 @@ fn of_kind(before: &Snapshot, kind: &str) -> Vec<String> {
 
 #[test]
 fn immutable_files() {
-    let (mut world, before) = World::new();
+    let (mut world, before) = testkit::supervised_bot!();
     // One of them costs only itself.
     let name = of_kind(&before, "pre-key-").remove(0);
     let lowest = of_kind(&before, "pre-key-")
@@ -144,7 +141,7 @@ fn immutable_files() {
 
 #[test]
 fn nearly_all_files_are_immutable() {
-    let (mut world, before) = World::new();
+    let (mut world, before) = testkit::supervised_bot!();
     let mut flags = Vec::new();
     for name in of_kind(&before, "pre-key-") {
         let path = world.folder().join(name);
@@ -154,17 +151,17 @@ fn nearly_all_files_are_immutable() {
         }
     }
     world.start();
-    let run = nobody_is_stopped(&world, &before, "not_worth_a_restart");
+    let run = no_bot_is_stopped(&world, &before, "not_worth_a_restart");
     let detail = run["detail"].as_str().unwrap();
     assert!(detail.contains("files cannot be moved"), "{detail}");
 }
 
-/// The folder is sticky and another user's: whoever is not root moves nobody else's files.
+/// The folder is sticky and another user's: without root, only its own files can be moved.
 #[test]
 fn a_sticky_folder_of_another_owner() {
     const BOT: u32 = 61_234;
     const OTHER: u32 = 61_235;
-    let (mut world, before) = World::new();
+    let (mut world, before) = testkit::supervised_bot!();
     let chown = |path: PathBuf, uid: u32| std::os::unix::fs::chown(path, Some(uid), Some(uid));
     if let Err(error) = chown(world.folder(), BOT) {
         println!("SKIPPED: chown cannot be done here: {error}");
@@ -175,23 +172,23 @@ fn a_sticky_folder_of_another_owner() {
         let mode = PermissionsExt::from_mode(0o644);
         fs::set_permissions(world.folder().join(name), mode).unwrap();
     }
-    fs::create_dir(world.at("state")).unwrap();
-    for name in ["state", "token", "log", "calls"] {
-        let path = world.at(name);
+    fs::create_dir(world.path("state")).unwrap();
+    for name in ["state", "token", "log", "bot.calls"] {
+        let path = world.path(name);
         if !path.exists() {
             world.mark(name);
         }
         chown(path, OTHER).unwrap();
     }
     let open = PermissionsExt::from_mode(0o755);
-    fs::set_permissions(world.at("."), open).unwrap();
+    fs::set_permissions(world.path("."), open).unwrap();
     fs::set_permissions(world.folder(), PermissionsExt::from_mode(0o1777)).unwrap();
     world.run_as(OTHER);
     world.start();
-    let run = nobody_is_stopped(&world, &before, "not_worth_a_restart");
+    let run = no_bot_is_stopped(&world, &before, "not_worth_a_restart");
     let detail = run["detail"].as_str().unwrap();
     assert!(detail.contains("files cannot be moved"), "{detail}");
-    let (_, out, _) = world.command(&["plan", "bot"]);
+    let (_, out, _) = world.command(&["plan", "bot"]).parts();
     assert!(!out.contains("pre-key-1.json"), "{out}");
 }
 
@@ -200,7 +197,7 @@ const NO_BUDGET: &str = "    daily_budget: 0";
 /// The alert of the emergency hides that of the cleanup tier, so nothing else would clean.
 #[test]
 fn an_emergency_that_may_not_stop_a_disconnected_bot_cleans_it() {
-    let (mut world, before) = World::new();
+    let (mut world, before) = testkit::supervised_bot!();
     world.configure(NO_BUDGET);
     world.mark("offline");
     world.start();
@@ -218,10 +215,10 @@ fn an_emergency_that_may_not_stop_a_disconnected_bot_cleans_it() {
 
 #[test]
 fn an_emergency_that_may_not_stop_a_connected_bot_is_armed() {
-    let (mut world, before) = World::new();
+    let (mut world, before) = testkit::supervised_bot!();
     world.configure(NO_BUDGET);
     world.start();
-    let run = nobody_is_stopped(&world, &before, "service_budget");
+    let run = no_bot_is_stopped(&world, &before, "service_budget");
     assert_eq!(run["status"], "refused", "{run}");
     let detail = run["detail"].as_str().unwrap();
     assert!(
@@ -247,18 +244,18 @@ fn an_emergency_that_may_not_stop_a_connected_bot_is_armed() {
 /// A stop may damage it, and there would be no copy to put back.
 #[test]
 fn a_creds_json_that_cannot_be_copied() {
-    let (mut world, before) = World::new();
+    let (mut world, before) = testkit::supervised_bot!();
     if !world.run_all_as(61_241) {
         return;
     }
-    let state = world.at("state");
+    let state = world.path("state");
     fs::create_dir(&state).unwrap();
     std::os::unix::fs::chown(&state, Some(61_241), Some(61_241)).unwrap();
     // Of root.
     fs::create_dir(state.join("creds")).unwrap();
     fs::set_permissions(state.join("creds"), PermissionsExt::from_mode(0o700)).unwrap();
     world.start();
-    let run = nobody_is_stopped(&world, &before, "creds_not_copied");
+    let run = no_bot_is_stopped(&world, &before, "creds_not_copied");
     let detail = run["detail"].as_str().unwrap();
     assert!(
         detail.contains("chown") && detail.contains("the bot is connected"),
@@ -270,7 +267,7 @@ fn a_creds_json_that_cannot_be_copied() {
 /// Only the owner of a file, and root, may make another one of that owner and group.
 #[test]
 fn a_creds_json_that_could_not_be_put_back() {
-    let (mut world, before) = World::new();
+    let (mut world, before) = testkit::supervised_bot!();
     if !world.run_all_as(61_244) {
         return;
     }
@@ -284,7 +281,7 @@ fn a_creds_json_that_could_not_be_put_back() {
     }
     shared(&world.folder(), 0o770);
     world.start();
-    let run = nobody_is_stopped(&world, &before, "creds_not_copied");
+    let run = no_bot_is_stopped(&world, &before, "creds_not_copied");
     let detail = run["detail"].as_str().unwrap();
     assert!(
         detail.contains("could not be put back") && detail.contains("user 61245"),
@@ -299,8 +296,8 @@ fn a_creds_json_that_could_not_be_put_back() {
 /// The same for each other session of the process.
 #[test]
 fn a_creds_json_of_another_session_that_could_not_be_put_back() {
-    let (mut world, before) = World::new();
-    let folder = world.at("sessions/two");
+    let (mut world, before) = testkit::supervised_bot!();
+    let folder = world.path("sessions/two");
     let quiet = std::time::SystemTime::now() - std::time::Duration::from_secs(900);
     fixture::unpack("bloated-classic-387", &folder, quiet).unwrap();
     if !world.run_all_as(61_244) {
@@ -309,7 +306,7 @@ fn a_creds_json_of_another_session_that_could_not_be_put_back() {
     std::os::unix::fs::chown(&folder, Some(61_245), Some(61_245)).unwrap();
     fs::set_permissions(&folder, PermissionsExt::from_mode(0o755)).unwrap();
     world.start();
-    let run = nobody_is_stopped(&world, &before, "creds_not_copied");
+    let run = no_bot_is_stopped(&world, &before, "creds_not_copied");
     let detail = run["detail"].as_str().unwrap();
     assert!(
         detail.contains("creds.json of two") && detail.contains("could not be put back"),
@@ -319,14 +316,14 @@ fn a_creds_json_of_another_session_that_could_not_be_put_back() {
 
 /// A second session of the process, whose creds.json has a copy and is missing: a person is
 /// about to pair it anew.
-fn unpaired(world: &mut World) -> PathBuf {
-    let folder = world.at("sessions/two");
+fn unpaired(world: &mut SupervisedBot) -> PathBuf {
+    let folder = world.path("sessions/two");
     let quiet = std::time::SystemTime::now() - std::time::Duration::from_secs(900);
     testkit::fixture::unpack("bloated-classic-387", &folder, quiet).unwrap();
     world.start();
     world.wait("it has a copy", || {
-        let (code, out, err) = world.command(&["creds", "list", "two"]);
-        match code == Some(0) && out.contains("in the folder") {
+        let (code, out, err) = world.command(&["creds", "list", "two"]).parts();
+        match code == 0 && out.contains("in the folder") {
             true => Ok(()),
             false => Err(format!("{out}{err}")),
         }
@@ -336,7 +333,7 @@ fn unpaired(world: &mut World) -> PathBuf {
     creds
 }
 
-fn nothing_was_put_back(world: &World, creds: &Path) {
+fn nothing_was_put_back(world: &SupervisedBot, creds: &Path) {
     world.wait("the restart is over", || {
         match world.status()["services"][0]["phase"].as_str() {
             None => Ok(()),
@@ -347,16 +344,18 @@ fn nothing_was_put_back(world: &World, creds: &Path) {
     world.is_connected().unwrap();
     assert!(!creds.exists(), "{}", world.read("log"));
     assert_eq!(
-        world.metric("baileys_remediator_service_stops_total"),
-        Some(1.0)
+        world
+            .metrics()
+            .sum("baileys_remediator_service_stops_total", &[]),
+        Ok(1.0)
     );
 }
 
 #[test]
 fn a_creds_json_that_was_missing_before_a_late_stop_stays_missing() {
-    let (mut world, _) = World::new();
+    let (mut world, _) = testkit::supervised_bot!();
     let creds = unpaired(&mut world);
-    world.mark("late");
+    world.mark("stop-ignored");
     let run = world.asked("emergency");
     assert_eq!(run["reason"], "not_gone", "{run}");
     world.end_bot();
@@ -365,7 +364,7 @@ fn a_creds_json_that_was_missing_before_a_late_stop_stays_missing() {
 
 #[test]
 fn a_creds_json_that_was_missing_before_a_crash_stays_missing() {
-    let (mut world, _) = World::new();
+    let (mut world, _) = testkit::supervised_bot!();
     let creds = unpaired(&mut world);
     world.mark("hold-ask-down");
     world.deliver("emergency");
@@ -379,30 +378,32 @@ fn a_creds_json_that_was_missing_before_a_crash_stays_missing() {
 
 #[test]
 fn a_stop_that_cannot_be_called_counts_as_none() {
-    let (mut world, before) = World::new();
-    let config = fs::read_to_string(world.at("config.yml")).unwrap();
+    let (mut world, before) = testkit::supervised_bot!();
+    let config = fs::read_to_string(world.path("config.yml")).unwrap();
     let missing = config.replace("stop: [sh,", "stop: [/nonexistent/sh,");
-    fs::write(world.at("config.yml"), missing).unwrap();
+    fs::write(world.path("config.yml"), missing).unwrap();
     world.start();
-    nobody_is_stopped(&world, &before, "not_stopped");
+    no_bot_is_stopped(&world, &before, "not_stopped");
     let service = world.status()["services"][0].clone();
     assert_eq!(service["last_stop"], Value::Null, "{service}");
     assert_eq!(service["cooldown_until"], Value::Null, "{service}");
     assert_eq!(service["budget_left"], 2, "{service}");
     assert_eq!(
-        world.metric("baileys_remediator_service_stops_total"),
-        Some(0.0)
+        world
+            .metrics()
+            .sum("baileys_remediator_service_stops_total", &[]),
+        Ok(0.0)
     );
 }
 
 /// A glob that is written wrongly, or an entry behind one that takes every session.
 #[test]
 fn an_entry_of_processes_that_no_session_uses_is_named() {
-    let (mut world, _) = World::new();
-    let config = fs::read_to_string(world.at("config.yml")).unwrap();
+    let (mut world, _) = testkit::supervised_bot!();
+    let config = fs::read_to_string(world.path("config.yml")).unwrap();
     let more = "  - {name: x, sessions: ['Bot_*'], command: {gone: ['true']}}\n  - {name: y, sessions: [bot], command: {gone: ['true']}}\n";
-    fs::write(world.at("config.yml"), format!("{config}{more}")).unwrap();
-    let (_, _, err) = world.command(&["doctor"]);
+    fs::write(world.path("config.yml"), format!("{config}{more}")).unwrap();
+    let (_, _, err) = world.command(&["doctor"]).parts();
     let wanted = [
         "processes[1]: its `sessions` match no session",
         "processes[2]: an earlier entry comes first",

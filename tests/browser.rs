@@ -21,7 +21,7 @@ use testkit::{Patience, fixture, net};
 const EXPORTER: &str = env!("CARGO_BIN_EXE_baileys_exporter");
 const REMEDIATOR: &str = env!("CARGO_BIN_EXE_baileys_remediator");
 const BOUND: Duration = Duration::from_secs(180);
-/// A directory may have this name, and a bot's owner may be somebody else.
+/// A directory may have this name, and a bot's owner may be another user.
 const HOSTILE: &str = "<img src=x onerror=alert(1)>";
 
 #[test]

@@ -22,13 +22,6 @@ const EXPORTER: &str = env!("CARGO_BIN_EXE_baileys_exporter");
 const REMEDIATOR: &str = env!("CARGO_BIN_EXE_baileys_remediator");
 const BLOATED: &str = "bloated-classic-387";
 
-fn new_world() -> World {
-    let mut world = World::new(testkit::programs!());
-    // What comes of a source that never saw the bot alive is in tests/connection.rs.
-    world.with_probe();
-    world
-}
-
 /// The folder is as it was; the quarantine may hold something.
 fn unchanged(world: &World, session: &str, before: &Snapshot) {
     let differences = before.differences(&world.snapshot(session));
@@ -65,7 +58,7 @@ fn rows(table: &str) -> Vec<Vec<String>> {
 /// terminal only.
 #[test]
 fn status_is_the_morning_check() {
-    let world = new_world();
+    let world = testkit::world!().probed();
     world
         .exporter(&["status"])
         .must(2, &["no auth folder found; check --sessions.path"]);
@@ -219,7 +212,7 @@ fn status_is_the_morning_check() {
 /// tests/discovery.rs.
 #[test]
 fn two_sessions_of_one_name_are_reported_with_a_hint() {
-    let world = new_world();
+    let world = testkit::world!().probed();
     for root in ["one", "two"] {
         let folder = world.path(root).join("auth_info_baileys");
         fixture::unpack("normal", &folder, SystemTime::now() - QUARTER).unwrap();
@@ -272,7 +265,7 @@ fn two_sessions_of_one_name_are_reported_with_a_hint() {
 /// quarantine stays.
 #[test]
 fn undo_puts_no_keys_of_an_old_identity_beside_a_new_one() {
-    let world = new_world();
+    let world = testkit::world!().probed();
     world.bot("bot", BLOATED, "disconnected");
     world
         .remediator(&["clean", "bot"])
@@ -319,7 +312,7 @@ fn undo_puts_no_keys_of_an_old_identity_beside_a_new_one() {
 
 #[test]
 fn plan_clean_undo() {
-    let world = new_world();
+    let world = testkit::world!().probed();
     let before = world.bot("bot", BLOATED, "disconnected");
     let calm = world.bot("calm", "warning-130", "connected");
     let modern = world.bot("modern", "modern-816", "disconnected");
@@ -519,7 +512,7 @@ fn plan_clean_undo() {
 /// As on a full disk. A reader that has closed its pipe is no error.
 #[test]
 fn output_that_cannot_be_written_is_an_error_of_every_command() {
-    let world = new_world();
+    let world = testkit::world!().probed();
     world.bot("bot", BLOATED, "disconnected");
     world.remediator(&["clean", "bot"]).must(0, &[]);
     let journal = "Journal: ";
@@ -591,7 +584,7 @@ fn output_that_cannot_be_written_is_an_error_of_every_command() {
 /// `--force` overrides the connection only, and asks a person for the session's name.
 #[test]
 fn force_asks_back() {
-    let world = new_world();
+    let world = testkit::world!().probed();
     let before = world.bot("bot", BLOATED, "connected");
     let flags = world.remediator_flags();
     world
@@ -676,7 +669,7 @@ fn force_asks_back() {
 /// An error says what is wrong and what to do.
 #[test]
 fn mistakes_are_explained() {
-    let world = new_world();
+    let world = testkit::world!().probed();
     world.bot("bot", "normal", "disconnected");
     let config = world.path("config.yml");
     fs::write(&config, "sessions:\n  pathes: [/a]\n").unwrap();
@@ -818,7 +811,7 @@ fn mistakes_are_explained() {
 /// names its own, and refers to the program for the others in one line.
 #[test]
 fn help_names_every_flag_once() {
-    let world = new_world();
+    let world = testkit::world!().probed();
     let common = [
         "--sessions.path",
         "--sessions.include",
@@ -919,7 +912,7 @@ fn help_names_every_flag_once() {
 /// Several sessions by tier or all, each by its own guards; and the filters of what is shown.
 #[test]
 fn several_sessions_and_one_of_several() {
-    let world = new_world();
+    let world = testkit::world!().probed();
     let calm = world.bot("calm", "warning-130", "connected");
     let bloated = world.bot("bloated", BLOATED, "disconnected");
     let second = world.bot("second", BLOATED, "disconnected");
@@ -1032,7 +1025,7 @@ fn several_sessions_and_one_of_several() {
 /// A probe's command gets a clean environment, and the variables that the configuration names.
 #[test]
 fn a_probe_command_gets_no_variable_that_is_not_named() {
-    let mut world = World::new(testkit::programs!());
+    let mut world = testkit::world!();
     world.bot("bot", "normal", "connected");
     let (script, seen) = (world.path("probe/env.sh"), world.path("seen"));
     fs::write(&script, "env >\"$1\"\necho connected\n").unwrap();
@@ -1076,7 +1069,7 @@ fn a_probe_command_gets_no_variable_that_is_not_named() {
 /// Names and paths may hold anything; a terminal must not obey them.
 #[test]
 fn no_name_reorders_the_terminal() {
-    let mut world = new_world();
+    let mut world = testkit::world!().probed();
     let name = "bot\u{202e}txt\u{2066}";
     world.bot(name, "normal", "connected");
     world.bot(&"测".repeat(60), "normal", "connected");

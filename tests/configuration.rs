@@ -357,7 +357,7 @@ fn hostname() -> String {
 
 #[test]
 fn labels_are_on_every_series_of_both_programs_and_in_the_rules() {
-    let mut world = World::new(testkit::programs!());
+    let mut world = testkit::world!();
     world.with_probe();
     world.bot("bot", "warning-130", "connected");
     world.with_config("labels: {team: messaging, host: \"{hostname}\"}\n");

@@ -11,139 +11,37 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
-use serde_json::Value;
-use tempfile::TempDir;
+use rustix::process::{Pid, test_kill_process};
+use testkit::doctor::Doctor;
 use testkit::net::Metrics;
-use testkit::npm;
+use testkit::pm2::Pm2;
+use testkit::world::World;
 use testkit::{Patience, fixture, net, process};
 
-const REMEDIATOR: &str = env!("CARGO_BIN_EXE_baileys_remediator");
 const BOUND: Duration = Duration::from_secs(60);
 
-/// Quiet bots, a configuration, and a directory that comes first on the PATH.
-struct World {
-    dir: TempDir,
-    path: String,
-}
-
-impl World {
-    fn new(sessions: &[&str], config: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let quiet = SystemTime::now() - Duration::from_secs(900);
-        for session in sessions {
-            fixture::unpack("normal", &dir.path().join("sessions").join(session), quiet).unwrap();
-        }
-        fs::create_dir(dir.path().join("bin")).unwrap();
-        let path = format!(
-            "{}:{}",
-            dir.path().join("bin").display(),
-            std::env::var("PATH").unwrap()
-        );
-        let world = Self { dir, path };
-        world.configure(config);
-        world
-    }
-
-    fn at(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn configure(&self, config: &str) {
-        let text = config.replace("DIR", &self.dir.path().display().to_string());
-        fs::write(self.at("config.yml"), text).unwrap();
-    }
-
-    fn program(&self, name: &str, script: &str) {
-        let path = self.at("bin").join(name);
-        fs::write(
-            &path,
-            format!("#!/bin/sh\ncd {}\n{script}", self.dir.path().display()),
-        )
-        .unwrap();
-        fs::set_permissions(&path, PermissionsExt::from_mode(0o700)).unwrap();
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        fs::write(self.at(name), text).unwrap();
-    }
-
-    fn remediator(&self, args: &[&str]) -> (Option<i32>, String, String) {
-        let flags = [
-            format!("PATH={}", self.path),
-            REMEDIATOR.to_owned(),
-            format!("--sessions.path={}", self.at("sessions").display()),
-            format!("--state.path={}", self.at("state").display()),
-            format!("--config.file={}", self.at("config.yml").display()),
-        ];
-        let args = flags
-            .into_iter()
-            .chain(args.iter().map(|arg| (*arg).to_owned()));
-        let (status, out, err) = process::run(Path::new("env"), args, BOUND).unwrap();
-        (status.code(), out, err)
-    }
-
-    /// What `doctor` says of one session.
-    fn doctor(&self, session: &str, args: &[&str]) -> Told {
-        let args: Vec<&str> = ["doctor", session, "--output=json"]
-            .iter()
-            .chain(args)
-            .copied()
-            .collect();
-        let (_, out, err) = self.remediator(&args);
-        assert!(out.starts_with('['), "{err}");
-        let told: Value = serde_json::from_str(&out).unwrap();
-        assert_eq!(told[0]["session"], session);
-        Told(told[0].clone())
-    }
-}
-
-/// One session of `doctor --output=json`.
-#[derive(Debug)]
-struct Told(Value);
-
-impl Told {
-    fn verdict(&self) -> (&str, bool) {
-        (
-            self.0["connection"].as_str().unwrap(),
-            self.0["process_gone"].as_bool().unwrap(),
-        )
-    }
-
-    fn source(&self, name: &str) -> &Value {
-        let sources = self.0["sources"].as_array().unwrap();
-        sources
-            .iter()
-            .find(|source| source["source"] == name)
-            .unwrap_or_else(|| panic!("{self:?}"))
-    }
-
-    fn finding(&self, source: &str) -> &str {
-        self.source(source)["finding"].as_str().unwrap()
-    }
-
-    fn detail(&self, source: &str) -> &str {
-        self.source(source)["detail"].as_str().unwrap()
-    }
+/// Quiet bots and a configuration.
+fn with_config(sessions: &[&str], config: &str) -> World {
+    testkit::world!().quiet(sessions).configured(config)
 }
 
 /// A journal is wanted from the start, as `serve` makes it.
 fn with_journal(world: &World) {
-    let (code, _, err) = world.remediator(&["clean", "bot"]);
-    assert_eq!(code, Some(1), "nobody has said yet that it is gone: {err}");
+    let (code, _, err) = world.remediator(&["clean", "bot"]).parts();
+    assert_eq!(code, 1, "no source has said yet that it is gone: {err}");
 }
 
 #[test]
 fn a_unit_that_is_gone_is_believed_once_it_was_seen_alive() {
-    let world = World::new(
+    let world = with_config(
         &["bot", "other"],
         "processes: [{systemd: {unit: 'baileys@{session}.service'}}]\n",
     );
-    world.program("systemctl", "printf '%s\\n' \"$@\" >asked; cat \"$5\"");
+    world.stand_in("systemctl", "printf '%s\\n' \"$@\" >asked; cat \"$5\"");
     let unit = |active: &str, sub: &str, pid: u32| {
         format!(
             "MainPID={pid}\nControlPID=0\nLoadState=loaded\nActiveState={active}\nSubState={sub}\nControlGroup=\n"
@@ -153,29 +51,29 @@ fn a_unit_that_is_gone_is_believed_once_it_was_seen_alive() {
     world.write("baileys@bot.service", &gone);
     world.write("baileys@other.service", &gone);
     with_journal(&world);
-    let asked = fs::read_to_string(world.at("asked")).unwrap();
+    let asked = fs::read_to_string(world.path("asked")).unwrap();
     assert!(
         asked.starts_with("--no-ask-password\nshow\n--property=LoadState,ActiveState,")
             && asked.ends_with("\n--\nbaileys@bot.service\n"),
         "{asked}"
     );
 
-    let told = world.doctor("bot", &[]);
+    let report = world.doctor("bot", &[]);
     assert_eq!(
-        (told.verdict(), told.finding("process")),
+        (report.verdict(), report.finding("process")),
         (("unknown", false), "silent"),
-        "{told:?}"
+        "{report:?}"
     );
     assert!(
-        told.detail("process").contains("doctor --trust"),
-        "{told:?}"
+        report.detail("process").contains("doctor --trust"),
+        "{report:?}"
     );
     assert!(
-        told.0["to_fix"][0]
+        report.0["to_fix"][0]
             .as_str()
             .unwrap()
             .contains("the process"),
-        "{told:?}"
+        "{report:?}"
     );
 
     // It runs, which says nothing of the connection.
@@ -183,21 +81,24 @@ fn a_unit_that_is_gone_is_believed_once_it_was_seen_alive() {
         "baileys@bot.service",
         &unit("active", "running", std::process::id()),
     );
-    let told = world.doctor("bot", &[]);
+    let report = world.doctor("bot", &[]);
     assert_eq!(
-        (told.verdict(), told.finding("process")),
+        (report.verdict(), report.finding("process")),
         (("unknown", false), "nothing"),
-        "{told:?}"
+        "{report:?}"
     );
-    assert_eq!(told.finding("sockets"), "nothing", "{told:?}");
-    assert!(told.source("process")["last_alive"].is_string(), "{told:?}");
+    assert_eq!(report.finding("sockets"), "nothing", "{report:?}");
+    assert!(
+        report.source("process")["last_alive"].is_string(),
+        "{report:?}"
+    );
 
     world.write("baileys@bot.service", &gone);
-    let told = world.doctor("bot", &[]);
+    let report = world.doctor("bot", &[]);
     assert_eq!(
-        (told.verdict(), told.finding("process")),
+        (report.verdict(), report.finding("process")),
         (("disconnected", true), "gone"),
-        "{told:?}"
+        "{report:?}"
     );
     assert_eq!(
         world.doctor("other", &[]).verdict(),
@@ -206,11 +107,11 @@ fn a_unit_that_is_gone_is_believed_once_it_was_seen_alive() {
     );
     // It left a process behind: KillMode=process.
     world.write("baileys@bot.service", &format!("{gone}TasksCurrent=7\n"));
-    let told = world.doctor("bot", &[]);
+    let report = world.doctor("bot", &[]);
     assert_eq!(
-        (told.verdict(), told.finding("process")),
+        (report.verdict(), report.finding("process")),
         (("unknown", false), "silent"),
-        "{told:?}"
+        "{report:?}"
     );
     world.write(
         "baileys@bot.service",
@@ -219,14 +120,14 @@ fn a_unit_that_is_gone_is_believed_once_it_was_seen_alive() {
     assert_eq!(world.doctor("bot", &[]).verdict(), ("disconnected", true));
 
     // A person's word, for the sources as they are now and for this session only.
-    let told = world.doctor("other", &["--trust=other"]);
-    assert_eq!(told.verdict(), ("disconnected", true), "{told:?}");
+    let report = world.doctor("other", &["--trust=other"]);
+    assert_eq!(report.verdict(), ("disconnected", true), "{report:?}");
     assert!(
-        told.source("process")["trusted_by"]
+        report.source("process")["trusted_by"]
             .as_str()
             .unwrap()
             .contains("uid"),
-        "{told:?}"
+        "{report:?}"
     );
     assert_eq!(
         world.doctor("other", &[]).verdict(),
@@ -236,16 +137,16 @@ fn a_unit_that_is_gone_is_believed_once_it_was_seen_alive() {
     world.configure("processes: [{systemd: {unit: '{session}.service'}}]\n");
     for session in ["bot", "other"] {
         world.write(&format!("{session}.service"), &gone);
-        let told = world.doctor(session, &[]);
+        let report = world.doctor(session, &[]);
         assert_eq!(
-            told.verdict(),
+            report.verdict(),
             ("unknown", false),
-            "another unit is another source: {told:?}"
+            "another unit is another source: {report:?}"
         );
-        let told = world.doctor(session, &["--connection.trust=*"]);
-        assert_eq!(told.verdict(), ("disconnected", true), "{told:?}");
+        let report = world.doctor(session, &["--connection.trust=*"]);
+        assert_eq!(report.verdict(), ("disconnected", true), "{report:?}");
     }
-    let (_, out, _) = world.remediator(&["doctor"]);
+    let (_, out, _) = world.remediator(&["doctor"]).parts();
     for word in [
         "LAST SEEN ALIVE",
         "never",
@@ -259,8 +160,8 @@ fn a_unit_that_is_gone_is_believed_once_it_was_seen_alive() {
         (&["doctor", "nobody"][..], "no session is called"),
         (&["doctor", "bot", "--trust=other"], "one session"),
     ] {
-        let (code, _, err) = world.remediator(args);
-        assert_eq!(code, Some(2));
+        let (code, _, err) = world.remediator(args).parts();
+        assert_eq!(code, 2);
         assert!(err.contains(says), "{err}");
     }
 }
@@ -276,14 +177,14 @@ impl Address {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let says = Arc::new(Mutex::new(String::new()));
-        let told = Arc::clone(&says);
+        let report = Arc::clone(&says);
         std::thread::spawn(move || {
-            // Held open, so that nobody is answered by an end.
+            // Held open, so that no client sees an end.
             let mut held = Vec::new();
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
                 let _ = stream.read(&mut [0; 2048]);
-                let says = told.lock().unwrap().clone();
+                let says = report.lock().unwrap().clone();
                 stream.write_all(says.as_bytes()).unwrap();
                 if says.is_empty() {
                     held.push(stream);
@@ -320,8 +221,8 @@ fn a_stopped_bot_answers_no_probe() {
     let command = |script: &str| {
         format!("connection: {{timeout: 2s, command: [sh, -c, '{script}']}}\n{unit}]\n")
     };
-    let world = World::new(&["bot", "other"], &http(address.port, ""));
-    world.program("systemctl", "[ -e \"$5\" ] && cat \"$5\"");
+    let world = with_config(&["bot", "other"], &http(address.port, ""));
+    world.stand_in("systemctl", "[ -e \"$5\" ] && cat \"$5\"");
     world.write("bin/docker", "");
     let state = |active: &str, sub: &str, pid: u32| {
         format!(
@@ -332,18 +233,18 @@ fn a_stopped_bot_answers_no_probe() {
         state("inactive", "dead", 0),
         state("active", "running", std::process::id()),
     );
-    let unreachable = |told: &Told| told.finding("probe") == "unreachable";
+    let unreachable = |report: &Doctor| report.finding("probe") == "unreachable";
 
-    // Nobody has seen this process alive, and a person's word is not enough.
+    // No source has seen this process alive, and a person's word is not enough.
     world.configure(&http(nothing, ""));
     for session in ["bot", "other"] {
         world.write(&format!("{session}.service"), &gone);
     }
     with_journal(&world);
-    let told = world.doctor("other", &["--trust=other"]);
-    assert_eq!(told.verdict(), ("unknown", false), "{told:?}");
-    assert_eq!(told.finding("process"), "gone", "{told:?}");
-    assert_eq!(told.finding("probe"), "silent", "{told:?}");
+    let report = world.doctor("other", &["--trust=other"]);
+    assert_eq!(report.verdict(), ("unknown", false), "{report:?}");
+    assert_eq!(report.finding("process"), "gone", "{report:?}");
+    assert_eq!(report.finding("probe"), "silent", "{report:?}");
 
     // It runs, and the address answers.
     address.says("200 OK", r#"{"up":true}"#);
@@ -363,21 +264,21 @@ fn a_stopped_bot_answers_no_probe() {
         ("302 Found", ""),
     ] {
         address.says(status, body);
-        let told = world.doctor("bot", &[]);
-        assert_eq!(told.verdict(), ("unknown", false), "{status} {told:?}");
+        let report = world.doctor("bot", &[]);
+        assert_eq!(report.verdict(), ("unknown", false), "{status} {report:?}");
     }
     for text in ["nonsense\r\n\r\n", "HTTP/1.1 2", ""] {
         address.says_raw(text);
-        let told = world.doctor("bot", &[]);
-        assert_eq!(told.verdict(), ("unknown", false), "{text:?} {told:?}");
-        assert_eq!(told.finding("probe"), "silent", "{text:?} {told:?}");
+        let report = world.doctor("bot", &[]);
+        assert_eq!(report.verdict(), ("unknown", false), "{text:?} {report:?}");
+        assert_eq!(report.finding("probe"), "silent", "{text:?} {report:?}");
     }
 
-    // Nobody is there.
+    // No listener.
     world.configure(&http(nothing, ""));
-    let told = world.doctor("bot", &[]);
-    assert_eq!(told.verdict(), ("disconnected", true), "{told:?}");
-    assert!(unreachable(&told), "{told:?}");
+    let report = world.doctor("bot", &[]);
+    assert_eq!(report.verdict(), ("disconnected", true), "{report:?}");
+    assert!(unreachable(&report), "{report:?}");
     for script in [
         "exit 4",
         "false",
@@ -385,9 +286,13 @@ fn a_stopped_bot_answers_no_probe() {
         "echo connection refused >&2; exit 1",
     ] {
         world.configure(&command(script));
-        let told = world.doctor("bot", &[]);
-        assert_eq!(told.verdict(), ("disconnected", true), "{script} {told:?}");
-        assert!(unreachable(&told), "{script} {told:?}");
+        let report = world.doctor("bot", &[]);
+        assert_eq!(
+            report.verdict(),
+            ("disconnected", true),
+            "{script} {report:?}"
+        );
+        assert!(unreachable(&report), "{script} {report:?}");
     }
     for script in [
         "sleep 30",
@@ -398,8 +303,8 @@ fn a_stopped_bot_answers_no_probe() {
         "/no/such/program",
     ] {
         world.configure(&command(script));
-        let told = world.doctor("bot", &[]);
-        assert_eq!(told.verdict(), ("unknown", false), "{script} {told:?}");
+        let report = world.doctor("bot", &[]);
+        assert_eq!(report.verdict(), ("unknown", false), "{script} {report:?}");
     }
 
     // Another entry that matches the session has a word as well.
@@ -416,8 +321,8 @@ fn a_stopped_bot_answers_no_probe() {
         ),
     ] {
         world.configure(&second(service));
-        let told = world.doctor("bot", &[]);
-        assert_eq!(told.verdict(), verdict, "{service} {told:?}");
+        let report = world.doctor("bot", &[]);
+        assert_eq!(report.verdict(), verdict, "{service} {report:?}");
     }
     world.write("other.service", &runs);
     world.configure(&second("systemd: {unit: other.service}"));
@@ -429,15 +334,15 @@ fn a_stopped_bot_answers_no_probe() {
     assert_eq!(world.doctor("bot", &[]).verdict(), ("unknown", false));
     world.write("bot.service", &gone);
     assert_eq!(world.doctor("bot", &[]).verdict(), ("disconnected", true));
-    fs::write(world.at("sessions/bot/pre-key-1.json"), "{}").unwrap();
+    fs::write(world.path("sessions/bot/pre-key-1.json"), "{}").unwrap();
     assert_eq!(world.doctor("bot", &[]).verdict(), ("unknown", false));
 }
 
 #[test]
 fn a_line_in_the_log_from_after_the_end_stands_against_it() {
     let config = "connection: {quiet: 1m}\nprocesses: [{systemd: {unit: '{session}.service'}}]\nlogs: {paths: ['bot=DIR/bot.log']}\n";
-    let world = World::new(&["bot"], config);
-    world.program("systemctl", "cat \"$5\"");
+    let world = with_config(&["bot"], config);
+    world.stand_in("systemctl", "cat \"$5\"");
     let state = |active: &str, rest: &str| {
         world.write(
             "bot.service",
@@ -448,7 +353,7 @@ fn a_line_in_the_log_from_after_the_end_stands_against_it() {
         world.write("bot.log", text);
         let file = File::options()
             .append(true)
-            .open(world.at("bot.log"))
+            .open(world.path("bot.log"))
             .unwrap();
         file.set_modified(SystemTime::now() - Duration::from_secs(ago))
             .unwrap();
@@ -469,13 +374,13 @@ fn a_line_in_the_log_from_after_the_end_stands_against_it() {
     );
     assert_eq!(world.doctor("bot", &[]).verdict(), ("disconnected", true));
     log(300, "hello\n");
-    let told = world.doctor("bot", &[]);
-    assert_eq!(told.verdict(), ("unknown", false), "{told:?}");
+    let report = world.doctor("bot", &[]);
+    assert_eq!(report.verdict(), ("unknown", false), "{report:?}");
     assert!(
-        told.0["to_fix"]
+        report.0["to_fix"]
             .to_string()
             .contains("after the end of its process"),
-        "{told:?}"
+        "{report:?}"
     );
     // Emptied by a rotation it has no line.
     log(300, "");
@@ -498,8 +403,8 @@ const CLOSED: &str = "connection closed";
 /// A host whose only source is the logs.
 fn with_logs(sessions: &[&str], logs: &str) -> World {
     let config = format!("connection: {{trust: ['*']}}\nlogs: {{paths: [{logs}]}}\n");
-    let world = World::new(sessions, &config);
-    fs::create_dir(world.at("logs")).unwrap();
+    let world = with_config(sessions, &config);
+    fs::create_dir(world.path("logs")).unwrap();
     world
 }
 
@@ -516,13 +421,13 @@ fn a_close_of_another_session_of_the_process_is_no_evidence() {
     assert_eq!(world.doctor("main", &[]).verdict(), unknown);
     // Also where the log shows only what the other session did.
     world.write("logs/main-out.log", &format!("{opened}{closed}"));
-    let told = world.doctor("main", &[]);
-    assert_eq!(told.verdict(), unknown);
+    let report = world.doctor("main", &[]);
+    assert_eq!(report.verdict(), unknown);
     let why = "the connection was closed, but session cliente2 has no log of its own that shows a connection";
-    assert!(told.detail("log").starts_with(why), "{told:?}");
-    let (code, out, err) = world.remediator(&["clean", "main"]);
-    assert_eq!(code, Some(1), "{out}{err}");
-    let (_, out, err) = world.remediator(&["doctor"]);
+    assert!(report.detail("log").starts_with(why), "{report:?}");
+    let (code, out, err) = world.remediator(&["clean", "main"]).parts();
+    assert_eq!(code, 1, "{out}{err}");
+    let (_, out, err) = world.remediator(&["doctor"]).parts();
     assert!(
         err.contains("sessions without a log: cliente2"),
         "{out}{err}"
@@ -584,11 +489,11 @@ fn a_close_in_the_log_of_another_bot_is_no_evidence() {
 
 #[test]
 fn a_container_and_a_contradiction() {
-    let world = World::new(
+    let world = with_config(
         &["bot"],
         "connection: {timeout: 1s, command: [cat, DIR/answer]}\nprocesses: [{docker: {container: 'bot-{session}', runtime: podman}}]\n",
     );
-    world.program("podman", "printf '%s\\n' \"$@\" >asked; . ./does");
+    world.stand_in("podman", "printf '%s\\n' \"$@\" >asked; . ./does");
     world.write("answer", "connected\n");
     let container = |name: &str, state: &str| {
         format!(r#"echo '{{"id":"0123456789abcdef","name":"{name}","state":{state}}}'"#)
@@ -597,7 +502,7 @@ fn a_container_and_a_contradiction() {
     let exited = r#"{"Status":"exited","Running":false,"Pid":0,"ExitCode":0}"#;
     world.write("does", &container("bot-bot", running));
     with_journal(&world);
-    let asked = fs::read_to_string(world.at("asked")).unwrap();
+    let asked = fs::read_to_string(world.path("asked")).unwrap();
     assert!(
         asked.starts_with("inspect\n--type\ncontainer\n--format\n")
             && asked.ends_with("\n--\nbot-bot\n"),
@@ -606,15 +511,18 @@ fn a_container_and_a_contradiction() {
     assert_eq!(world.doctor("bot", &[]).verdict(), ("connected", false));
 
     world.write("does", &container("bot-bot", exited));
-    let told = world.doctor("bot", &[]);
+    let report = world.doctor("bot", &[]);
     assert_eq!(
-        told.verdict(),
+        report.verdict(),
         ("unknown", false),
-        "gone and connected contradict each other: {told:?}"
+        "gone and connected contradict each other: {report:?}"
     );
     assert!(
-        told.0["to_fix"][0].as_str().unwrap().contains("contradict"),
-        "{told:?}"
+        report.0["to_fix"][0]
+            .as_str()
+            .unwrap()
+            .contains("contradict"),
+        "{report:?}"
     );
     world.write("answer", "disconnected\n");
     assert_eq!(world.doctor("bot", &[]).verdict(), ("disconnected", true));
@@ -629,15 +537,15 @@ fn a_container_and_a_contradiction() {
     ] {
         world.write("does", does);
         let began = Instant::now();
-        let told = world.doctor("bot", &[]);
+        let report = world.doctor("bot", &[]);
         assert_eq!(
-            (told.verdict(), told.finding("process")),
+            (report.verdict(), report.finding("process")),
             (("unknown", false), "silent"),
             "{does}"
         );
         assert!(began.elapsed() < Duration::from_secs(30), "{does}");
     }
-    let hung: i32 = fs::read_to_string(world.at("hangs"))
+    let hung: i32 = fs::read_to_string(world.path("hangs"))
         .unwrap()
         .trim()
         .parse()
@@ -646,7 +554,7 @@ fn a_container_and_a_contradiction() {
         Err(_) => Ok(()),
         Ok(()) => Err("it still runs".to_owned()),
     };
-    // A zombie, where nobody waits for orphans, has ended too.
+    // A zombie, where no init reaps orphans, has ended too.
     let is_gone = || match fs::read_to_string(format!("/proc/{hung}/stat")) {
         Ok(stat) if stat.contains(") Z ") => Ok(()),
         _ => is_gone(),
@@ -654,9 +562,9 @@ fn a_container_and_a_contradiction() {
     Patience::new(BOUND)
         .wait_until(BOUND, "what hung is killed", is_gone)
         .unwrap();
-    fs::remove_file(world.at("bin/podman")).unwrap();
+    fs::remove_file(world.path("bin/podman")).unwrap();
     world.configure("processes: [{docker: {container: bot}}]\n");
-    let docker = |name: &str| world.program("docker", &container(name, exited));
+    let docker = |name: &str| world.stand_in("docker", &container(name, exited));
     docker("/bot");
     assert_eq!(
         world.doctor("bot", &["--trust=bot"]).verdict(),
@@ -669,7 +577,7 @@ fn a_container_and_a_contradiction() {
 
 #[test]
 fn a_pid_file() {
-    let world = World::new(&["bot"], "processes: [{pid_file: 'DIR/{session}.pid'}]\n");
+    let world = with_config(&["bot"], "processes: [{pid_file: 'DIR/{session}.pid'}]\n");
     with_journal(&world);
     assert_eq!(
         world.doctor("bot", &[]).finding("process"),
@@ -678,48 +586,51 @@ fn a_pid_file() {
     );
     let (mut bot, pid) = start_bot(&world, "log");
     world.write("bot.pid", &format!("{pid}\n"));
-    let told = world.doctor("bot", &[]);
-    assert_eq!(told.finding("process"), "nothing", "{told:?}");
+    let report = world.doctor("bot", &[]);
+    assert_eq!(report.finding("process"), "nothing", "{report:?}");
     assert!(
-        told.detail("process").contains(&format!("pid {pid}")),
-        "{told:?}"
+        report.detail("process").contains(&format!("pid {pid}")),
+        "{report:?}"
     );
     bot.stop();
-    let told = world.doctor("bot", &[]);
-    assert_eq!(told.verdict(), ("disconnected", true), "{told:?}");
-    // The number is somebody else's now (this test's), and the file is the same.
-    let modified = fs::metadata(world.at("bot.pid"))
+    let report = world.doctor("bot", &[]);
+    assert_eq!(report.verdict(), ("disconnected", true), "{report:?}");
+    // The number is that of another process now (this test), and the file is the same.
+    let modified = fs::metadata(world.path("bot.pid"))
         .unwrap()
         .modified()
         .unwrap();
     world.write("bot.pid", &format!("{}\n", std::process::id()));
     file_time(&world, modified - Duration::from_secs(86_400));
-    let told = world.doctor("bot", &[]);
+    let report = world.doctor("bot", &[]);
     assert_eq!(
-        told.finding("process"),
+        report.finding("process"),
         "silent",
-        "by the clock alone nothing is proven: {told:?}"
+        "by the clock alone nothing is proven: {report:?}"
     );
 
-    // An old file, and whoever had that number before it was written: vouches for nothing.
-    fs::remove_dir_all(world.at("state")).unwrap();
+    // An old file, and a process that had that number before it was written: no evidence.
+    fs::remove_dir_all(world.path("state")).unwrap();
     with_journal(&world);
     let (mut other, pid) = start_bot(&world, "other.log");
     world.write("bot.pid", &format!("{pid}\n"));
     file_time(&world, SystemTime::now() + Duration::from_secs(3600));
-    let told = world.doctor("bot", &[]);
-    assert_eq!(told.finding("process"), "silent", "{told:?}");
-    assert!(told.source("process")["last_alive"].is_null(), "{told:?}");
+    let report = world.doctor("bot", &[]);
+    assert_eq!(report.finding("process"), "silent", "{report:?}");
+    assert!(
+        report.source("process")["last_alive"].is_null(),
+        "{report:?}"
+    );
     other.stop();
-    let told = world.doctor("bot", &[]);
+    let report = world.doctor("bot", &[]);
     assert_eq!(
-        (told.verdict(), told.finding("process")),
+        (report.verdict(), report.finding("process")),
         (("unknown", false), "silent"),
-        "{told:?}"
+        "{report:?}"
     );
     assert!(
-        told.detail("process").contains("doctor --trust"),
-        "{told:?}"
+        report.detail("process").contains("doctor --trust"),
+        "{report:?}"
     );
     assert_eq!(
         world.doctor("bot", &["--connection.trust=bot"]).verdict(),
@@ -740,7 +651,7 @@ fn a_pid_file() {
 /// A bot that was seen alive, and the pid file of a later run, which was not.
 #[test]
 fn a_pid_file_that_was_written_anew() {
-    let world = World::new(&["bot"], "processes: [{pid_file: 'DIR/{session}.pid'}]\n");
+    let world = with_config(&["bot"], "processes: [{pid_file: 'DIR/{session}.pid'}]\n");
     with_journal(&world);
     let (mut bot, pid) = start_bot(&world, "log");
     world.write("bot.pid", &format!("{pid}\n"));
@@ -748,27 +659,31 @@ fn a_pid_file_that_was_written_anew() {
     bot.stop();
     assert_eq!(world.doctor("bot", &[]).verdict(), ("disconnected", true));
     file_time(&world, SystemTime::now() + Duration::from_secs(60));
-    let told = world.doctor("bot", &[]);
+    let report = world.doctor("bot", &[]);
     assert_eq!(
-        (told.verdict(), told.finding("process")),
+        (report.verdict(), report.finding("process")),
         (("unknown", false), "silent"),
-        "{told:?}"
+        "{report:?}"
     );
 }
 
 #[test]
-fn a_pid_file_that_is_a_named_pipe_keeps_nobody() {
-    let world = World::new(&["bot"], "processes: [{pid_file: 'DIR/{session}.pid'}]\n");
-    let (status, _, err) = process::run(Path::new("mkfifo"), [world.at("bot.pid")], BOUND).unwrap();
+fn a_pid_file_that_is_a_named_pipe_blocks_no_reader() {
+    let world = with_config(&["bot"], "processes: [{pid_file: 'DIR/{session}.pid'}]\n");
+    let (status, _, err) =
+        process::run(Path::new("mkfifo"), [world.path("bot.pid")], BOUND).unwrap();
     assert!(status.success(), "{err}");
     with_journal(&world);
-    let told = world.doctor("bot", &["--connection.trust=*"]);
+    let report = world.doctor("bot", &["--connection.trust=*"]);
     assert_eq!(
-        (told.verdict(), told.finding("process")),
+        (report.verdict(), report.finding("process")),
         (("unknown", false), "silent"),
-        "{told:?}"
+        "{report:?}"
     );
-    assert!(told.detail("process").contains("not a file"), "{told:?}");
+    assert!(
+        report.detail("process").contains("not a file"),
+        "{report:?}"
+    );
 }
 
 /// A connection to WhatsApp's port, on this machine.
@@ -783,26 +698,26 @@ fn a_connection_to_port_443_tells_that_the_bot_is_connected() {
         }
     };
     let process = "processes: [{pid_file: 'DIR/{session}.pid'}]\n";
-    let world = World::new(&["bot"], process);
+    let world = with_config(&["bot"], process);
     with_journal(&world);
     let script = "exec 3<>/dev/tcp/127.0.0.1/443; echo $$; exec sleep 600";
     let (_bot, pid) = start_program(&world, "log", Path::new("bash"), script);
     world.write("bot.pid", &format!("{pid}\n"));
     let (connection, _) = whatsapp.accept().unwrap();
 
-    let told = world.doctor("bot", &[]);
-    assert_eq!(told.verdict(), ("connected", false), "{told:?}");
+    let report = world.doctor("bot", &[]);
+    assert_eq!(report.verdict(), ("connected", false), "{report:?}");
     assert_eq!(
-        (told.finding("process"), told.finding("sockets")),
+        (report.finding("process"), report.finding("sockets")),
         ("nothing", "connected"),
-        "{told:?}"
+        "{report:?}"
     );
     assert!(
-        told.detail("sockets").contains(&format!("process {pid}")),
-        "{told:?}"
+        report.detail("sockets").contains(&format!("process {pid}")),
+        "{report:?}"
     );
-    let (code, out, err) = world.remediator(&["clean", "bot"]);
-    assert_eq!(code, Some(1), "{out}{err}");
+    let (code, out, err) = world.remediator(&["clean", "bot"]).parts();
+    assert_eq!(code, 1, "{out}{err}");
     assert!(format!("{out}{err}").contains("connected"), "{out}{err}");
     world.configure(&format!("{process}connection: {{sockets: false}}\n"));
     assert_eq!(world.doctor("bot", &[]).verdict(), ("unknown", false));
@@ -811,20 +726,20 @@ fn a_connection_to_port_443_tells_that_the_bot_is_connected() {
     world.configure(process);
     let (_other, pid_of_other) = start_bot(&world, "other.log");
     world.write("bot.pid", &format!("{pid_of_other}\n"));
-    let told = world.doctor("bot", &[]);
+    let report = world.doctor("bot", &[]);
     assert_eq!(
-        (told.verdict(), told.finding("sockets")),
+        (report.verdict(), report.finding("sockets")),
         (("unknown", false), "nothing"),
-        "{told:?}"
+        "{report:?}"
     );
     world.write("bot.pid", &format!("{pid}\n"));
     assert_eq!(world.doctor("bot", &[]).verdict(), ("connected", false));
     drop(connection);
-    let told = world.doctor("bot", &[]);
+    let report = world.doctor("bot", &[]);
     assert_eq!(
-        (told.verdict(), told.finding("sockets")),
+        (report.verdict(), report.finding("sockets")),
         (("unknown", false), "nothing"),
-        "{told:?}"
+        "{report:?}"
     );
 }
 
@@ -834,7 +749,7 @@ fn start_bot(world: &World, log: &str) -> (process::Process, u32) {
 
 /// A script that writes its number.
 fn start_program(world: &World, log: &str, shell: &Path, script: &str) -> (process::Process, u32) {
-    let log = world.at(log);
+    let log = world.path(log);
     let bot = process::Process::start("bot", shell, ["-c", script], &log).unwrap();
     let its_pid = || {
         fs::read_to_string(&log)
@@ -852,7 +767,7 @@ fn start_program(world: &World, log: &str, shell: &Path, script: &str) -> (proce
 fn file_time(world: &World, at: SystemTime) {
     File::options()
         .write(true)
-        .open(world.at("bot.pid"))
+        .open(world.path("bot.pid"))
         .unwrap()
         .set_modified(at)
         .unwrap();
@@ -861,7 +776,7 @@ fn file_time(world: &World, at: SystemTime) {
 /// The exporter remembers while it runs.
 #[test]
 fn the_exporter_tells_the_state() {
-    let world = World::new(
+    let world = with_config(
         &["bot", "stranger"],
         "connection: {command: [cat, 'DIR/{session}']}\n",
     );
@@ -869,17 +784,17 @@ fn the_exporter_tells_the_state() {
     world.write("stranger", "disconnected\n");
     let port = net::free_port(None).unwrap();
     let args = [
-        format!("--sessions.path={}", world.at("sessions").display()),
-        format!("--config.file={}", world.at("config.yml").display()),
+        format!("--sessions.path={}", world.path("sessions").display()),
+        format!("--config.file={}", world.path("config.yml").display()),
         format!("--web.listen-address=127.0.0.1:{port}"),
     ];
     let url = |path: &str| format!("http://127.0.0.1:{port}{path}");
     let exporter = Path::new(env!("CARGO_BIN_EXE_baileys_exporter"));
     let mut exporter =
-        process::Process::start("exporter", exporter, args, &world.at("log")).unwrap();
+        process::Process::start("exporter", exporter, args, &world.path("log")).unwrap();
     let patience = Patience::new(BOUND);
     let mut wait_for = |session: &str, state: &str| {
-        let told = patience.wait_until(BOUND, &format!("{session} is {state}"), || {
+        let report = patience.wait_until(BOUND, &format!("{session} is {state}"), || {
             exporter.alive()?;
             let metrics = Metrics::scrape(&url("/metrics"))?;
             for known in ["connected", "disconnected", "unknown"] {
@@ -891,12 +806,12 @@ fn the_exporter_tells_the_state() {
             }
             Ok(())
         });
-        told.unwrap();
+        report.unwrap();
     };
     wait_for("bot", "connected");
     wait_for("stranger", "unknown");
     world.write("bot", "disconnected\n");
-    // Whoever looks at the page has everybody asked.
+    // A look at the page queries all sources.
     let page = net::get(&url("/")).unwrap().ok().unwrap();
     assert!(
         page.contains("which does not count: this source has not seen the session alive"),
@@ -909,157 +824,90 @@ fn the_exporter_tells_the_state() {
     wait_for("stranger", "unknown");
 }
 
-/// The daemon of a private home, killed by its own pid at the end.
-struct Pm2<'a> {
-    world: &'a World,
-    program: PathBuf,
-}
-
-impl Pm2<'_> {
-    fn run(&self, args: &[&str]) {
-        let home = format!("PM2_HOME={}", self.world.at("pm2").display());
-        let program = self.program.display().to_string();
-        let args = [home, program]
-            .into_iter()
-            .chain(args.iter().map(|arg| (*arg).to_owned()));
-        let (status, out, err) = process::run(Path::new("env"), args, BOUND).unwrap();
-        assert!(status.success(), "{out}\n{err}");
-    }
-
-    fn daemon(&self) -> Option<Pid> {
-        Pid::from_raw(
-            fs::read_to_string(self.world.at("pm2/pm2.pid"))
-                .ok()?
-                .trim()
-                .parse()
-                .ok()?,
-        )
-    }
-
-    /// Kills the daemon, if it is still this home's.
-    fn kill(&self) {
-        let Some(daemon) = self.daemon() else { return };
-        let line =
-            fs::read(format!("/proc/{}/cmdline", daemon.as_raw_nonzero())).unwrap_or_default();
-        let home = self.world.at("pm2").display().to_string();
-        if String::from_utf8_lossy(&line).contains(&home) {
-            let _ = kill_process(daemon, Signal::KILL);
-        }
-        for _ in 0..200 {
-            let stat = fs::read_to_string(format!("/proc/{}/stat", daemon.as_raw_nonzero()));
-            if stat.map_or(true, |stat| stat.contains(") Z ")) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-}
-
-impl Drop for Pm2<'_> {
-    fn drop(&mut self) {
-        // It ends its bot with it only where it is asked to.
-        let bot = fs::read_to_string(self.world.at("bot.number")).ok();
-        if let Some(pid) = bot
-            .and_then(|pid| pid.trim().parse().ok())
-            .and_then(Pid::from_raw)
-        {
-            let line =
-                fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
-            if String::from_utf8_lossy(&line).contains("bot.js") {
-                let _ = kill_process(pid, Signal::KILL);
-            }
-        }
-        self.kill();
-    }
-}
-
 #[test]
 fn the_real_pm2() {
-    let world = World::new(
+    let world = with_config(
         &["bot", "other"],
         "connection: {timeout: 30s, session_pattern: '(?<name>.+)'}\nprocesses: [{pm2: {name: '{name}', home: DIR/pm2}}]\n",
     );
-    let installed = install_pm2();
-    std::os::unix::fs::symlink(&installed, world.at("bin/pm2")).unwrap();
-    let pm2 = Pm2 {
-        world: &world,
-        program: installed,
-    };
-    fs::create_dir(world.at("pm2")).unwrap();
+    let pm2 = Pm2::new(world.root());
     with_journal(&world);
 
     // Without a daemon it is not called: that would start one.
-    let told = world.doctor("bot", &[]);
+    let report = world.doctor("bot", &[]);
     assert_eq!(
-        (told.verdict(), told.finding("process")),
+        (report.verdict(), report.finding("process")),
         (("unknown", false), "silent"),
-        "{told:?}"
+        "{report:?}"
     );
     assert!(
-        told.detail("process").contains("pm2 was not asked"),
-        "{told:?}"
+        report.detail("process").contains("pm2 was not asked"),
+        "{report:?}"
     );
     assert_eq!(
-        fs::read_dir(world.at("pm2")).unwrap().count(),
+        fs::read_dir(world.path("pm2")).unwrap().count(),
         0,
         "nothing was made in its home"
     );
 
     world.write(
         "bot.js",
-        "require('fs').writeFileSync(__dirname + '/bot.number', String(process.pid));\nsetInterval(() => {}, 1000);\n",
+        "require('fs').writeFileSync(__dirname + '/pids', String(process.pid));\nsetInterval(() => {}, 1000);\n",
     );
     pm2.run(&[
         "start",
-        &world.at("bot.js").display().to_string(),
+        &world.path("bot.js").display().to_string(),
         "--name",
         "bot",
     ]);
     let running = Patience::new(BOUND).wait_until(BOUND, "pm2 runs the bot", || {
-        let told = world.doctor("bot", &[]);
-        match told.finding("process") {
-            "nothing" => Ok(told),
-            _ => Err(format!("{told:?}")),
+        let report = world.doctor("bot", &[]);
+        match report.finding("process") {
+            "nothing" => Ok(report),
+            _ => Err(format!("{report:?}")),
         }
     });
-    let told = running.unwrap();
+    let report = running.unwrap();
     assert_eq!(
-        told.verdict(),
+        report.verdict(),
         ("unknown", false),
-        "that it runs is no evidence: {told:?}"
+        "that it runs is no evidence: {report:?}"
     );
-    let number = || fs::read_to_string(world.at("bot.number")).map_err(|error| error.to_string());
+    let number = || fs::read_to_string(world.path("pids")).map_err(|error| error.to_string());
     let pid = Patience::new(BOUND)
         .wait_until(BOUND, "the bot tells its number", number)
         .unwrap();
-    assert!(told.detail("process").contains(pid.trim()), "{told:?}");
-    assert!(told.source("process")["last_alive"].is_string(), "{told:?}");
-    let told = world.doctor("other", &[]);
-    assert_eq!(told.finding("process"), "silent", "{told:?}");
+    assert!(report.detail("process").contains(pid.trim()), "{report:?}");
     assert!(
-        told.detail("process").contains("knows no process"),
-        "{told:?}"
+        report.source("process")["last_alive"].is_string(),
+        "{report:?}"
+    );
+    let report = world.doctor("other", &[]);
+    assert_eq!(report.finding("process"), "silent", "{report:?}");
+    assert!(
+        report.detail("process").contains("knows no process"),
+        "{report:?}"
     );
 
     pm2.run(&["stop", "bot"]);
-    let told = world.doctor("bot", &[]);
+    let report = world.doctor("bot", &[]);
     assert_eq!(
-        (told.verdict(), told.finding("process")),
+        (report.verdict(), report.finding("process")),
         (("disconnected", true), "gone"),
-        "{told:?}"
+        "{report:?}"
     );
 
-    // The daemon dies and leaves its files: again nobody starts another one.
-    let daemon = pm2.daemon().expect("its pid");
+    // The daemon dies and leaves its files: again no other one is started.
+    let daemon = pm2.daemon();
     pm2.kill();
-    let told = world.doctor("bot", &[]);
+    let report = world.doctor("bot", &[]);
     assert_eq!(
-        (told.verdict(), told.finding("process")),
+        (report.verdict(), report.finding("process")),
         (("unknown", false), "silent"),
-        "{told:?}"
+        "{report:?}"
     );
-    assert_eq!(pm2.daemon(), Some(daemon), "no other daemon was started");
-    assert!(std::os::unix::net::UnixStream::connect(world.at("pm2/rpc.sock")).is_err());
+    assert_eq!(pm2.daemon(), daemon, "no other daemon was started");
+    assert!(std::os::unix::net::UnixStream::connect(world.path("pm2/rpc.sock")).is_err());
 }
 
 /// The recipe of the README: a probe that asks the bot, and pm2. The bot is stopped, and
@@ -1073,9 +921,9 @@ fn a_bot_stopped_with_the_real_pm2_is_cleaned() {
         "#!/bin/sh\n# $1\ncurl -fsS --max-time 20 \"http://localhost:{port}/status/$1\" | jq -er '\n  if .status.connected == true then \"connected\"\n  elif .status.connected == false then \"disconnected\"\n  else error(\"no answer\") end'\n"
     );
     for asks in ["command", "http"] {
-        let world = World::new(&["bot"], "");
+        let world = with_config(&["bot"], "");
         let quiet = SystemTime::now() - Duration::from_secs(900);
-        let folder = world.at("sessions/bot");
+        let folder = world.path("sessions/bot");
         fs::remove_dir_all(&folder).unwrap();
         fixture::unpack("bloated-classic-387", &folder, quiet).unwrap();
         let by = match asks {
@@ -1088,44 +936,35 @@ fn a_bot_stopped_with_the_real_pm2_is_cleaned() {
             "connection: {{timeout: 30s, {by}}}\nprocesses: [{{pm2: {{name: '{{session}}', home: DIR/pm2}}}}]\n"
         ));
         world.write("bin/bot-state", &probe);
-        fs::set_permissions(world.at("bin/bot-state"), PermissionsExt::from_mode(0o700)).unwrap();
-        let installed = install_pm2();
-        std::os::unix::fs::symlink(&installed, world.at("bin/pm2")).unwrap();
-        let pm2 = Pm2 {
-            world: &world,
-            program: installed,
-        };
-        fs::create_dir(world.at("pm2")).unwrap();
+        fs::set_permissions(
+            world.path("bin/bot-state"),
+            PermissionsExt::from_mode(0o700),
+        )
+        .unwrap();
+        let pm2 = Pm2::new(world.root());
         world.write(
             "bot.js",
             &format!(
-                "require('http').createServer((_, answer) => answer.end('{{\"status\":{{\"connected\":true}}}}')).listen({port}, '127.0.0.1', () =>\n  require('fs').writeFileSync(__dirname + '/bot.number', String(process.pid)));\n"
+                "require('http').createServer((_, answer) => answer.end('{{\"status\":{{\"connected\":true}}}}')).listen({port}, '127.0.0.1', () =>\n  require('fs').writeFileSync(__dirname + '/pids', String(process.pid)));\n"
             ),
         );
-        let script = world.at("bot.js").display().to_string();
+        let script = world.path("bot.js").display().to_string();
         pm2.run(&["start", &script, "--name", "bot"]);
         with_journal(&world);
         let connected = Patience::new(BOUND).wait_until(BOUND, "the bot is connected", || {
-            let told = world.doctor("bot", &[]);
-            match told.verdict() {
+            let report = world.doctor("bot", &[]);
+            match report.verdict() {
                 ("connected", _) => Ok(()),
-                _ => Err(format!("{told:?}")),
+                _ => Err(format!("{report:?}")),
             }
         });
         connected.unwrap();
-        let (code, out, err) = world.remediator(&["clean", "bot"]);
-        assert_eq!(code, Some(1), "{out}{err}");
+        let (code, out, err) = world.remediator(&["clean", "bot"]).parts();
+        assert_eq!(code, 1, "{out}{err}");
 
         pm2.run(&["stop", "bot"]);
-        let (code, out, err) = world.remediator(&["clean", "bot"]);
-        assert_eq!(code, Some(0), "{asks}: {out}{err}");
+        let (code, out, err) = world.remediator(&["clean", "bot"]).parts();
+        assert_eq!(code, 0, "{asks}: {out}{err}");
         assert!(out.contains("moved into the quarantine"), "{out}");
     }
-}
-
-/// Installs the pm2 of tests/pm2, unless the same lockfile has been installed before.
-fn install_pm2() -> PathBuf {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pm2");
-    npm::install(&dir, &[]).unwrap_or_else(|failure| panic!("{failure}"));
-    dir.join("node_modules/pm2/bin/pm2")
 }

@@ -32,7 +32,6 @@ use testkit::strace;
 const REMEDIATOR: &str = env!("CARGO_BIN_EXE_baileys_remediator");
 const QUARANTINE: &str = ".baileys_quarantine";
 const SESSION: &str = "bot";
-const INSTALL: &str = "sudo apt-get install --no-install-recommends strace";
 /// No command takes this long, not even traced on a busy machine.
 const BOUND: Duration = Duration::from_secs(60);
 
@@ -217,7 +216,7 @@ impl Ran {
     }
 }
 
-/// Whom strace traces.
+/// What strace traces.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Tracee {
     /// The first thread, from its start: the journal, and nothing in the folder. (strace
@@ -225,7 +224,7 @@ enum Tracee {
     Main,
     /// All threads, from their start.
     All,
-    /// The threads that work on the folder, from the moment in which the probe is asked for
+    /// The threads that work on the folder, from the moment in which the probe is called for
     /// the first time: the lock is held, and nothing has been changed.
     Planning,
     /// The same, from the second time on: the plan is written, and nothing has been moved.
@@ -250,7 +249,7 @@ impl Bot {
             .mode(0o600)
             .open(&token)
             .unwrap();
-        file.write_all(b"a token for nobody but this test").unwrap();
+        file.write_all(b"a token for this test only").unwrap();
         let config = format!("connection:\n{}", probe.config());
         fs::write(dir.path().join("config.yml"), config).unwrap();
         let before = files_of(&folder);
@@ -316,7 +315,7 @@ impl Bot {
         }
         args.push(REMEDIATOR.into());
         args.extend(self.args(command));
-        let (status, out, err) = process::run(&strace_program(), args, BOUND).unwrap();
+        let (status, out, err) = process::run(&strace::program(), args, BOUND).unwrap();
         Ran {
             code: status.code().unwrap_or(128 + 9),
             out,
@@ -326,7 +325,7 @@ impl Bot {
         }
     }
 
-    /// Runs a command, and when the probe is asked for the `ask`th time attaches strace to
+    /// Runs a command, and when the probe is called for the `ask`th time attaches strace to
     /// the threads that work on the folder. strace becomes the parent of what it traces, as
     /// Ubuntu demands of everybody but root.
     /// `serves`: it is `serve` on this port, which is stopped once it answers.
@@ -364,13 +363,13 @@ read -r strace; exec $strace"#;
             fs::read_to_string(dir.join(name)).ok()?.trim().parse().ok()
         };
         let ended = || number("rc").is_some();
-        until("the probe is asked", || {
+        testkit::until("a call of the probe", || {
             self.probe.asked() >= before + ask || ended()
         });
         let log = dir.join("trace");
         fs::write(&log, "").unwrap();
         if !ended() {
-            until("the pid is known", || number("pid").is_some());
+            testkit::until("the pid is known", || number("pid").is_some());
             let pid = number("pid").unwrap();
             // Everything in the folder is done by the threads of this name.
             let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
@@ -390,7 +389,7 @@ read -r strace; exec $strace"#;
                 let turn = self.turn.replace(self.turn.get() + 1);
                 movers = vec![movers[turn % movers.len()]];
             }
-            let mut line = strace_program().display().to_string();
+            let mut line = strace::program().display().to_string();
             for arg in strace_args(&log, inject) {
                 line.push(' ');
                 line.push_str(&arg);
@@ -407,7 +406,7 @@ read -r strace; exec $strace"#;
                         .is_some_and(|l| l.trim() != "0")
                 })
             };
-            until("strace attaches", || {
+            testkit::until("strace attaches", || {
                 movers.iter().all(is_traced) || ended()
             });
             // It has seized the thread, and asks it to stop next.
@@ -416,7 +415,7 @@ read -r strace; exec $strace"#;
         self.probe.open();
         if let Some(port) = serves {
             let ready = format!("http://127.0.0.1:{port}/-/ready");
-            until("serve answers or ends", || {
+            testkit::until("serve answers or ends", || {
                 ended() || net::get(&ready).is_ok_and(|a| a.ok().is_ok())
             });
             if !ended() {
@@ -424,9 +423,9 @@ read -r strace; exec $strace"#;
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
             }
         }
-        until("the end", ended);
+        testkit::until("the end", ended);
         drop(stdin);
-        until("strace ends", || child.try_wait().unwrap().is_some());
+        testkit::until("strace ends", || child.try_wait().unwrap().is_some());
         let text =
             |name: &str| String::from_utf8_lossy(&fs::read(dir.join(name)).unwrap()).into_owned();
         Ran {
@@ -483,7 +482,7 @@ read -r strace; exec $strace"#;
         let mut serve =
             Process::start("serve", Path::new(REMEDIATOR), self.serve_args(port), &log).unwrap();
         let ready = format!("http://127.0.0.1:{port}/-/ready");
-        until("serve answers", || {
+        testkit::until("serve answers", || {
             serve.alive().unwrap_or_else(|why| panic!("{why}"));
             net::get(&ready).is_ok_and(|answer| answer.ok().is_ok())
         });
@@ -602,7 +601,7 @@ read -r strace; exec $strace"#;
         let _ = fs::remove_dir_all(self.quarantine());
     }
 
-    /// What a clean-up moves, from one that nobody disturbs.
+    /// What a clean-up moves, from one that is not disturbed.
     fn movable(&self) -> BTreeSet<String> {
         let ran = self.run(&["clean", SESSION]);
         assert!(ran.code == 0, "clean: {}{}", ran.out, ran.err);
@@ -638,21 +637,8 @@ fn strace_args(log: &Path, inject: Option<&str>) -> Vec<String> {
     args
 }
 
-fn strace_program() -> PathBuf {
-    process::find(&["strace"])
-        .unwrap_or_else(|| panic!("strace is missing; install it with: {INSTALL}"))
-}
-
 fn rustix_pid(pid: i32) -> rustix::process::Pid {
     rustix::process::Pid::from_raw(pid).unwrap()
-}
-
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + BOUND;
-    while !holds() {
-        assert!(Instant::now() < end, "{what}: not within {BOUND:?}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }
 
 /// Calls at which to kill: all that change something, and of those that only look the
@@ -688,7 +674,7 @@ fn sample<'a, T>(all: &[&'a T], count: usize) -> Vec<&'a T> {
 enum After {
     /// `serve` starts, and the bot is disconnected.
     Restart,
-    /// Somebody cleans again.
+    /// Another clean-up.
     CleanAgain,
     /// `serve` starts, and the bot is connected.
     RestartConnected,
@@ -781,7 +767,7 @@ impl Bot {
         }
     }
 
-    /// The calls of a command that nobody disturbs, with all of `expected` among them: once
+    /// The calls of a command that is not disturbed, with all of `expected` among them: once
     /// in a while two threads share the work, and one alone has not all of it.
     fn baseline(
         &self,
@@ -831,7 +817,7 @@ impl Bot {
     }
 
     /// Kills the command that `prepare` gives at a call. Once in a while another thread gets
-    /// the work than the one that strace watches, and nobody is killed; then it is undone
+    /// the work than the one that strace watches, and nothing is killed; then it is undone
     /// and tried again.
     fn crash(&self, tracee: Tracee, at: &Call, prepare: impl Fn() -> Vec<String>) -> bool {
         for _ in 0..12 {
@@ -1168,8 +1154,8 @@ fn failing(
     None
 }
 
-/// What a person is told, and where the journal puts it.
-fn told(error: &str) -> (i32, &'static str, &'static str) {
+/// Exit code, reason in the journal and words of the message.
+fn expected_result(error: &str) -> (i32, &'static str, &'static str) {
     match error {
         "EROFS" => (2, "io", "read-only; remount it read-write"),
         "ENOSPC" => (2, "io", "no space left"),
@@ -1184,7 +1170,7 @@ fn told(error: &str) -> (i32, &'static str, &'static str) {
     }
 }
 
-/// The last clean-up on record tells what the person was told.
+/// The last clean-up on record says what the person saw.
 fn is_recorded(bot: &Bot, ran: &Ran, case: &str) {
     let journal = bot.journal();
     let last = &journal[0];
@@ -1254,7 +1240,7 @@ fn a_clean_up_in_which_any_call_fails() {
                 bot.undo_all(&case);
                 continue;
             }
-            let (code, reason, words) = told(error);
+            let (code, reason, words) = expected_result(error);
             let held = !away.is_empty();
             if held {
                 // Only what ends a run fails after the last move; then it says what to do.
@@ -1303,7 +1289,7 @@ fn a_clean_up_in_which_any_call_fails() {
 
 /// EXDEV, ENOSPC, EROFS, EACCES and ESTALE at every call that a clean-up and an undo make in
 /// the folder, those that only look included: whatever fails, each file is in exactly one
-/// place and as it was, somebody is told, nothing is left half done, and all can be brought
+/// place and as it was, the failure is reported, nothing is left half done, and all can be brought
 /// back. `make soak` tries all five at every call (`ERRNOS=all`), `make test` each of them
 /// once for each kind of call.
 #[test]
@@ -1353,7 +1339,7 @@ fn every_errno_at_every_call() {
                 assert!(away.is_subset(&movable), "{case}: {}", ran.out);
                 assert!(away.is_empty() != cleans, "{case}: {away:?}: {}", ran.out);
             } else {
-                assert!(!ran.err.trim().is_empty(), "{case}: nobody is told");
+                assert!(!ran.err.trim().is_empty(), "{case}: not reported");
                 is_recorded(&bot, &ran, &case);
                 // What was moved and could not be put back is named with the way back.
                 let told = away.is_empty() || ran.err.contains("baileys_remediator undo");
@@ -1426,7 +1412,11 @@ fn an_undo_in_which_any_call_fails() {
         tried += 1;
         bot.nothing_is_lost(&movable, &case);
         assert_eq!(ran.code, 2, "{case}: {}", ran.err);
-        assert!(ran.err.contains(told(error).2), "{case}: {}", ran.err);
+        assert!(
+            ran.err.contains(expected_result(error).2),
+            "{case}: {}",
+            ran.err
+        );
         assert!(
             !ran.err.contains("no file was moved"),
             "{case}: {}",
@@ -1450,7 +1440,7 @@ fn a_folder_that_cannot_be_locked_or_opened() {
             Some(&format!("{call}:error={error}:when=1")),
             &["clean", SESSION],
         );
-        let (code, reason, words) = told(error);
+        let (code, reason, words) = expected_result(error);
         assert_eq!(ran.code, code, "{call} {error}: {}", ran.err);
         assert!(ran.err.contains(words), "{call} {error}: {}", ran.err);
         is_recorded(&bot, &ran, call);
@@ -1526,7 +1516,7 @@ fn a_read_only_file_system_and_a_quarantine_on_another_mount() {
 
     let ran = clean(r#"mount --bind "$dir" "$dir"; mount -o remount,ro,bind "$dir""#);
     assert_eq!(ran.code, 2, "{}", ran.err);
-    assert!(ran.err.contains(told("EROFS").2), "{}", ran.err);
+    assert!(ran.err.contains(expected_result("EROFS").2), "{}", ran.err);
     is_recorded(&bot, &ran, "read-only");
     bot.is_whole("read-only");
     assert!(!bot.quarantine().exists());
@@ -1540,7 +1530,7 @@ fn a_read_only_file_system_and_a_quarantine_on_another_mount() {
         format!(r#"mount --bind '{elsewhere}' "$dir/.baileys_quarantine""#),
     ] {
         let ran = clean(&mount);
-        let (code, reason, words) = told("EXDEV");
+        let (code, reason, words) = expected_result("EXDEV");
         assert_eq!(ran.code, code, "{}", ran.err);
         assert!(ran.err.contains(words), "{}", ran.err);
         is_recorded(&bot, &ran, "another mount");

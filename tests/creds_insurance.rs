@@ -9,7 +9,7 @@ use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use baileys_exporter::folder::Timestamp;
 use baileys_exporter::folder::identity::insurable;
@@ -46,7 +46,7 @@ impl std::ops::Deref for Host {
 
 impl Host {
     fn new() -> Self {
-        let mut world = World::new(testkit::programs!());
+        let mut world = testkit::world!();
         let probe = HttpProbe::start();
         world.with_config(&format!(
             "sessions: {{paths: [{}]}}\nstate: {{path: {}}}\nconnection:\n{}",
@@ -128,7 +128,7 @@ impl Host {
             Process::start("serve", Path::new(REMEDIATOR), self.serve_args(port), &log).unwrap();
         let url = format!("http://127.0.0.1:{port}/metrics");
         let mut text = String::new();
-        until("serve has looked", || {
+        testkit::until("serve has looked", || {
             process.alive().unwrap_or_else(|why| panic!("{why}"));
             let ready = net::get(&format!("http://127.0.0.1:{port}/-/ready"));
             text = net::get(&url)
@@ -204,14 +204,6 @@ struct Serving {
     text: String,
 }
 
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + BOUND;
-    while !holds() {
-        assert!(Instant::now() < end, "{what}: not within {BOUND:?}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
 fn number(bytes: &[u8], field: &str) -> u64 {
     serde_json::from_slice::<Value>(bytes).unwrap()[field]
         .as_u64()
@@ -230,7 +222,7 @@ fn with_counters(bytes: &[u8], next: u64) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// A creds.json of somebody else, logged in.
+/// A creds.json of another account, logged in.
 fn of_identity(bytes: &[u8], letter: char) -> Vec<u8> {
     let mut creds: Value = serde_json::from_slice(bytes).unwrap();
     let public = creds.pointer_mut("/signedIdentityKey/public/data").unwrap();
@@ -661,7 +653,7 @@ fn counters_are_raised_above_everything_that_is_known() {
     });
     assert!(
         highest > 1_000_000 && next < 1_000,
-        "nobody's pre-keys raise nothing: {next}"
+        "pre-keys of no identity raise nothing: {next}"
     );
 }
 
@@ -688,7 +680,7 @@ fn nothing_is_put_back_under_a_bot_that_may_be_connected() {
         "{run}"
     );
     world.probe.say_connected_after(usize::MAX);
-    // Somebody writes into the folder.
+    // Another process writes into the folder.
     fs::write(world.folder().join("session-999100000001.0.json"), "{}").unwrap();
     world.restore(&[]).must(1, &["refused"]);
     unchanged();
@@ -776,7 +768,7 @@ fn every_step_of_a_restore_is_on_record() {
     )
     .unwrap();
     let mut page = String::new();
-    until("the page answers", || {
+    testkit::until("the page answers", || {
         process.alive().unwrap_or_else(|why| panic!("{why}"));
         page = net::get(&format!("http://127.0.0.1:{port}/run?id={}", record["id"]))
             .and_then(|answer| answer.ok())
@@ -793,7 +785,7 @@ fn every_step_of_a_restore_is_on_record() {
 
 /// As the shipped unit has it: a user of its own, and bots of another.
 #[test]
-fn a_user_of_its_own_is_told_to_restore_as_root_and_goes_on_afterwards() {
+fn a_user_of_its_own_must_restore_as_root_and_goes_on_afterwards() {
     if !rustix_is_root() {
         // Only root can be two users.
         return;
@@ -918,7 +910,7 @@ fn a_person_confirms_by_the_sessions_name() {
             .write_all(format!("{answer}\n").as_bytes())
             .unwrap();
         let mut ended = None;
-        until("the command ends", || {
+        testkit::until("the command ends", || {
             ended = script.try_wait().unwrap();
             ended.is_some()
         });
@@ -947,7 +939,7 @@ fn a_newer_file_or_another_identity_is_replaced_by_force_only_and_can_come_back(
         .unwrap();
     world.restore(&["--version=2"]).must(0, &[]);
     assert!(world.bytes().unwrap() == whole);
-    // Put there since, by somebody who may have known why: a person decides.
+    // Put there since, perhaps on purpose: a person decides.
     fs::write(world.creds(), with_counters(&whole, next - 5)).unwrap();
     let since = SystemTime::now() - QUARTER * 4 / 5;
     fs::File::options()
@@ -981,7 +973,7 @@ fn a_newer_file_or_another_identity_is_replaced_by_force_only_and_can_come_back(
     assert!(world.bytes().unwrap() != whole);
     world.restore(&["--version=2", "--force"]).must(0, &[]);
     let restored = world.bytes().unwrap();
-    // Nobody knows how far the replaced identity's own counters had come.
+    // How far the replaced identity's own counters had come is unknown.
     assert!(restored == with_counters(&whole, next + 40 + BATCH));
     // What was forced away was insured first: the way back.
     let list = world.list(SESSION);
@@ -1105,12 +1097,6 @@ fn changes(lines: Vec<strace::Line>) -> Vec<Call> {
     calls
 }
 
-fn strace_program() -> PathBuf {
-    process::find(&["strace"]).unwrap_or_else(|| {
-        panic!("strace is missing; install it with: sudo apt-get install --no-install-recommends strace")
-    })
-}
-
 impl Host {
     /// Runs a command under strace, which does what `inject` says.
     fn traced(&self, args: Vec<String>, inject: Option<&str>) -> (Option<i32>, Vec<Call>, String) {
@@ -1134,7 +1120,7 @@ impl Host {
         let limit = ["-s", "KILL", "20"].map(String::from);
         let words = limit
             .into_iter()
-            .chain([strace_program().display().to_string()])
+            .chain([strace::program().display().to_string()])
             .chain(words);
         let (status, out, err) = process::run(Path::new("timeout"), words, BOUND).unwrap();
         let trace = String::from_utf8_lossy(&fs::read(&log).unwrap()).into_owned();
@@ -1420,14 +1406,14 @@ impl Host {
         }
         words.push(REMEDIATOR.into());
         words.extend(self.serve_args(port));
-        let mut child = Command::new(strace_program())
+        let mut child = Command::new(strace::program())
             .args(&words)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(fs::File::create(self.path("serve.log")).unwrap())
             .spawn()
             .unwrap();
-        until("the look, or the kill", || {
+        testkit::until("the look, or the kill", || {
             let url = format!("http://127.0.0.1:{port}/metrics");
             let text = net::get(&url)
                 .and_then(|answer| answer.ok())
@@ -1444,7 +1430,7 @@ impl Host {
                 let pid = rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap();
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
             }
-            until("serve ends", || child.try_wait().unwrap().is_some());
+            testkit::until("serve ends", || child.try_wait().unwrap().is_some());
         }
         changes(strace::lines(&String::from_utf8_lossy(
             &fs::read(&log).unwrap(),
@@ -1485,7 +1471,7 @@ fn the_runbooks_commands_work_as_they_are_written() {
                 &world.path("backup").display().to_string(),
             )
             .replace("sudo baileys_remediator", "baileys_remediator");
-        // Nobody is at the terminal here.
+        // There is no terminal here.
         let block = block.replace(
             "creds restore company_962302",
             "creds restore company_962302 --yes",

@@ -16,10 +16,6 @@ const BLOATED: &str = "bloated-classic-387";
 const SKIPPED: &str = "baileys_exporter_sessions_skipped";
 const UP: &str = "baileys_auth_folder_up";
 
-fn new_world() -> World {
-    World::new(testkit::programs!())
-}
-
 fn unpack(fixture: &str, folder: &Path) {
     fixture::unpack(fixture, folder, SystemTime::now() - QUARTER).unwrap();
 }
@@ -52,7 +48,7 @@ fn sessions(world: &World, paths: &[&str]) -> Vec<String> {
 
 #[test]
 fn layouts_of_public_bots() {
-    let world = new_world();
+    let world = testkit::world!();
     for folder in [
         // One project for each bot.
         "srv/p1/auth_info_baileys",
@@ -94,7 +90,7 @@ fn layouts_of_public_bots() {
 
 #[test]
 fn what_is_passed_over_is_reported_with_its_setting() {
-    let world = new_world();
+    let world = testkit::world!();
     for folder in [
         "srv/p1/auth",
         "srv/p1/auth/backup_2024",
@@ -141,7 +137,7 @@ fn what_is_passed_over_is_reported_with_its_setting() {
 /// More than are looked at one by one after that many timeouts.
 #[test]
 fn one_of_many_folders_that_hangs_leaves_the_others() {
-    let world = new_world();
+    let world = testkit::world!();
     let folder = |n: usize| world.path(&format!("srv/bots/bot-{n:03}"));
     for n in 0..100 {
         std::fs::create_dir_all(folder(n)).unwrap();
@@ -158,7 +154,7 @@ fn one_of_many_folders_that_hangs_leaves_the_others() {
 
 #[test]
 fn a_folder_behind_a_link_is_cleaned_at_its_canonical_path() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     world.with_probe();
     for bot in ["p1", "p2"] {
         let folder = world.path("srv").join(bot).join("auth");
@@ -205,7 +201,7 @@ fn files_and_duplicates(metrics: &Metrics) -> (f64, f64) {
 
 #[test]
 fn of_two_folders_of_one_name_the_exporter_keeps_the_one_known_before() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     unpack(BLOATED, &world.path("second/bot"));
     std::fs::create_dir(world.path("first")).unwrap();
     let args = vec![
@@ -230,7 +226,7 @@ fn of_two_folders_of_one_name_the_exporter_keeps_the_one_known_before() {
 
 #[test]
 fn the_remediator_refuses_every_run_on_a_name_that_is_not_unique() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     world.with_probe();
     let before = world.bot("bot", BLOATED, "disconnected");
     world.bot("other", BLOATED, "disconnected");
@@ -300,7 +296,7 @@ fn the_remediator_refuses_every_run_on_a_name_that_is_not_unique() {
 #[test]
 fn a_raw_byte_and_its_escaped_spelling_are_two_sessions() {
     use std::os::unix::ffi::OsStrExt;
-    let world = new_world();
+    let world = testkit::world!();
     for name in [&b"a\xff"[..], b"a\\xff"] {
         let name = std::ffi::OsStr::from_bytes(name);
         unpack("normal", &world.path("sessions").join(name));
@@ -318,7 +314,7 @@ fn a_raw_byte_and_its_escaped_spelling_are_two_sessions() {
 
 #[test]
 fn logs_find_the_sessions_of_a_glob() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     for folder in ["p1/auth_info_baileys", "p2/auth_info_baileys", "p2/one"] {
         unpack("normal", &world.path("srv").join(folder));
     }
@@ -476,7 +472,7 @@ fn a_directory_that_cannot_be_looked_into_is_left_out_with_a_reason() {
     use std::os::unix::fs::{PermissionsExt, chown};
     // Of no other test.
     const USER: u32 = 61_242;
-    let world = new_world();
+    let world = testkit::world!();
     unpack("normal", &world.path("srv/p1/auth_info_baileys"));
     for closed in ["srv/p1/company_1", "srv/p1/.cache"] {
         std::fs::create_dir(world.path(closed)).unwrap();

@@ -16,9 +16,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -27,426 +25,15 @@ use baileys_exporter::remediator::store::clock::Moment;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use testkit::fixture::{self, Snapshot};
-use testkit::net::{self, Metrics};
+use testkit::net::Metrics;
 use testkit::npm;
-use testkit::{Patience, process, systemd};
+use testkit::supervised::{Supervised, scribbler};
+use testkit::{pm2, process, systemd};
 
-const REMEDIATOR: &str = env!("CARGO_BIN_EXE_baileys_remediator");
-const TOKEN: &str = "c2VjcmV0LXRva2VuLW9mLXRoZS10ZXN0cw";
 const BLOATED: &str = "bloated-classic-387";
 /// A window that is never closed.
 const WHOLE_DAY: &str = "    windows: [{from: \"00:00\", to: \"24:00\", zone: America/Lima}]";
 const SOON: Duration = Duration::from_secs(60);
-
-/// A supervisor: start, stop and gone as the preset `command` calls them, and the answer of
-/// the bots' own status (`ask NAME [SESSION]`). `hold-POINT` makes it wait there, and it says `reached-POINT`.
-const SV: &str = r#"
-cd "$(dirname "$0")" || exit 9
-what=$1 name=$2
-hold() { while [ -e "hold-$1" ]; do touch "reached-$1"; sleep 0.05; done; }
-alive() {
-    pid=$(cat "$name.pid" 2>/dev/null) || return 1
-    stat=$(cat "/proc/$pid/stat" 2>/dev/null) || return 1
-    case $stat in *") Z "*) return 1 ;; esac
-}
-case $what in
-start)
-    echo start >>"$name.calls"
-    echo "start $name" >>all.calls
-    hold start-before
-    [ -e start-fails ] && exit 1
-    if ! alive; then
-        rm -f "$name.ready"
-        setsid sh "$name.bot" </dev/null >"$name.out" 2>&1 &
-        echo $! >"$name.part"
-        if [ -e shows-late ]; then (sleep 3; mv "$name.part" "$name.pid") & else mv "$name.part" "$name.pid"; fi
-    fi
-    hold start-after
-    ;;
-stop)
-    echo stop >>"$name.calls"
-    echo "stop $name" >>all.calls
-    hold stop-before
-    [ -e stop-fails ] && exit 1
-    if [ ! -e stop-ignored ] && alive; then kill "$pid"; fi
-    hold stop-after
-    ;;
-gone)
-    if [ -e gone-unknown ]; then echo unknown >>"$name.answers"; exit 7; fi
-    alive && exit 1
-    exit 0
-    ;;
-ask)
-    if alive; then
-        hold ask-up
-        if [ -e "${3:-$name}.ready" ] || grep -qsx ready "$name.out"; then echo connected; else echo disconnected; fi
-    else
-        hold ask-down
-        ls "sessions/$name/.baileys_quarantine/"*/plan.json >/dev/null 2>&1 && hold planned
-        echo disconnected
-    fi
-    ;;
-esac
-exit 0
-"#;
-
-/// Writes into its folder until it is ended.
-fn scribbler(dir: &Path, name: &str, folders: &[PathBuf]) -> String {
-    let touched: Vec<String> = folders
-        .iter()
-        .map(|folder| folder.join("creds.json").display().to_string())
-        .collect();
-    format!(
-        "cd {}\n[ -e dies ] && exit 1\n[ -e never-connects ] || touch {name}.ready\nwhile :; do touch {}; sleep 0.1; done\n",
-        dir.display(),
-        touched.join(" ")
-    )
-}
-
-struct World {
-    dir: tempfile::TempDir,
-    port: u16,
-    server: Option<Child>,
-    patience: Patience,
-    bots: Vec<String>,
-}
-
-impl World {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("sessions")).unwrap();
-        fs::write(dir.path().join("sv"), SV).unwrap();
-        let token = dir.path().join("token");
-        fs::write(&token, TOKEN).unwrap();
-        fs::set_permissions(&token, PermissionsExt::from_mode(0o600)).unwrap();
-        let world = Self {
-            dir,
-            port: net::free_port(None).unwrap(),
-            server: None,
-            patience: Patience::new(6 * SOON),
-            bots: Vec::new(),
-        };
-        world.configure("{session}", "", "");
-        world
-    }
-
-    /// One service, called `name`, with `more` keys; and `rest` of the file.
-    fn configure(&self, name: &str, more: &str, rest: &str) {
-        let yaml = r#"
-connection: {command: [sh, DIR/sv, ask, "NAME"], timeout: 30s, quiet: 1s, trust: ["*"]}
-armed: {look_every: 1s}
-processes:
-  - name: "NAME"
-    allow_restart: true
-    command:
-      stop: [sh, DIR/sv, stop, "NAME"]
-      start: [sh, DIR/sv, start, "NAME"]
-      gone: [sh, DIR/sv, gone, "NAME"]
-    stop_timeout: 20s
-    gone_timeout: 3s
-    start_timeout: 4s
-    connect_timeout: 5s
-MORE
-REST
-"#;
-        let dir = self.dir.path().display().to_string();
-        let yaml = yaml
-            .replace("DIR", &dir)
-            .replace("NAME", name)
-            .replace("MORE", more)
-            .replace("REST", rest);
-        fs::write(self.at("config.yml"), yaml).unwrap();
-    }
-
-    fn at(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn folder(&self, session: &str) -> PathBuf {
-        self.at("sessions").join(session)
-    }
-
-    fn mark(&self, name: &str) {
-        fs::write(self.at(name), "").unwrap();
-    }
-
-    fn unmark(&self, name: &str) {
-        let _ = fs::remove_file(self.at(name));
-    }
-
-    /// A bot's folder, and its process under the supervisor.
-    fn bot(&mut self, session: &str, fixture: &str) -> Snapshot {
-        let before = self.folder_of(session, fixture);
-        let script = scribbler(self.dir.path(), session, &[self.folder(session)]);
-        self.supervise(session, &script);
-        before
-    }
-
-    fn folder_of(&self, session: &str, fixture: &str) -> Snapshot {
-        let quiet = SystemTime::now() - Duration::from_secs(900);
-        fixture::unpack(fixture, &self.folder(session), quiet).unwrap();
-        Snapshot::take(&self.folder(session)).unwrap()
-    }
-
-    fn supervise(&mut self, name: &str, script: &str) {
-        fs::write(self.at(&format!("{name}.bot")), script).unwrap();
-        self.bots.push(name.to_owned());
-        self.sv("start", name);
-        self.wait("the bot is connected", || self.is_connected(name));
-        self.unmark(&format!("{name}.calls"));
-    }
-
-    fn sv(&self, what: &str, name: &str) -> (bool, String) {
-        let args = [
-            self.at("sv").display().to_string(),
-            what.to_owned(),
-            name.to_owned(),
-        ];
-        let (status, out, _) = process::run(Path::new("sh"), args, SOON).unwrap();
-        (status.success(), out)
-    }
-
-    fn is_connected(&self, name: &str) -> testkit::Result<()> {
-        match self.sv("ask", name).1.trim() {
-            "connected" => Ok(()),
-            other => Err(format!("{other}: {}", self.read(&format!("{name}.out")))),
-        }
-    }
-
-    fn runs_now(&self, name: &str) -> bool {
-        !self.sv("gone", name).0
-    }
-
-    fn read(&self, name: &str) -> String {
-        String::from_utf8_lossy(&fs::read(self.at(name)).unwrap_or_default()).into_owned()
-    }
-
-    /// How often the supervisor was asked to.
-    fn calls(&self, what: &str, name: &str) -> usize {
-        self.read(&format!("{name}.calls"))
-            .lines()
-            .filter(|line| *line == what)
-            .count()
-    }
-
-    fn flags(&self) -> Vec<String> {
-        vec![
-            format!("--sessions.path={}", self.at("sessions").display()),
-            format!("--state.path={}", self.at("state").display()),
-            format!("--config.file={}", self.at("config.yml").display()),
-        ]
-    }
-
-    fn start(&mut self) {
-        self.spawn();
-        let ready = format!("http://127.0.0.1:{}/-/ready", self.port);
-        self.wait("the remediator is ready", || net::get(&ready)?.ok());
-    }
-
-    /// Starts it, and does not wait until it is ready.
-    fn spawn(&mut self) {
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.at("log"))
-            .unwrap();
-        let path = format!(
-            "{}:{}",
-            self.at("bin").display(),
-            std::env::var("PATH").unwrap()
-        );
-        let child = Command::new("setpriv")
-            .env("PATH", path)
-            .args(["--pdeathsig", "KILL", "--", REMEDIATOR, "serve"])
-            .arg(format!("--web.listen-address=127.0.0.1:{}", self.port))
-            .arg(format!(
-                "--webhook.token-file={}",
-                self.at("token").display()
-            ))
-            .args(self.flags())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .process_group(0)
-            .spawn()
-            .expect("setpriv (util-linux) starts the remediator");
-        self.server = Some(child);
-    }
-
-    fn kill(&mut self) {
-        if let Some(mut server) = self.server.take() {
-            let _ = server.kill();
-            server.wait().unwrap();
-        }
-    }
-
-    /// Asks the remediator to end, and waits until it has.
-    fn terminate(&mut self) {
-        let mut server = self.server.take().unwrap();
-        kill_process(Pid::from_child(&server), Signal::TERM).unwrap();
-        let ended = self.wait("the remediator ends", || {
-            server
-                .try_wait()
-                .map_err(|e| e.to_string())?
-                .ok_or_else(|| "it runs".to_owned())
-        });
-        assert!(ended.success(), "{ended}");
-    }
-
-    fn wait<T>(&self, what: &str, attempt: impl FnMut() -> testkit::Result<T>) -> T {
-        let seen = self.patience.wait_until(SOON, what, attempt);
-        seen.unwrap_or_else(|failure| panic!("{failure}\n{}", self.read("log")))
-    }
-
-    /// Waits until its log holds this.
-    fn says(&self, text: &str) {
-        self.wait(text, || match self.read("log").contains(text) {
-            true => Ok(()),
-            false => Err("not yet".into()),
-        });
-    }
-
-    fn wait_for_file(&self, name: &str) {
-        let path = self.at(name);
-        self.wait(name, || {
-            if path.exists() {
-                Ok(())
-            } else {
-                Err("not there".into())
-            }
-        });
-    }
-
-    fn deliver(&self, status: &str, alerts: &[(&str, &str)]) {
-        self.deliver_to(self.port, status, alerts);
-    }
-
-    fn deliver_to(&self, port: u16, status: &str, alerts: &[(&str, &str)]) {
-        let alerts: Vec<Value> = alerts
-            .iter()
-            .map(|(session, tier)| {
-                json!({
-                    "status": status,
-                    "labels": {"ladder": "baileys_auth_files", "tier": tier, "session": session},
-                    "startsAt": "2026-11-23T18:00:00.000Z",
-                    "fingerprint": format!("{session}-{tier}"),
-                })
-            })
-            .collect();
-        let body = json!({"version": "4", "alerts": alerts}).to_string();
-        let headers = [("Authorization".to_owned(), format!("Bearer {TOKEN}"))];
-        let url = format!("http://127.0.0.1:{port}/webhook");
-        let answer = net::post(&url, &headers, body.as_bytes()).unwrap();
-        assert_eq!(answer.status, 202, "{}", answer.body);
-    }
-
-    fn metrics(&self) -> Metrics {
-        Metrics::scrape(&format!("http://127.0.0.1:{}/metrics", self.port)).unwrap()
-    }
-
-    fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        let name = format!("baileys_remediator_{name}");
-        self.metrics()
-            .having(&name, labels)
-            .map(|sample| sample.value)
-            .sum()
-    }
-
-    fn command(&self, args: &[&str]) -> (Option<i32>, String, String) {
-        let args = args.iter().map(|arg| (*arg).to_owned()).chain(self.flags());
-        let (status, out, err) = process::run(Path::new(REMEDIATOR), args, SOON).unwrap();
-        (status.code(), out, err)
-    }
-
-    fn status(&self) -> Value {
-        let (code, out, err) = self.command(&["status", "--output=json"]);
-        assert_eq!(code, Some(0), "{err}");
-        serde_json::from_str(&out).unwrap()
-    }
-
-    /// The runs on record, newest first.
-    fn runs(&self) -> Vec<Value> {
-        let (code, out, err) = self.command(&["runs", "--output=json", "--limit=500"]);
-        assert_eq!(code, Some(0), "{err}");
-        serde_json::from_str(&out).unwrap()
-    }
-
-    /// The newest ended run of a session.
-    fn ended(&self, session: &str) -> testkit::Result<Value> {
-        let runs = self.runs();
-        let run = runs
-            .into_iter()
-            .find(|run| run["session"] == session)
-            .ok_or("no run")?;
-        match run["status"].as_str().unwrap() {
-            "queued" | "running" => Err(format!("{run}")),
-            _ => Ok(run),
-        }
-    }
-
-    /// Sends an alert, and waits for what it came to.
-    fn asked(&self, session: &str, tier: &str) -> Value {
-        self.deliver("firing", &[(session, tier)]);
-        self.wait("the run ends", || self.ended(session))
-    }
-
-    /// Its status and its reason.
-    fn came_to(&self, session: &str, tier: &str) -> (String, String) {
-        let run = self.asked(session, tier);
-        let word = |key: &str| run[key].as_str().unwrap_or_default().to_owned();
-        (word("status"), word("reason"))
-    }
-
-    fn held(&self, session: &str) -> BTreeSet<String> {
-        let mut names = BTreeSet::new();
-        let runs = fs::read_dir(self.folder(session).join(".baileys_quarantine"));
-        for run in runs.into_iter().flatten() {
-            let files = fs::read_dir(run.unwrap().path().join("files"));
-            names.extend(
-                files
-                    .into_iter()
-                    .flatten()
-                    .map(|f| f.unwrap().file_name().into_string().unwrap()),
-            );
-        }
-        names
-    }
-
-    /// Every file of before is in the folder or in the quarantine, and nothing is in both.
-    fn nothing_is_lost(&self, session: &str, before: &Snapshot) -> usize {
-        let held = self.held(session);
-        let now = Snapshot::take(&self.folder(session)).unwrap();
-        let there: BTreeSet<&str> = now.names().collect();
-        for name in before.names() {
-            assert!(
-                there.contains(name) != held.contains(name),
-                "a file is lost, or there twice"
-            );
-        }
-        held.len()
-    }
-
-    fn came_back_by_one_start(&self, session: &str, before: &Snapshot) {
-        self.wait("nothing is owed", || {
-            match self.metric("services_down", &[]) {
-                0.0 => self.is_connected(session),
-                down => Err(format!("{down}")),
-            }
-        });
-        let calls = (self.calls("stop", session), self.calls("start", session));
-        assert_eq!(calls, (1, 1), "{}", self.read("log"));
-        self.nothing_is_lost(session, before);
-    }
-
-    fn nothing_moved(&self, session: &str, before: &Snapshot) {
-        assert_eq!(
-            self.nothing_is_lost(session, before),
-            0,
-            "{}",
-            self.read("log")
-        );
-    }
-}
 
 /// Two of the real library at a time: they work rather than wait.
 struct Slot;
@@ -478,39 +65,9 @@ fn at_once(cases: &[&str], case: impl Fn(&str) + Sync) {
     });
 }
 
-impl Drop for World {
-    fn drop(&mut self) {
-        self.kill();
-        for entry in fs::read_dir(self.dir.path())
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
-            if entry.file_name().to_string_lossy().starts_with("hold-") {
-                let _ = fs::remove_file(entry.path());
-            }
-        }
-        for name in &self.bots {
-            let pid = self
-                .read(&format!("{name}.pid"))
-                .trim()
-                .parse()
-                .ok()
-                .and_then(Pid::from_raw);
-            let Some(pid) = pid else { continue };
-            let line =
-                fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
-            let line = String::from_utf8_lossy(&line).into_owned();
-            if line.contains(&format!("{name}.bot")) || line.contains("busy.mjs") {
-                let _ = kill_process(pid, Signal::KILL);
-            }
-        }
-    }
-}
-
 #[test]
 fn stopped_cleaned_and_started_again() {
-    let mut world = World::new();
+    let mut world = testkit::supervised!();
     let before = world.bot("bot", BLOATED);
     world.start();
     let first = world.read("bot.pid");
@@ -538,16 +95,17 @@ fn stopped_cleaned_and_started_again() {
         service["cooldown_until"].is_string() && status["not_back"] == json!([]),
         "{status}"
     );
-    let (code, out, _) = world.command(&["status"]);
+    let (code, out, _) = world.command(&["status"]).parts();
     assert!(
-        code == Some(0) && out.contains("LEFT TODAY") && out.contains("Automatic actions are on."),
+        code == 0 && out.contains("LEFT TODAY") && out.contains("Automatic actions are on."),
         "{out}"
     );
-    what_lies_there_is_documented_and_private(&world.at("state"));
+    what_lies_there_is_documented_and_private(&world.path("state"));
     // The restart is on record, with the downtime.
-    let (code, out, err) =
-        world.command(&["runs", "show", &run["id"].to_string(), "--output=json"]);
-    assert_eq!(code, Some(0), "{err}");
+    let (code, out, err) = world
+        .command(&["runs", "show", &run["id"].to_string(), "--output=json"])
+        .parts();
+    assert_eq!(code, 0, "{err}");
     let shown: Value = serde_json::from_str(&out).unwrap();
     let steps = shown["steps"].as_array().unwrap();
     let mut at = 0;
@@ -564,12 +122,12 @@ fn stopped_cleaned_and_started_again() {
 /// Another remediator on the host, with another state directory, gets the same alerts.
 #[test]
 fn two_remediators_start_a_bot_once() {
-    let mut world = World::new();
+    let mut world = testkit::supervised!();
     let before = world.bot("bot", BLOATED);
     world.start();
-    let other = Beside::start(&world);
+    let other = world.second_remediator();
     world.mark("hold-start-before");
-    let ports = [world.port, other.port];
+    let ports = [world.port, other.0];
     for port in ports {
         world.deliver_to(port, "firing", &[("bot", "emergency")]);
     }
@@ -589,55 +147,6 @@ fn two_remediators_start_a_bot_once() {
         });
     }
     world.came_back_by_one_start("bot", &before);
-}
-
-/// A second remediator in the same world.
-struct Beside {
-    port: u16,
-    server: Child,
-}
-
-impl Beside {
-    fn start(world: &World) -> Self {
-        let port = net::free_port(None).unwrap();
-        let log = File::create(world.at("other.log")).unwrap();
-        let server = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "--", REMEDIATOR, "serve"])
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            .arg(format!(
-                "--webhook.token-file={}",
-                world.at("token").display()
-            ))
-            .arg(format!(
-                "--sessions.path={}",
-                world.at("sessions").display()
-            ))
-            .arg(format!(
-                "--state.path={}",
-                world.at("other-state").display()
-            ))
-            .arg(format!(
-                "--config.file={}",
-                world.at("config.yml").display()
-            ))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .process_group(0)
-            .spawn()
-            .expect("setpriv (util-linux) starts the remediator");
-        let ready = format!("http://127.0.0.1:{port}/-/ready");
-        let beside = Self { port, server };
-        world.wait("the other remediator is ready", || net::get(&ready)?.ok());
-        beside
-    }
-}
-
-impl Drop for Beside {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-    }
 }
 
 fn what_lies_there_is_documented_and_private(state: &Path) {
@@ -676,9 +185,9 @@ fn what_lies_there_is_documented_and_private(state: &Path) {
 
 #[test]
 fn what_refuses_before_anything_is_stopped() {
-    let mut world = World::new();
+    let mut world = testkit::supervised!();
     let small = world.bot("small", "normal");
-    let creds = |world: &World, session: &str, change: &dyn Fn(&mut Value)| {
+    let creds = |world: &Supervised, session: &str, change: &dyn Fn(&mut Value)| {
         let path = world.folder(session).join("creds.json");
         let mut creds: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         change(&mut creds);
@@ -706,12 +215,15 @@ fn what_refuses_before_anything_is_stopped() {
     };
     let code = "\"fullErrorNode\":{\"tag\":\"stream:error\",\"attrs\":{\"code\":\"401\"}},";
     let log = line("opened connection to WA", "") + &line("stream errored out", code);
-    fs::create_dir(world.at("logs")).unwrap();
-    fs::write(world.at("logs/ended-out.log"), log).unwrap();
+    fs::create_dir(world.path("logs")).unwrap();
+    fs::write(world.path("logs/ended-out.log"), log).unwrap();
     world.configure(
         "{session}",
         "",
-        &format!("logs: {{paths: ['{}/*.log']}}", world.at("logs").display()),
+        &format!(
+            "logs: {{paths: ['{}/*.log']}}",
+            world.path("logs").display()
+        ),
     );
     world.start();
     let refused = |reason: &str| ("refused".to_owned(), reason.to_owned());
@@ -749,7 +261,7 @@ fn what_refuses_before_anything_is_stopped() {
 
 #[test]
 fn a_bot_that_refuses_to_stop_goes_on_running() {
-    let mut world = World::new();
+    let mut world = testkit::supervised!();
     for (name, mark, reason) in [
         ("deaf", "stop-ignored", "not_gone"),
         ("bad", "stop-fails", "not_stopped"),
@@ -779,7 +291,7 @@ fn a_bot_that_refuses_to_stop_goes_on_running() {
             1.0,
             "the stop may still come"
         );
-        // It does, and nobody but us is to mend it; also after a restart.
+        // It does, and no other program is to repair it; also after a restart.
         let calls = world.calls("start", name);
         if name == "bad" {
             world.kill();
@@ -803,8 +315,8 @@ fn a_bot_that_refuses_to_stop_goes_on_running() {
 }
 
 #[test]
-fn a_bot_that_dies_at_once_or_never_connects_is_told_of_and_never_left_stopped() {
-    let mut world = World::new();
+fn a_bot_that_dies_at_once_or_never_connects_is_reported_and_never_left_stopped() {
+    let mut world = testkit::supervised!();
     let before = world.bot("bot", BLOATED);
     world.start();
     world.mark("hold-start-before");
@@ -832,7 +344,7 @@ fn a_bot_that_dies_at_once_or_never_connects_is_told_of_and_never_left_stopped()
     assert_eq!(
         world.metric("services_down", &[]),
         1.0,
-        "its start is still owed"
+        "its start is still pending"
     );
     assert_eq!(world.status()["not_back"][0]["run"], name);
 
@@ -850,7 +362,7 @@ fn a_bot_that_dies_at_once_or_never_connects_is_told_of_and_never_left_stopped()
         1.0,
         "it runs, and is not connected"
     );
-    // A person mends it.
+    // A person repairs it.
     world.mark("bot.ready");
     world.wait("it has come back", || {
         match world.metric("service_not_back", &[]) {
@@ -862,8 +374,8 @@ fn a_bot_that_dies_at_once_or_never_connects_is_told_of_and_never_left_stopped()
 }
 
 #[test]
-fn whoever_was_stopped_by_a_person_stays_stopped() {
-    let mut world = World::new();
+fn a_bot_that_a_person_stopped_stays_stopped() {
+    let mut world = testkit::supervised!();
     let before = world.bot("bot", BLOATED);
     world.start();
     world.sv("stop", "bot");
@@ -889,12 +401,12 @@ fn whoever_was_stopped_by_a_person_stays_stopped() {
 /// The service is gone, and another process, of which the configuration knows nothing, goes
 /// on writing: the wrong service was named.
 #[test]
-fn whoever_goes_on_writing_is_not_cleaned() {
-    let mut world = World::new();
+fn a_bot_that_goes_on_writing_is_not_cleaned() {
+    let mut world = testkit::supervised!();
     let before = world.bot("bot", BLOATED);
     let creds = world.folder("bot").join("creds.json").display().to_string();
     let script = format!("while :; do touch {creds}; sleep 0.05; done");
-    let log = world.at("other.log");
+    let log = world.path("other.log");
     let other =
         process::Process::start("another bot", Path::new("sh"), ["-c", &script], &log).unwrap();
     world.start();
@@ -932,7 +444,7 @@ fn killed_at_each_step_the_bot_runs_again_and_no_key_is_lost() {
         "never-connects",
     ];
     at_once(&points, |point| {
-        let mut world = World::new();
+        let mut world = testkit::supervised!();
         let before = world.bot("bot", BLOATED);
         world.start();
         let hold = format!("hold-{point}");
@@ -962,12 +474,13 @@ fn killed_at_each_step_the_bot_runs_again_and_no_key_is_lost() {
             world.mark("bot.ready");
         }
         world.start();
-        world.wait("nothing is owed", || {
-            match world.status()["services"][0]["phase"].as_str() {
+        world.wait(
+            "no restart is pending",
+            || match world.status()["services"][0]["phase"].as_str() {
                 None => Ok(()),
                 Some(phase) => Err(format!("{point}: {phase}")),
-            }
-        });
+            },
+        );
         world
             .is_connected("bot")
             .unwrap_or_else(|e| panic!("{point}: {e}\n{}", world.read("log")));
@@ -987,14 +500,14 @@ fn killed_at_each_step_the_bot_runs_again_and_no_key_is_lost() {
 }
 
 /// A bot that is ended while it writes creds.json leaves a torn one, and its next start would
-/// begin a new identity over it; also where the remediator is killed before it could mend that.
+/// begin a new identity over it; also where the remediator is killed before it could repair that.
 #[test]
 fn a_stop_that_tears_creds_json_costs_no_identity() {
     at_once(&["", "stop-after", "ask-down", "start-before"], |point| {
-        let mut world = World::new();
+        let mut world = testkit::supervised!();
         let before = world.folder_of("bot", BLOATED);
         let (dir, creds) = (
-            world.dir.path().display(),
+            world.root().display(),
             world.folder("bot").join("creds.json"),
         );
         let whole: Value = serde_json::from_slice(&fs::read(&creds).unwrap()).unwrap();
@@ -1005,8 +518,8 @@ fn a_stop_that_tears_creds_json_costs_no_identity() {
         world.supervise("bot", &script);
         world.start();
         world.wait("a copy is kept", || {
-            match world.command(&["creds", "list", "bot"]) {
-                (Some(0), out, _) if out.contains("in the folder") => Ok(()),
+            match world.command(&["creds", "list", "bot"]).parts() {
+                (0, out, _) if out.contains("in the folder") => Ok(()),
                 (_, out, err) => Err(format!("{out}{err}")),
             }
         });
@@ -1032,18 +545,22 @@ fn a_stop_that_tears_creds_json_costs_no_identity() {
             world.kill();
             world.unmark(&format!("hold-{point}"));
             world.start();
-            world.wait("nothing is owed", || {
-                match world.status()["services"][0]["phase"].as_str() {
+            world.wait(
+                "no restart is pending",
+                || match world.status()["services"][0]["phase"].as_str() {
                     None => Ok(Value::Null),
                     Some(phase) => Err(format!("{point}: {phase}")),
-                }
-            })
+                },
+            )
         };
         let log = world.read("log");
         world
             .is_connected("bot")
             .unwrap_or_else(|error| panic!("{point}: {error}\n{log}"));
-        assert!(!world.at("new-identity").exists(), "{point}: {run}\n{log}");
+        assert!(
+            !world.path("new-identity").exists(),
+            "{point}: {run}\n{log}"
+        );
         let now: Value =
             serde_json::from_slice(&fs::read(world.folder("bot").join("creds.json")).unwrap())
                 .unwrap();
@@ -1089,12 +606,12 @@ fn a_stop_that_tears_creds_json_costs_no_identity() {
 /// is out of date once it has started it.
 #[test]
 fn killed_after_the_plan_nothing_moves_under_the_bot_that_is_started() {
-    let mut world = World::new();
+    let mut world = testkit::supervised!();
     let before = world.folder_of("bot", BLOATED);
     // It does not write, so no quiet window helps.
     let script = format!(
         "cd {}; touch bot.ready; exec sleep 600",
-        world.dir.path().display()
+        world.root().display()
     );
     world.supervise("bot", &script);
     world.start();
@@ -1104,7 +621,7 @@ fn killed_after_the_plan_nothing_moves_under_the_bot_that_is_started() {
     world.kill();
     world.unmark("reached-planned");
     world.spawn();
-    // While it is down, whoever asks for it is held, too.
+    // While it is down, its status is held, too.
     world.wait("the bot is started", || match world.runs_now("bot") {
         false => Err("not yet".into()),
         true => world.is_connected("bot"),
@@ -1123,7 +640,7 @@ fn killed_after_the_plan_nothing_moves_under_the_bot_that_is_started() {
 /// The look before a stop is slow, and a person pauses meanwhile.
 #[test]
 fn paused_during_the_look_nothing_is_stopped() {
-    let mut world = World::new();
+    let mut world = testkit::supervised!();
     let before = world.bot("bot", BLOATED);
     world.start();
     world.mark("hold-ask-up");
@@ -1135,8 +652,8 @@ fn paused_during_the_look_nothing_is_stopped() {
     world.wait_for_file("reached-ask-up");
     std::thread::sleep(Duration::from_millis(500)); // beyond the first look at the switches
     assert_eq!(
-        world.command(&["pause", "--reason", "a new release"]).0,
-        Some(0)
+        world.command(&["pause", "--reason", "a new release"]).code,
+        0
     );
     world.unmark("hold-ask-up");
     let run = world.wait("the run ends", || world.ended("bot"));
@@ -1157,23 +674,15 @@ fn paused_during_the_look_nothing_is_stopped() {
 
 #[test]
 fn asked_to_end_it_finishes_what_it_has_begun() {
-    let mut world = World::new();
+    let mut world = testkit::supervised!();
     let before = world.bot("bot", BLOATED);
     world.start();
     world.mark("hold-ask-down");
     world.deliver("firing", &[("bot", "emergency")]);
     world.wait_for_file("reached-ask-down");
-    let server = world.server.as_ref().unwrap();
-    kill_process(Pid::from_child(server), Signal::TERM).unwrap();
+    world.signal(Signal::TERM);
     world.unmark("hold-ask-down");
-    let mut server = world.server.take().unwrap();
-    let ended = world.wait("the remediator ends", || {
-        server
-            .try_wait()
-            .map_err(|e| e.to_string())?
-            .ok_or_else(|| "it runs".to_owned())
-    });
-    assert!(ended.success());
+    assert!(world.ends().success());
     assert_eq!(world.ended("bot").unwrap()["status"], "done");
     assert!(world.nothing_is_lost("bot", &before) > 200);
     world.is_connected("bot").unwrap();
@@ -1181,14 +690,14 @@ fn asked_to_end_it_finishes_what_it_has_begun() {
 
 #[test]
 fn one_process_under_two_names_is_not_stopped() {
-    let mut world = World::new();
+    let mut world = testkit::supervised!();
     let before = ["a", "b"].map(|session| world.folder_of(session, BLOATED));
     let folders = ["a", "b"].map(|session| world.folder(session));
-    let script = scribbler(world.dir.path(), "bots", &folders);
+    let script = scribbler(world.root(), "bots", &folders);
     world.configure("bots", "", "");
     let yaml = world.read("config.yml");
     let yaml = yaml.replace("name: \"bots\"", "name: \"{session}\"");
-    fs::write(world.at("config.yml"), yaml).unwrap();
+    fs::write(world.path("config.yml"), yaml).unwrap();
     world.supervise("bots", &script);
     world.start();
     world.deliver("firing", &[("a", "emergency"), ("b", "emergency")]);
@@ -1202,7 +711,7 @@ fn one_process_under_two_names_is_not_stopped() {
 
 #[test]
 fn a_restart_of_another_state_directory_is_logged_and_not_resumed() {
-    let mut world = World::new();
+    let mut world = testkit::supervised!();
     world.bot("bot", BLOATED);
     world.start();
     world.mark("hold-ask-down");
@@ -1210,10 +719,10 @@ fn a_restart_of_another_state_directory_is_logged_and_not_resumed() {
     world.wait_for_file("reached-ask-down");
     world.kill();
     world.unmark("hold-ask-down");
-    fs::rename(world.at("state"), world.at("before")).unwrap();
+    fs::rename(world.path("state"), world.path("before")).unwrap();
     let record = world.folder("bot").join(".baileys_quarantine/restart.json");
     let text = fs::read_to_string(&record).unwrap();
-    let (now, before) = (world.at("state"), world.at("before"));
+    let (now, before) = (world.path("state"), world.path("before"));
     let text = text.replace(now.to_str().unwrap(), before.to_str().unwrap());
     fs::write(&record, text).unwrap();
     world.start();
@@ -1221,7 +730,7 @@ fn a_restart_of_another_state_directory_is_logged_and_not_resumed() {
     assert_eq!(world.calls("start", "bot"), 0);
     world.terminate();
     // With that one it is resumed.
-    fs::remove_dir_all(world.at("state")).unwrap();
+    fs::remove_dir_all(world.path("state")).unwrap();
     fs::rename(&before, &now).unwrap();
     world.start();
     world.wait("it is started", || world.is_connected("bot"));
@@ -1230,7 +739,7 @@ fn a_restart_of_another_state_directory_is_logged_and_not_resumed() {
 /// The state directory may be read-only, or its lock may be planted.
 #[test]
 fn a_lock_that_cannot_be_opened_leaves_no_bot_down() {
-    let mut world = World::new();
+    let mut world = testkit::supervised!();
     world.bot("bot", BLOATED);
     world.start();
     world.mark("hold-ask-down");
@@ -1238,19 +747,18 @@ fn a_lock_that_cannot_be_opened_leaves_no_bot_down() {
     world.wait_for_file("reached-ask-down");
     world.kill();
     world.unmark("hold-ask-down");
-    let lock = world.at("state/serve.lock");
+    let lock = world.path("state/serve.lock");
     fs::remove_file(&lock).unwrap();
-    std::os::unix::fs::symlink(world.at("log"), &lock).unwrap();
+    std::os::unix::fs::symlink(world.path("log"), &lock).unwrap();
     world.spawn();
     world.wait("it is started", || world.is_connected("bot"));
     assert_eq!(world.calls("start", "bot"), 1);
-    let mut server = world.server.take().unwrap();
-    assert!(!server.wait().unwrap().success());
+    assert!(!world.ends().success());
 }
 
 #[test]
 fn one_process_of_several_sessions_is_stopped_once_for_all() {
-    let mut world = World::new();
+    let mut world = testkit::supervised!();
     let sessions = ["a", "b", "c"];
     let before: Vec<Snapshot> = sessions
         .iter()
@@ -1261,7 +769,7 @@ fn one_process_of_several_sessions_is_stopped_once_for_all() {
         .map(|session| world.folder(session))
         .collect();
     let idle = world.folder_of("d", BLOATED);
-    let script = scribbler(world.dir.path(), "bots", &folders);
+    let script = scribbler(world.root(), "bots", &folders);
     world.configure("bots", "", "");
     world.supervise("bots", &script);
     world.start();
@@ -1294,7 +802,7 @@ fn one_process_of_several_sessions_is_stopped_once_for_all() {
     );
     assert_eq!(world.metric("armed_runs", &[]), 0.0, "it is done");
     world.is_connected("bots").unwrap();
-    // Nobody had asked for d. The budget is the process's.
+    // No alert was about d. The budget is the process's.
     assert_eq!(
         world.came_to("d", "emergency"),
         ("refused".into(), "service_cooldown".into())
@@ -1305,23 +813,23 @@ fn one_process_of_several_sessions_is_stopped_once_for_all() {
 /// Each session of the process comes back, or does not, by itself.
 #[test]
 fn one_process_of_several_sessions_each_comes_back_by_itself() {
-    let mut world = World::new();
+    let mut world = testkit::supervised!();
     let sessions = ["b0", "b1", "b2", "out"];
     let before: Vec<Snapshot> = sessions
         .iter()
         .map(|session| world.folder_of(session, BLOATED))
         .collect();
-    // b2 is connected and nobody asks for it; `out` and `gone` are not connected, ever.
+    // b2 is connected and has no alert; `out` and `gone` are not connected, ever.
     world.folder_of("gone", BLOATED);
     world.configure("bots", "", "");
     let text = world
         .read("config.yml")
         .replace("ask, \"bots\"", "ask, \"bots\", \"{session}\"");
-    fs::write(world.at("config.yml"), text).unwrap();
+    fs::write(world.path("config.yml"), text).unwrap();
     let connects = |session: &str| format!("[ -e late-{session} ] || touch {session}.ready\n");
     let script = format!(
         "cd {}\nrm -f b?.ready\n{}touch bots.ready\nexec sleep 600\n",
-        world.dir.path().display(),
+        world.root().display(),
         sessions[..3]
             .iter()
             .map(|session| connects(session))
@@ -1375,7 +883,7 @@ fn one_process_of_several_sessions_each_comes_back_by_itself() {
     );
 
     // Each with its own run; b2 has none to undo. Who was not connected before is not missed.
-    let late = |world: &World, session: &str, run: &str| {
+    let late = |world: &Supervised, session: &str, run: &str| {
         let labels = [("service", "bots"), ("session", session), ("run", run)];
         world.metric("service_not_back", &labels)
     };
@@ -1392,7 +900,7 @@ fn one_process_of_several_sessions_each_comes_back_by_itself() {
     assert_eq!(world.metric("services_down", &[]), 0.0, "it runs");
     // b2 comes back; b1 is still missed, also by a remediator that was started again.
     world.mark("b2.ready");
-    let wait_for = |world: &World, left: f64| {
+    let wait_for = |world: &Supervised, left: f64| {
         world.wait("who has come back", || {
             match world.metric("service_not_back", &[]) {
                 now if now == left => Ok(()),
@@ -1411,7 +919,7 @@ fn one_process_of_several_sessions_each_comes_back_by_itself() {
 /// Killed after the start, with all that is to come back on record.
 #[test]
 fn killed_while_several_sessions_come_back_all_of_them_are_watched() {
-    let mut world = World::new();
+    let mut world = testkit::supervised!();
     for session in ["b0", "b1"] {
         world.folder_of(session, BLOATED);
     }
@@ -1419,10 +927,10 @@ fn killed_while_several_sessions_come_back_all_of_them_are_watched() {
     let text = world
         .read("config.yml")
         .replace("ask, \"bots\"", "ask, \"bots\", \"{session}\"");
-    fs::write(world.at("config.yml"), text).unwrap();
+    fs::write(world.path("config.yml"), text).unwrap();
     let script = format!(
         "cd {}\nrm -f b?.ready\ntouch b0.ready bots.ready\n[ -e late ] || touch b1.ready\nexec sleep 600\n",
-        world.dir.path().display()
+        world.root().display()
     );
     world.supervise("bots", &script);
     world.start();
@@ -1445,7 +953,7 @@ fn killed_while_several_sessions_come_back_all_of_them_are_watched() {
 
 #[test]
 fn an_armed_run_waits_for_its_window_or_until_the_bot_is_found_stopped() {
-    let mut world = World::new();
+    let mut world = testkit::supervised!();
     let before = world.bot("bot", BLOATED);
     world.start();
     let refused = world.asked("bot", "cleanup");
@@ -1464,7 +972,7 @@ fn an_armed_run_waits_for_its_window_or_until_the_bot_is_found_stopped() {
 
     // Armed again, in a window of the whole day.
     world.configure("{session}", WHOLE_DAY, "");
-    fs::remove_dir_all(world.at("state")).unwrap();
+    fs::remove_dir_all(world.path("state")).unwrap();
     world.start();
     world.deliver("firing", &[("bot", "cleanup")]);
     let run = world.wait("its window", || match world.ended("bot")? {
@@ -1483,7 +991,7 @@ fn an_armed_run_waits_for_its_window_or_until_the_bot_is_found_stopped() {
     assert!(world.nothing_is_lost("bot", &before) > 0);
     world.is_connected("bot").unwrap();
 
-    // Another bot, whose window is closed now: it is left alone until somebody stops it.
+    // Another bot, whose window is closed now: it is left alone until a person stops it.
     world.terminate();
     let today = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
@@ -1518,7 +1026,7 @@ fn an_armed_run_waits_for_its_window_or_until_the_bot_is_found_stopped() {
 
 #[test]
 fn too_many_at_once_halt_everything_until_a_person_resumes() {
-    let mut world = World::new();
+    let mut world = testkit::supervised!();
     world.configure(
         "{session}",
         "",
@@ -1559,14 +1067,11 @@ fn too_many_at_once_halt_everything_until_a_person_resumes() {
     assert!(
         world
             .command(&["status"])
-            .1
+            .out
             .contains("CIRCUIT BREAKER OPEN")
     );
-    let (code, out, err) = world.command(&["resume"]);
-    assert!(
-        code == Some(0) && out.contains("breaker is closed"),
-        "{out}{err}"
-    );
+    let (code, out, err) = world.command(&["resume"]).parts();
+    assert!(code == 0 && out.contains("breaker is closed"), "{out}{err}");
     assert_eq!(world.metric("breaker_open", &[]), 0.0);
     assert_eq!(
         world.came_to("c", "emergency"),
@@ -1578,18 +1083,20 @@ fn too_many_at_once_halt_everything_until_a_person_resumes() {
 
 #[test]
 fn paused_nothing_is_done_and_all_of_it_is_on_record() {
-    let mut world = World::new();
+    let mut world = testkit::supervised!();
     let before = world.bot("bot", BLOATED);
     world.bot("small", "normal");
     world.folder_of("idle", BLOATED);
     world.start();
-    let (code, _, err) = world.command(&["pause", "--reason", " "]);
-    assert!(code == Some(2) && err.contains("give a reason"), "{err}");
-    let (code, out, err) = world.command(&["pause", "--reason", "a new release"]);
-    assert!(code == Some(0) && out.contains("Paused"), "{out}{err}");
+    let (code, _, err) = world.command(&["pause", "--reason", " "]).parts();
+    assert!(code == 2 && err.contains("give a reason"), "{err}");
+    let (code, out, err) = world
+        .command(&["pause", "--reason", "a new release"])
+        .parts();
+    assert!(code == 0 && out.contains("Paused"), "{out}{err}");
     assert_eq!(world.metric("paused", &[]), 1.0);
     assert_eq!(world.status()["paused"]["reason"], "a new release");
-    // What a run would have been refused for is told as well: a clean-up stops nobody.
+    // What a run would have been refused for is shown as well: a clean-up stops no bot.
     for (session, tier, refused) in [
         ("bot", "emergency", None),
         ("bot", "cleanup", Some("connected")),
@@ -1629,11 +1136,8 @@ fn paused_nothing_is_done_and_all_of_it_is_on_record() {
         ),
         (0, 0.0)
     );
-    let (code, out, _) = world.command(&["resume"]);
-    assert!(
-        code == Some(0) && out.contains("The pause has ended"),
-        "{out}"
-    );
+    let (code, out, _) = world.command(&["resume"]).parts();
+    assert!(code == 0 && out.contains("The pause has ended"), "{out}");
     assert_eq!(world.metric("paused", &[]), 0.0);
 }
 
@@ -1641,7 +1145,7 @@ fn paused_nothing_is_done_and_all_of_it_is_on_record() {
 #[test]
 fn a_pause_and_an_open_breaker_hold_against_an_open_window() {
     at_once(&["pause", "breaker"], |switch| {
-        let mut world = World::new();
+        let mut world = testkit::supervised!();
         let before = world.bot("bot", BLOATED);
         world.start();
         assert_eq!(
@@ -1651,11 +1155,8 @@ fn a_pause_and_an_open_breaker_hold_against_an_open_window() {
         world.terminate();
         world.configure("{session}", WHOLE_DAY, "");
         match switch {
-            "pause" => assert_eq!(
-                world.command(&["pause", "--reason", "a release"]).0,
-                Some(0)
-            ),
-            _ => Store::open(&world.at("state"))
+            "pause" => assert_eq!(world.command(&["pause", "--reason", "a release"]).code, 0),
+            _ => Store::open(&world.path("state"))
                 .unwrap()
                 .pause()
                 .open_breaker("a test", Moment::now())
@@ -1677,7 +1178,7 @@ fn a_pause_and_an_open_breaker_hold_against_an_open_window() {
             "{switch}"
         );
         world.nothing_moved("bot", &before);
-        assert_eq!(world.command(&["resume"]).0, Some(0));
+        assert_eq!(world.command(&["resume"]).code, 0);
         world.wait("its window", || match world.ended("bot")? {
             run if run["status"] == "done" => Ok(()),
             run => Err(run.to_string()),
@@ -1688,7 +1189,7 @@ fn a_pause_and_an_open_breaker_hold_against_an_open_window() {
 
 #[test]
 fn in_windows_one_service_after_the_other_and_the_breaker_stays_closed() {
-    let mut world = World::new();
+    let mut world = testkit::supervised!();
     world.configure(
         "{session}",
         WHOLE_DAY,
@@ -1748,12 +1249,12 @@ fn in_windows_one_service_after_the_other_and_the_breaker_stays_closed() {
 
 #[test]
 fn a_persons_clean_and_undo_go_through_a_pause() {
-    let mut world = World::new();
+    let mut world = testkit::supervised!();
     let before = world.bot("bot", BLOATED);
     world.start();
     assert_eq!(
-        world.command(&["pause", "--reason", "I do it myself"]).0,
-        Some(0)
+        world.command(&["pause", "--reason", "I do it myself"]).code,
+        0
     );
     world.sv("stop", "bot");
     world.wait("it is gone", || {
@@ -1769,19 +1270,21 @@ fn a_persons_clean_and_undo_go_through_a_pause() {
         ("refused".into(), "paused".into()),
         "an alert does not"
     );
-    let (code, out, err) = world.command(&["clean", "bot"]);
-    assert_eq!(code, Some(0), "{out}{err}");
+    let (code, out, err) = world.command(&["clean", "bot"]).parts();
+    assert_eq!(code, 0, "{out}{err}");
     assert!(world.nothing_is_lost("bot", &before) > 200);
     let run = world.ended("bot").unwrap();
-    let (code, out, err) = world.command(&["undo", run["run"].as_str().unwrap()]);
-    assert_eq!(code, Some(0), "{out}{err}");
+    let (code, out, err) = world
+        .command(&["undo", run["run"].as_str().unwrap()])
+        .parts();
+    assert_eq!(code, 0, "{out}{err}");
     world.nothing_moved("bot", &before);
     assert_eq!(world.metric("paused", &[]), 1.0);
 }
 
 /// Killed while the bot was down, and the configuration was changed meanwhile: another name.
 #[test]
-fn a_service_that_the_configuration_no_longer_names_is_told_of() {
+fn a_service_that_the_configuration_no_longer_names_is_reported() {
     forbidden_while_down(
         |text| text.replace("- name: \"{session}\"", "- name: \"{session}.other\""),
         "the configuration no longer names it: start it by hand, or name it again",
@@ -1791,7 +1294,7 @@ fn a_service_that_the_configuration_no_longer_names_is_told_of() {
 
 /// The same, and `allow_restart` was set to `false` meanwhile.
 #[test]
-fn a_service_that_may_no_longer_be_restarted_is_told_of() {
+fn a_service_that_may_no_longer_be_restarted_is_reported() {
     let edit = |text: &str| text.replace("allow_restart: true", "allow_restart: false");
     let says = "its entry of `processes` has no `allow_restart: true` any more: start it by hand, or set that again";
     forbidden_while_down(edit, says, false);
@@ -1801,7 +1304,7 @@ fn a_service_that_may_no_longer_be_restarted_is_told_of() {
 /// Killed while the bot was down; then the configuration as `edit` makes it keeps `serve` from
 /// starting it. It is started by hand, or by `serve` under the old configuration.
 fn forbidden_while_down(edit: impl Fn(&str) -> String, says: &str, by_hand: bool) {
-    let mut world = World::new();
+    let mut world = testkit::supervised!();
     let before = world.bot("bot", BLOATED);
     world.start();
     world.mark("hold-ask-down");
@@ -1810,10 +1313,10 @@ fn forbidden_while_down(edit: impl Fn(&str) -> String, says: &str, by_hand: bool
     world.kill();
     world.unmark("hold-ask-down");
     let text = world.read("config.yml");
-    fs::write(world.at("config.yml"), edit(&text)).unwrap();
+    fs::write(world.path("config.yml"), edit(&text)).unwrap();
     world.start();
     let labels = [("service", "bot"), ("session", "bot")];
-    world.wait("it is told of", || {
+    world.wait("it is reported", || {
         match world.metric("service_not_back", &labels) {
             1.0 => Ok(()),
             late => Err(format!("{late}")),
@@ -1821,8 +1324,8 @@ fn forbidden_while_down(edit: impl Fn(&str) -> String, says: &str, by_hand: bool
     });
     let said = world.read("log");
     assert!(said.contains(says), "{said}");
-    let (code, out, _) = world.command(&["status"]);
-    assert!(code == Some(0) && out.contains(says), "{out}");
+    let (code, out, _) = world.command(&["status"]).parts();
+    assert!(code == 0 && out.contains(says), "{out}");
     assert_eq!(
         (
             world.calls("start", "bot"),
@@ -1835,10 +1338,10 @@ fn forbidden_while_down(edit: impl Fn(&str) -> String, says: &str, by_hand: bool
     } else {
         // Named again, it is started.
         world.terminate();
-        fs::write(world.at("config.yml"), text).unwrap();
+        fs::write(world.path("config.yml"), text).unwrap();
         world.start();
     }
-    world.wait("nobody is missed", || {
+    world.wait("no bot is missing", || {
         match world.metric("service_not_back", &[]) {
             0.0 => world.is_connected("bot"),
             late => Err(format!("{late}")),
@@ -1855,14 +1358,14 @@ fn a_start_that_outlives_its_remediator_is_waited_for() {
         &[
             "it ends meanwhile",
             "it has just ended",
-            "nobody can tell what came of it",
+            "its result is unknown",
         ],
         |case| {
-            let mut world = World::new();
+            let mut world = testkit::supervised!();
             let text = world
                 .read("config.yml")
                 .replace("start_timeout: 4s", "start_timeout: 60s");
-            fs::write(world.at("config.yml"), text).unwrap();
+            fs::write(world.path("config.yml"), text).unwrap();
             let before = world.bot("bot", BLOATED);
             world.start();
             world.mark("hold-start-before");
@@ -1871,7 +1374,7 @@ fn a_start_that_outlives_its_remediator_is_waited_for() {
             world.deliver("firing", &[("bot", "emergency")]);
             world.wait_for_file("reached-start-before");
             world.kill();
-            if case == "nobody can tell what came of it" {
+            if case == "its result is unknown" {
                 world.mark("gone-unknown");
             }
             let first = world.read("bot.pid");
@@ -1883,14 +1386,14 @@ fn a_start_that_outlives_its_remediator_is_waited_for() {
             } else {
                 world.unmark("hold-start-before");
                 world.wait("its start has ended", || {
-                    match world.at("bot.part").exists() || world.read("bot.pid") != first {
+                    match world.path("bot.part").exists() || world.read("bot.pid") != first {
                         true => Ok(()),
                         false => Err("not yet".into()),
                     }
                 });
                 world.start();
             }
-            if case == "nobody can tell what came of it" {
+            if case == "its result is unknown" {
                 // The machine's own tests let the time pass in which it must show.
                 world.wait("its start has ended", || {
                     match world.read("bot.pid") != first {
@@ -1900,13 +1403,17 @@ fn a_start_that_outlives_its_remediator_is_waited_for() {
                 });
                 let answers = || world.read("bot.answers").lines().count();
                 let before = answers();
-                world.wait("it is asked again and again", || {
+                world.wait("it is queried again and again", || {
                     match answers() >= before + 3 {
                         true => Ok(()),
                         false => Err(format!("{} answers", answers())),
                     }
                 });
-                assert_eq!(world.metric("services_down", &[]), 1.0, "it is still owed");
+                assert_eq!(
+                    world.metric("services_down", &[]),
+                    1.0,
+                    "it is still pending"
+                );
                 world.unmark("gone-unknown");
             }
             world.came_back_by_one_start("bot", &before);
@@ -1917,7 +1424,7 @@ fn a_start_that_outlives_its_remediator_is_waited_for() {
 /// It might stop what was started meanwhile.
 #[test]
 fn a_stop_that_outlives_its_remediator_is_waited_for() {
-    let mut world = World::new();
+    let mut world = testkit::supervised!();
     let before = world.bot("bot", BLOATED);
     world.start();
     world.mark("hold-stop-after");
@@ -1934,10 +1441,10 @@ fn a_stop_that_outlives_its_remediator_is_waited_for() {
 /// However long it might have taken.
 #[test]
 fn a_call_that_has_ended_with_its_remediator_is_not_waited_for() {
-    let mut world = World::new();
+    let mut world = testkit::supervised!();
     let text = world.read("config.yml");
     let text = text.replace("stop_timeout: 20s", "stop_timeout: 50m");
-    fs::write(world.at("config.yml"), text).unwrap();
+    fs::write(world.path("config.yml"), text).unwrap();
     let before = world.bot("bot", BLOATED);
     world.start();
     world.mark("hold-stop-after");
@@ -1953,11 +1460,11 @@ fn a_call_that_has_ended_with_its_remediator_is_not_waited_for() {
 
 #[test]
 fn a_stopped_bot_is_started_every_minute_however_seldom_armed_runs_are_looked_at() {
-    let mut world = World::new();
+    let mut world = testkit::supervised!();
     let text = world
         .read("config.yml")
         .replace("look_every: 1s", "look_every: 1h");
-    fs::write(world.at("config.yml"), text).unwrap();
+    fs::write(world.path("config.yml"), text).unwrap();
     world.bot("bot", BLOATED);
     world.start();
     world.mark("start-fails");
@@ -1973,7 +1480,7 @@ fn a_stopped_bot_is_started_every_minute_however_seldom_armed_runs_are_looked_at
     assert_eq!(world.metric("services_down", &[]), 1.0);
     world.unmark("start-fails");
     let started = world
-        .patience
+        .patience()
         .wait_until(2 * SOON, "it is started", || world.is_connected("bot"));
     started.unwrap_or_else(|failure| panic!("{failure}\n{}", world.read("log")));
 }
@@ -1989,10 +1496,10 @@ fn off_until_configured() {
 
 /// An emergency, with the configuration as `edit` makes it.
 fn never_stopped(edit: impl Fn(&str) -> String) {
-    let mut world = World::new();
+    let mut world = testkit::supervised!();
     let before = world.bot("bot", BLOATED);
     let text = world.read("config.yml");
-    fs::write(world.at("config.yml"), edit(&text)).unwrap();
+    fs::write(world.path("config.yml"), edit(&text)).unwrap();
     world.start();
     let run = world.asked("bot", "emergency");
     assert_eq!(
@@ -2007,7 +1514,7 @@ fn never_stopped(edit: impl Fn(&str) -> String) {
     assert!(
         world
             .command(&["status"])
-            .1
+            .out
             .contains("no bot is ever stopped")
     );
 }
@@ -2035,9 +1542,9 @@ mod real {
 
     /// The script that runs the bot: one message every 50 ms, through the key cache. It says
     /// `ready` after the first one. With the file `dies` there it is killed at once; with
-    /// `mute` it never talks; with `deaf` it stops for nobody.
-    pub fn script(world: &World, library: &Path) -> String {
-        let dir = world.dir.path().display();
+    /// `mute` it never talks; with `deaf` it ignores a stop.
+    pub fn script(world: &Supervised, library: &Path) -> String {
+        let dir = world.root().display();
         let node = format!(
             "env BAILEYS_DIR={} node {} {dir}/sessions --every 50 --seconds 600 --cache",
             library.display(),
@@ -2049,10 +1556,10 @@ mod real {
     }
 
     /// The shipped bot of 387 files with everybody who writes to it.
-    pub fn unpack(world: &World) -> Snapshot {
+    pub fn unpack(world: &Supervised) -> Snapshot {
         let before = world.folder_of(SESSION, BLOATED);
         let archive = fixture::dir().join(format!("{BLOATED}.peers.tar.gz"));
-        let out = world.at("sessions");
+        let out = world.path("sessions");
         let args = [
             OsStr::new("xzf"),
             archive.as_os_str(),
@@ -2065,12 +1572,12 @@ mod real {
     }
 
     /// Asks the library whether everybody can still be read.
-    pub fn verify(world: &World, library: &Path) {
+    pub fn verify(world: &Supervised, library: &Path) {
         let words = [
             format!("BAILEYS_DIR={}", library.display()),
             "node".to_owned(),
             scripts().join("verify.mjs").display().to_string(),
-            world.at("sessions").display().to_string(),
+            world.path("sessions").display().to_string(),
             "--allow-inflight-fail".to_owned(),
         ];
         let (status, out, err) = process::run(Path::new("env"), words, 4 * SOON).unwrap();
@@ -2085,7 +1592,7 @@ mod real {
 
 /// The real library in conversation, kept by the stand-in of a supervisor.
 struct UnderSv {
-    world: World,
+    world: Supervised,
     library: PathBuf,
     before: Snapshot,
     _slot: Slot,
@@ -2094,7 +1601,7 @@ struct UnderSv {
 impl UnderSv {
     fn new(connect_timeout: &str) -> Self {
         let (library, slot) = (real::library(), Slot::take());
-        let mut world = World::new();
+        let mut world = testkit::supervised!();
         let before = real::unpack(&world);
         world.supervise(real::SESSION, &real::script(&world, &library));
         world.configure(
@@ -2111,7 +1618,7 @@ impl UnderSv {
             "start_timeout: 4s",
             &format!("start_timeout: {connect_timeout}"),
         );
-        fs::write(world.at("config.yml"), text).unwrap();
+        fs::write(world.path("config.yml"), text).unwrap();
         world.start();
         Self {
             world,
@@ -2157,16 +1664,16 @@ fn the_real_baileys_under_a_supervisor() {
     bot.ends_well();
 }
 
-/// The real library stops for nobody: it goes on talking, and nothing moves under it.
+/// The real library ignores a stop: it goes on talking, and nothing moves under it.
 #[test]
 fn the_real_baileys_refuses_to_stop() {
     let (library, _slot) = (real::library(), Slot::take());
-    let mut world = World::new();
+    let mut world = testkit::supervised!();
     let before = real::unpack(&world);
     world.mark("deaf");
     world.supervise(real::SESSION, &real::script(&world, &library));
     let text = world.read("config.yml") + &format!("sessions: {{include: [{}]}}\n", real::SESSION);
-    fs::write(world.at("config.yml"), text).unwrap();
+    fs::write(world.path("config.yml"), text).unwrap();
     world.start();
     let first = world.read(&format!("{}.pid", real::SESSION));
     let came_to = world.came_to(real::SESSION, "emergency");
@@ -2206,7 +1713,7 @@ fn the_real_baileys_dies_and_then_never_connects() {
     assert_eq!(
         world.metric("services_down", &[]),
         1.0,
-        "its start is still owed"
+        "its start is still pending"
     );
     world.mark("mute");
     world.unmark("dies");
@@ -2222,7 +1729,7 @@ fn the_real_baileys_dies_and_then_never_connects() {
         1.0,
         "it runs, and is not connected"
     );
-    // A person mends it.
+    // A person repairs it.
     world.unmark("mute");
     world.sv("stop", session);
     world.wait("it is gone", || {
@@ -2265,12 +1772,13 @@ fn the_real_baileys_outlives_a_remediator_that_is_killed() {
             world.kill();
             world.unmark(&format!("hold-{point}"));
             world.start();
-            world.wait("nothing is owed", || {
-                match world.status()["services"][0]["phase"].as_str() {
+            world.wait(
+                "no restart is pending",
+                || match world.status()["services"][0]["phase"].as_str() {
                     None => world.is_connected(real::SESSION),
                     Some(phase) => Err(format!("{point}: {phase}")),
-                }
-            });
+                },
+            );
             let run = world.wait("the run is ended", || world.ended(real::SESSION));
             assert_eq!(world.calls("stop", real::SESSION), 1, "{point}: {run}");
             assert_eq!(world.calls("start", real::SESSION), 1, "{point}: {run}");
@@ -2301,7 +1809,7 @@ exit $code
 /// The real library in conversation under the real pm2. Its daemon is killed by its own
 /// number.
 struct UnderPm2 {
-    world: World,
+    world: Supervised,
     library: PathBuf,
     before: Snapshot,
     program: PathBuf,
@@ -2311,40 +1819,38 @@ struct UnderPm2 {
 impl UnderPm2 {
     fn new(connect_timeout: &str, mark: Option<&str>) -> Self {
         let library = real::library();
-        let pm2 = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pm2");
-        real::install(&pm2, &[]);
-        let program = pm2.join("node_modules/pm2/bin/pm2");
+        let program = pm2::program();
         let slot = Slot::take();
-        let world = World::new();
+        let world = testkit::supervised!();
         let before = real::unpack(&world);
         for dir in ["bin", "pm2"] {
-            fs::create_dir(world.at(dir)).unwrap();
+            fs::create_dir(world.path(dir)).unwrap();
         }
         if let Some(mark) = mark {
             world.mark(mark);
         }
         // pm2 itself, which waits before and after a stop or a start where a test says so.
-        let wrapper = WRAPPED.replace("DIR", &world.dir.path().display().to_string());
+        let wrapper = WRAPPED.replace("DIR", &world.root().display().to_string());
         let wrapper = wrapper.replace("PM2", &program.display().to_string());
-        fs::write(world.at("bin/pm2"), wrapper).unwrap();
-        fs::set_permissions(world.at("bin/pm2"), PermissionsExt::from_mode(0o755)).unwrap();
-        fs::write(world.at("bot.sh"), real::script(&world, &library)).unwrap();
+        fs::write(world.path("bin/pm2"), wrapper).unwrap();
+        fs::set_permissions(world.path("bin/pm2"), PermissionsExt::from_mode(0o755)).unwrap();
+        fs::write(world.path("bot.sh"), real::script(&world, &library)).unwrap();
         // Connected is whose process lives and has said nothing since its first message.
         let ask = format!(
             "cd {}\npid=$(cat pm2/pids/*.pid) && kill -0 $pid && [ \"$(tail -n1 bot.out)\" = ready ] && echo connected && exit\nhold() {{ while [ -e hold-$1 ]; do touch reached-$1; sleep 0.05; done; }}\nhold ask\nls sessions/*/.baileys_quarantine/*/plan.json >/dev/null 2>&1 && hold planned\necho disconnected\n",
-            world.dir.path().display()
+            world.root().display()
         );
-        fs::write(world.at("ask-pm2"), ask).unwrap();
+        fs::write(world.path("ask-pm2"), ask).unwrap();
         let yaml = "sessions: {include: [SESSION]}
 connection: {command: [sh, DIR/ask-pm2], timeout: 30s, quiet: 1s, trust: ['*']}
 armed: {look_every: 1s}
 processes: [{allow_restart: true, pm2: {name: '{session}', home: DIR/pm2}, connect_timeout: TIMEOUT, stop_timeout: 20s, gone_timeout: 20s, start_timeout: 20s}]
 ";
-        let yaml = yaml.replace("DIR", &world.dir.path().display().to_string());
+        let yaml = yaml.replace("DIR", &world.root().display().to_string());
         let yaml = yaml
             .replace("SESSION", real::SESSION)
             .replace("TIMEOUT", connect_timeout);
-        fs::write(world.at("config.yml"), yaml).unwrap();
+        fs::write(world.path("config.yml"), yaml).unwrap();
         let mut bot = Self {
             world,
             library,
@@ -2357,12 +1863,12 @@ processes: [{allow_restart: true, pm2: {name: '{session}', home: DIR/pm2}, conne
             "name": real::SESSION,
             "script": "/bin/sh",
             "interpreter": "none",
-            "args": [bot.world.at("bot.sh")],
-            "out_file": bot.world.at("bot.out"),
+            "args": [bot.world.path("bot.sh")],
+            "out_file": bot.world.path("bot.out"),
             "max_restarts": 2,
             "min_uptime": "600s",
         }]});
-        let file = bot.world.at("bot.config.json");
+        let file = bot.world.path("bot.config.json");
         fs::write(&file, app.to_string()).unwrap();
         bot.call(&["start", &file.display().to_string()]);
         bot.world.wait("its first message", || bot.talks());
@@ -2371,7 +1877,7 @@ processes: [{allow_restart: true, pm2: {name: '{session}', home: DIR/pm2}, conne
     }
 
     fn call(&self, args: &[&str]) {
-        let home = format!("PM2_HOME={}", self.world.at("pm2").display());
+        let home = format!("PM2_HOME={}", self.world.path("pm2").display());
         let words = [home, self.program.display().to_string()];
         let words = words
             .into_iter()
@@ -2390,7 +1896,7 @@ processes: [{allow_restart: true, pm2: {name: '{session}', home: DIR/pm2}, conne
     }
 
     fn pid(&self) -> String {
-        let pids = fs::read_dir(self.world.at("pm2/pids"))
+        let pids = fs::read_dir(self.world.path("pm2/pids"))
             .into_iter()
             .flatten()
             .flatten();
@@ -2416,9 +1922,9 @@ processes: [{allow_restart: true, pm2: {name: '{session}', home: DIR/pm2}, conne
 impl Drop for UnderPm2 {
     fn drop(&mut self) {
         // A call that is under way when its daemon is killed starts another one: first who
-        // calls, then everybody who was told of this home, which is nobody else's.
+        // calls, then every process with this home in its environment, which is that of this test only.
         self.world.kill();
-        let home = format!("PM2_HOME={}\0", self.world.at("pm2").display());
+        let home = format!("PM2_HOME={}\0", self.world.path("pm2").display());
         for _ in 0..20 {
             let mut any = false;
             for entry in fs::read_dir("/proc").unwrap().flatten() {
@@ -2462,9 +1968,9 @@ fn the_real_baileys_under_the_real_pm2() {
     bot.ends_well();
 }
 
-/// A bot that stops for nobody is killed by pm2, which is its supervisor's right; it is
+/// A bot that ignores a stop is killed by pm2, which is its supervisor's right; it is
 /// cleaned and started all the same. What a kill tears in the middle of a write is the
-/// library's, so nobody is asked here whether all can be read.
+/// library's, so this does not check whether all can be read.
 #[test]
 fn the_real_baileys_refuses_to_stop_under_the_real_pm2() {
     let bot = UnderPm2::new("40s", Some("deaf"));
@@ -2506,7 +2012,7 @@ fn the_real_baileys_dies_and_then_never_connects_under_the_real_pm2() {
         1.0,
         "it runs, and is not connected"
     );
-    // A person mends it.
+    // A person repairs it.
     world.unmark("mute");
     bot.call(&["restart", session]);
     world.wait("it has come back", || {
@@ -2540,7 +2046,7 @@ fn the_real_baileys_under_the_real_pm2_outlives_a_remediator_that_is_killed() {
             bot.world.kill();
             bot.world.unmark(&format!("hold-{point}"));
             bot.world.start();
-            bot.world.wait("nothing is owed", || {
+            bot.world.wait("no restart is pending", || {
                 match bot.world.status()["services"][0]["phase"].as_str() {
                     None => bot.talks(),
                     Some(phase) => Err(format!("{point}: {phase}")),
@@ -2573,7 +2079,7 @@ fn the_real_baileys_under_the_real_pm2_outlives_a_remediator_that_is_killed() {
 /// The real library in conversation as a service of a real systemd, which the test has booted
 /// for itself.
 struct UnderSystemd {
-    world: World,
+    world: Supervised,
     library: PathBuf,
     before: Snapshot,
 }
@@ -2583,10 +2089,10 @@ impl UnderSystemd {
 
     fn new() -> Self {
         let library = real::library();
-        let world = World::new();
+        let world = testkit::supervised!();
         let before = real::unpack(&world);
-        let dir = world.dir.path().display().to_string();
-        fs::write(world.at("bot.sh"), real::script(&world, &library)).unwrap();
+        let dir = world.root().display().to_string();
+        fs::write(world.path("bot.sh"), real::script(&world, &library)).unwrap();
         let path = std::env::var("PATH").unwrap();
         let unit = format!(
             "[Service]\nExecStart=/bin/sh {dir}/bot.sh\nEnvironment=\"PATH={path}\"\nStandardOutput=append:{dir}/bot.out\nStandardError=inherit\n"
@@ -2597,7 +2103,7 @@ impl UnderSystemd {
             "cd {dir}\n[ \"$(systemctl is-active {})\" = active ] && [ \"$(tail -n1 bot.out)\" = ready ] && echo connected && exit\nwhile [ -e hold-ask ]; do touch reached-ask; sleep 0.05; done\necho disconnected\n",
             Self::UNIT
         );
-        fs::write(world.at("ask"), ask).unwrap();
+        fs::write(world.path("ask"), ask).unwrap();
         let yaml = format!(
             "sessions: {{include: [{}]}}
 connection: {{command: [sh, {dir}/ask], timeout: 30s, quiet: 1s}}
@@ -2606,7 +2112,7 @@ processes: [{{allow_restart: true, systemd: {{unit: '{{session}}.service'}}, con
 ",
             real::SESSION
         );
-        fs::write(world.at("config.yml"), yaml).unwrap();
+        fs::write(world.path("config.yml"), yaml).unwrap();
         let mut bot = Self {
             world,
             library,

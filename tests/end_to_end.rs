@@ -317,7 +317,7 @@ fn without_proof_of_disconnection_nothing_moves() {
             bloated(stack.host(), session)
         })
         .collect();
-    // Says disconnected, but somebody still writes.
+    // Says disconnected, but a process still writes.
     const WRITING: &str = "company_writing";
     stack.host().probe_says(WRITING, "disconnected").unwrap();
     bloated(stack.host(), WRITING);

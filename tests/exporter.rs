@@ -36,10 +36,6 @@ const EXPORTER: &str = env!("CARGO_BIN_EXE_baileys_exporter");
 const PROMETHEUS_ACCEPT: &str = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
 const NOBODY: u32 = 65_534;
 
-fn new_world() -> World {
-    World::new(testkit::programs!())
-}
-
 fn bot(world: &World, session: &str, fixture: &str) -> PathBuf {
     let folder = world.folder(session);
     fixture::unpack(fixture, &folder, SystemTime::now()).unwrap();
@@ -167,7 +163,7 @@ fn neglected(folder: &Path, pre_keys: usize, files: usize) {
 /// Every number about the folders of the fixtures, and that looking changes nothing.
 #[test]
 fn what_it_says_of_folders_that_the_real_library_wrote() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     let fixtures = [
         "normal",
         "warning-130",
@@ -315,10 +311,10 @@ fn what_it_says_of_folders_that_the_real_library_wrote() {
 }
 
 /// The counter in creds.json against the files, a folder that has gone to sleep, and a bot
-/// that has talked to nobody yet.
+/// that has no contact yet.
 #[test]
 fn what_creds_json_counts_and_what_sleeps() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     let day = Duration::from_secs(86_400);
     let next = |folder: &Path| -> u32 {
         let creds: serde_json::Value =
@@ -398,7 +394,7 @@ fn what_creds_json_counts_and_what_sleeps() {
     world.finish();
 }
 
-/// Times and sizes, told from the files themselves.
+/// Times and sizes, from the files themselves.
 fn check_against_disk(metrics: &Metrics, session: &str, folder: &Path) {
     let mut times: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     let mut bytes = 0;
@@ -483,7 +479,7 @@ fn largest(values: &[f64]) -> f64 {
 /// next scrape tells, and no other session suffers. Run without privileges, as it should be.
 #[test]
 fn folders_come_and_go_and_break() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     for session in [
         "stays",
         "goes",
@@ -516,8 +512,8 @@ fn folders_come_and_go_and_break() {
     let mut setpriv: &[&str] = &[];
     let mut program = PathBuf::from(EXPORTER);
     if is_root {
-        // As nobody; root would see through every permission. The program may lie where
-        // nobody can reach it, so a copy of it runs.
+        // As the user `nobody`; root would pass every permission check. That user may not reach
+        // the program, so a copy of it runs.
         program = world.path("baileys_exporter");
         fs::copy(EXPORTER, &program).unwrap();
         for session in names(&world.path("sessions"), "") {
@@ -682,7 +678,7 @@ fn beside<T>(work: impl Fn(u64) + Sync, meanwhile: impl FnOnce() -> T) -> T {
 /// and an empty file that stays empty is broken.
 #[test]
 fn a_file_being_rewritten_is_not_broken() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     let folder = bot(&world, "busy", "normal");
     bot(&world, "other", "normal");
     world.start_exporter();
@@ -802,7 +798,7 @@ fn a_file_being_rewritten_is_not_broken() {
 /// come and go by the thousand: all of it is normal life.
 #[test]
 fn odd_files_never_fail_a_scrape() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     let folder = bot(&world, "odd", "normal");
     let raw = OsStr::from_bytes(b"bot-\xff\xfe");
     fs::rename(
@@ -957,10 +953,10 @@ fn python_with_prometheus_client() -> PathBuf {
 }
 
 /// Both forms, as a real Prometheus asks for them, pass the parsers of others; every metric
-/// is declared, no session costs too much, and no label holds what nobody may see.
+/// is declared, no session costs too much, and no label holds a secret.
 #[test]
 fn the_exposition_is_what_prometheus_expects() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     // Every kind there is, and what is unknown.
     let worst = bot(&world, "worst", "modern-1003");
     fs::write(worst.join("something-new-447700900999.json"), b"{}").unwrap();
@@ -1177,7 +1173,7 @@ print(sum(len(family.samples) for family in parse(sys.stdin.read())))",
 /// `/`, `/-/healthy`, `/-/ready`, `/-/reload`, SIGHUP, and everything else.
 #[test]
 fn it_conducts_itself_as_an_exporter() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     bot(&world, "a", "normal");
     fixture::unpack("normal", &world.path("more/b"), SystemTime::now()).unwrap();
     let config = world.path("config.yml");
@@ -1256,7 +1252,7 @@ fn it_conducts_itself_as_an_exporter() {
     let first = look().unwrap();
     assert_eq!((loaded(&first).0, sessions(&first)), (1.0, set(&["a"])));
 
-    // A broken file changes nothing, and is told.
+    // A broken file changes nothing, and is reported.
     fs::write(&config, "sesions: {paths: [/tmp]}\n").unwrap();
     let answer = ask(&world, "POST", "/-/reload", "Content-Length: 0\r\n");
     assert_eq!(answer.status, 500);
@@ -1282,7 +1278,7 @@ fn it_conducts_itself_as_an_exporter() {
         }
     });
 
-    // Mended, and read at SIGHUP.
+    // Corrected, and read at SIGHUP.
     fs::write(&config, &both).unwrap();
     world.signal(rustix::process::Signal::HUP);
     world.wait("the new configuration is in force", || {
@@ -1311,7 +1307,7 @@ fn it_conducts_itself_as_an_exporter() {
 /// the next one works.
 #[test]
 fn concurrent_scrapes_are_bounded() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     bot(&world, "a", "normal");
     // A broken creds.json makes each scrape pause for a second look.
     File::create(world.folder("a").join("creds.json")).unwrap();
@@ -1353,7 +1349,7 @@ fn concurrent_scrapes_are_bounded() {
 /// A page of another site, or of a name that the site points at this machine, changes nothing.
 #[test]
 fn a_foreign_page_cannot_reload_the_configuration() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     bot(&world, "a", "normal");
     world.start_exporter();
     let reload = |headers: &str| {
@@ -1406,7 +1402,7 @@ fn a_foreign_page_cannot_reload_the_configuration() {
 /// Until the sources have answered again, the last verdict holds.
 #[test]
 fn a_reload_keeps_the_verdicts() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     bot(&world, "bot", "normal");
     world.probe_says("bot", "connected");
     world.with_probe();
@@ -1426,7 +1422,7 @@ fn a_reload_keeps_the_verdicts() {
     let reload = ask(&world, "POST", "/-/reload", "Content-Length: 0\r\n");
     assert_eq!(reload.status, 200);
     let held = world.path("probe/bot.held");
-    world.wait_for_file("the probe is asked after the reload", &held);
+    world.wait_for_file("a call of the probe after the reload", &held);
     assert_eq!(state(&world, "connected"), 1.0);
     assert_eq!(state(&world, "unknown"), 0.0);
     world.release_probe("bot");

@@ -20,10 +20,6 @@ use testkit::world::{SOON, World};
 const EXPORTER: &str = env!("CARGO_BIN_EXE_baileys_exporter");
 const IDENTITY_KEY: &str = "identity-key-447700900001.0.json";
 
-fn new_world() -> World {
-    World::new(testkit::programs!())
-}
-
 fn bot(world: &World, session: &str, fixture: &str) {
     fixture::unpack(fixture, &world.folder(session), SystemTime::now()).unwrap();
 }
@@ -81,7 +77,7 @@ fn status(world: &World, code: i32, flags: &[&str]) -> String {
 
 #[test]
 fn a_folder_of_baileys_6_stays_what_it_is_when_baileys_7_opens_it() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     for session in ["as-it-was", "upgraded", "months-old", "months-old-upgraded"] {
         bot(&world, session, "bloated-classic-387");
     }
@@ -116,8 +112,8 @@ fn a_folder_of_baileys_6_stays_what_it_is_when_baileys_7_opens_it() {
 }
 
 #[test]
-fn a_copy_that_levels_the_times_is_told_from_a_batch() {
-    let mut world = new_world();
+fn a_copy_that_levels_the_times_is_distinguished_from_a_batch() {
+    let mut world = testkit::world!();
     for (session, fixture, next) in [
         ("classic", "bloated-classic-387", 901),
         ("upgraded", "bloated-classic-387", 901),
@@ -173,7 +169,7 @@ fn a_copy_that_levels_the_times_is_told_from_a_batch() {
 
 #[test]
 fn a_torn_creds_json_does_not_change_the_count() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     bot(&world, "bot", "bloated-classic-387");
     minted(&world.folder("bot"), 901);
     open_with_baileys_7(&world.folder("bot"));
@@ -189,7 +185,7 @@ fn a_torn_creds_json_does_not_change_the_count() {
 
 #[test]
 fn sessions_in_another_format_are_reported() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     bot(&world, "bot", "bloated-classic-387");
     bot(&world, "fine", "bloated-classic-387");
     let mut sessions = 0;
@@ -216,7 +212,7 @@ fn sessions_in_another_format_are_reported() {
 /// As Evolution API without Redis keeps a session: its creds are in a database.
 #[test]
 fn creds_that_are_elsewhere_are_not_missed() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     for session in ["evolution_1", "evolution_2", "other"] {
         bot(&world, session, "bloated-classic-387");
         fs::remove_file(world.folder(session).join("creds.json")).unwrap();
@@ -278,7 +274,7 @@ fn creds_that_are_elsewhere_are_not_missed() {
 
 #[test]
 fn a_directory_that_is_no_auth_folder_is_called_that() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     let bots = world.path("bots");
     fs::create_dir_all(bots.join("my-bot/src")).unwrap();
     fs::write(bots.join("package.json"), "{}").unwrap();

@@ -6,9 +6,6 @@
     clippy::panic,
     reason = "a test fails by panicking"
 )]
-#![allow(dead_code, reason = "the world has more than one test needs")]
-
-mod restart_world;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -86,7 +83,7 @@ fn frozen(world: &World) -> BTreeSet<String> {
 #[test]
 fn a_bot_that_came_back_during_a_freeze_is_not_cleaned_further() {
     let Some(wrapper) = freezes() else { return };
-    let mut world = World::new(testkit::programs!());
+    let mut world = testkit::world!();
     world.with_probe();
     let before = world.bot("bot", "bloated-classic-387", "disconnected");
     world.start_remediator_in(&wrapper.each_ref().map(String::as_str));
@@ -121,7 +118,7 @@ fn a_bot_that_came_back_during_a_freeze_is_not_cleaned_further() {
 #[test]
 fn after_a_freeze_a_bot_that_is_still_down_is_cleaned_to_the_end() {
     let Some(wrapper) = freezes() else { return };
-    let mut world = World::new(testkit::programs!());
+    let mut world = testkit::world!();
     world.with_probe();
     world.bot("bot", "bloated-classic-387", "disconnected");
     world.start_remediator_in(&wrapper.each_ref().map(String::as_str));
@@ -141,7 +138,7 @@ fn after_a_freeze_a_bot_that_is_still_down_is_cleaned_to_the_end() {
 #[test]
 fn a_bot_that_a_person_started_during_a_freeze_is_not_cleaned_further() {
     let Some(wrapper) = freezes() else { return };
-    let (mut world, before) = restart_world::World::new();
+    let (mut world, before) = testkit::supervised_bot!();
     world.start_by(&wrapper.each_ref().map(String::as_str));
     world.start();
     world.deliver("emergency");

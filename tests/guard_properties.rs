@@ -51,7 +51,7 @@ const GROUPS: [&str; 3] = [
 
 // ---- what a folder may hold ----
 
-/// Whom a sender key is filed under.
+/// The session that a sender key is filed under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Who {
     Number(&'static str),
@@ -682,7 +682,7 @@ fn newest_activity(case: &Case) -> Option<i64> {
         .max()
 }
 
-/// What is told of a folder's batch.
+/// What is known of a folder's batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Told {
     guard: u32,
@@ -924,14 +924,14 @@ fn are_elsewhere(case: &Case) -> bool {
 
 /// Why this file must stay, as far as one file can say.
 fn must_stay(case: &Case, facts: &Facts, made: &Made) -> Option<&'static str> {
-    let nobody = CredsFacts::default();
+    let unknown = CredsFacts::default();
     let own = match &case.creds {
         Creds::Valid(facts) => facts,
         Creds::Missing if are_elsewhere(case) => {
             if matches!(made.what, What::SenderKey { .. } | What::Memory { .. }) {
-                return Some("nobody knows whose it is");
+                return Some("its owner is unknown");
             }
-            &nobody
+            &unknown
         }
         _ => return Some("creds.json is not valid"),
     };
@@ -969,7 +969,7 @@ fn must_stay(case: &Case, facts: &Facts, made: &Made) -> Option<&'static str> {
                 Who::Odd => None,
             };
             match is_own {
-                None => Some("nobody can say whose sender-key this is"),
+                None => Some("the owner of this sender-key is unknown"),
                 Some(true) if !case.verdict.process_gone => {
                     Some("own sender-key of a process not proven gone")
                 }
@@ -1187,7 +1187,7 @@ fn check_groups(case: &Case, order: &BTreeMap<usize, usize>) -> Result<(), TestC
                     let others = match who {
                         Who::Number(user) => own.own_number.as_ref().is_some_and(|own| own != user),
                         Who::Lid(user) => own.own_lid.as_ref().is_some_and(|own| own != user),
-                        // Nobody writes such a name: it is no key of the bot's.
+                        // No program writes such a name: it is no key of the bot's.
                         Who::Odd => true,
                     };
                     if !others {
@@ -1504,7 +1504,7 @@ fn one_more_file_never_lowers_the_count() {
 
 // ---- folders everybody knows ----
 
-/// A bot of 6.x: `pre_keys` of them, one a minute up to `minted`; 40 contacts of whom 16 are
+/// A bot of 6.x: `pre_keys` of them, one a minute up to `minted`; 40 contacts, 16 of them
 /// long silent, with 18 other files.
 fn classic(pre_keys: u32, minted: i64, last_life: i64) -> Case {
     let mut files = vec![Made::new("creds.json", What::Identity, last_life)];

@@ -22,7 +22,7 @@ const BOUND: Duration = Duration::from_secs(120);
 const STEP: Duration = Duration::from_secs(30);
 /// Some evaluations of every group, in which nothing more may come.
 const QUIET: Duration = Duration::from_secs(3);
-const RECEIVERS: [&str; 4] = ["baileys_remediator", "operator", "pager", "nobody"];
+const RECEIVERS: [&str; 4] = ["baileys_remediator", "operator", "pager", "null"];
 
 /// An alert: a host, a session, and the alert's name without "Baileys".
 type Alert = (&'static str, &'static str, &'static str);
@@ -65,7 +65,7 @@ impl Receivers {
                 .url()
         };
         let token = dir.path().join("webhook.token");
-        fs::write(&token, "a token that nobody asks for").unwrap();
+        fs::write(&token, "a token that is never checked").unwrap();
 
         let webhook = |name: &str| format!("    webhook_configs:\n      - url: {}\n", url(name));
         let changes = [
@@ -80,8 +80,8 @@ impl Receivers {
                 webhook("pager"),
             ),
             (
-                "  - name: nobody\n",
-                format!("  - name: nobody\n{}", webhook("nobody")),
+                "  - name: \"null\"\n",
+                format!("  - name: \"null\"\n{}", webhook("null")),
             ),
             ("group_wait: 30s", "group_wait: 1s".to_owned()),
             ("group_wait: 10s", "group_wait: 1s".to_owned()),
@@ -197,9 +197,9 @@ impl Receivers {
                 Err(format!("{seen:#?}\nexpected: {expected:#?}"))
             }
         };
-        self.wait("everybody was told", check);
+        self.wait("every receiver got its alerts", check);
         self.patience
-            .holds_for(QUIET, "nobody is told more", check)
+            .holds_for(QUIET, "no receiver gets more", check)
             .unwrap();
     }
 }
@@ -266,15 +266,15 @@ fn an_emergency_silences_the_lower_tiers_of_its_own_session_and_nothing_else() {
         "a one DeviceRemoved",
     ];
     // The receiver of that name sends nothing: this is what the dashboards are for.
-    let nobody = ["b two AuthFilesMonitor", "b two UnknownFiles"];
+    let nothing = ["b two AuthFilesMonitor", "b two UnknownFiles"];
     world.must_have_sent(&[
         ("baileys_remediator", &machine),
         ("operator", &operator),
         ("pager", &pager),
-        ("nobody", &nobody),
+        ("null", &nothing),
     ]);
 
-    // The emergency is over and 155 files are left: the tier that still fires is told.
+    // The emergency is over and 155 files are left: the tier that still fires is sent.
     world.say(
         &[
             ("a", "one", "AuthFilesEmergency"),
@@ -303,7 +303,7 @@ fn an_emergency_silences_the_lower_tiers_of_its_own_session_and_nothing_else() {
         ("baileys_remediator", &machine),
         ("operator", &operator),
         ("pager", &pager),
-        ("nobody", &nobody),
+        ("null", &nothing),
     ]);
 
     // 130, then 110 files; the other host's session of that name has an emergency meanwhile.
@@ -332,17 +332,17 @@ fn an_emergency_silences_the_lower_tiers_of_its_own_session_and_nothing_else() {
         ("baileys_remediator", &machine),
         ("operator", &operator),
         ("pager", &pager),
-        ("nobody", &nobody),
+        ("null", &nothing),
     ]);
     world.say(&[("a", "one", "AuthFilesWarning")], false);
     let machine = [&machine[..], &["a one AuthFilesWarning resolved"]].concat();
     let operator = [&operator[..], &["a one AuthFilesWarning resolved"]].concat();
-    let nobody = [&nobody[..], &["a one AuthFilesMonitor"]].concat();
+    let nothing = [&nothing[..], &["a one AuthFilesMonitor"]].concat();
     world.must_have_sent(&[
         ("baileys_remediator", &machine),
         ("operator", &operator),
         ("pager", &pager),
-        ("nobody", &nobody),
+        ("null", &nothing),
     ]);
     world.must_hold_back(
         &[
@@ -366,7 +366,7 @@ fn an_emergency_silences_the_lower_tiers_of_its_own_session_and_nothing_else() {
 
 /// What has no session of its own in common with a tier is not silenced by what it lacks.
 #[test]
-fn alerts_that_are_no_tier_silence_nobody_and_are_silenced_by_nobody() {
+fn alerts_that_are_no_tier_neither_inhibit_nor_are_inhibited() {
     let world = Receivers::start();
     let all = [
         // Every one that a session can have, with an emergency in the middle.

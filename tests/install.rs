@@ -290,7 +290,7 @@ fn indented(text: &str, by: &str) -> String {
     text.lines().map(|line| format!("{by}{line}\n")).collect()
 }
 
-/// An Alertmanager that somebody has already, with the parts of docs/install.md in it.
+/// An Alertmanager that is there already, with the parts of docs/install.md in it.
 fn merged(operator: &str) -> String {
     format!(
         "route:
@@ -301,7 +301,7 @@ fn merged(operator: &str) -> String {
       matchers: ['severity=\"warning\"']
 receivers:
   - name: others
-  - name: nobody
+  - name: 'null'
   - name: pager
   - name: operator
     webhook_configs: [{{url: '{operator}'}}]
@@ -327,10 +327,7 @@ fn the_routes_fit_into_an_existing_alertmanager() {
             &["alertname=BaileysDeviceRemoved", "severity=critical"],
             "pager",
         ),
-        (
-            &["alertname=BaileysUnknownFiles", "severity=info"],
-            "nobody",
-        ),
+        (&["alertname=BaileysUnknownFiles", "severity=info"], "null"),
         (&["alertname=DiskFull", "severity=warning"], "others"),
         (&["alertname=DiskFull"], "others"),
     ] {

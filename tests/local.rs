@@ -20,73 +20,42 @@ use testkit::net::Metrics;
 use testkit::process;
 use testkit::stack::INSTALL;
 use testkit::world::World;
+use testkit::wrong_clock::WrongClock;
 
 const REMEDIATOR: &str = env!("CARGO_BIN_EXE_baileys_remediator");
 const BLOATED: &str = "bloated-classic-387";
 /// No program here takes longer.
 const BOUND: Duration = Duration::from_secs(60);
 
-/// Monotonic time of the program is ahead by as many seconds as the file `$AHEAD` says. The
-/// other clocks are right.
-const SHIM: &str = r#"
-#include <fcntl.h>
-#include <stdlib.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
-int clock_gettime(clockid_t id, struct timespec *time) {
-    long failed = syscall(SYS_clock_gettime, id, time);
-    const char *path = getenv("AHEAD");
-    if (failed || id != CLOCK_MONOTONIC || !path) return failed;
-    char text[32] = {0};
-    int file = open(path, O_RDONLY | O_CLOEXEC);
-    if (file < 0) return failed;
-    if (read(file, text, sizeof text - 1) > 0) time->tv_sec += atol(text);
-    close(file);
-    return failed;
-}
-"#;
-
 /// A host with the local trigger, and its time.
 struct Host {
     world: World,
-    ahead: u64,
+    clock: WrongClock,
+    ahead: i64,
 }
 
 impl Host {
     /// Armed runs are looked at often.
     fn new() -> Self {
-        let mut world = World::new(testkit::programs!());
+        let mut world = testkit::world!();
         world.with_probe();
         // A probe that is under way when time is put ahead does not time out.
         let probe = "connection: {timeout: 10m}\n";
         world.with_config(&format!(
             "trigger: local\narmed: {{look_every: 1s}}\n{probe}"
         ));
-        let (source, library) = (world.path("shim.c"), world.path("shim.so"));
-        fs::write(&source, SHIM).unwrap();
-        let paths = [&library, &source].map(|path| path.display().to_string());
-        let args = ["-shared", "-fPIC", "-o"].map(str::to_owned);
-        let (status, _, err) =
-            process::run(Path::new("cc"), args.into_iter().chain(paths), BOUND).unwrap();
-        assert!(status.success(), "{err}");
-        let host = Self { world, ahead: 0 };
-        host.set();
-        host
-    }
-
-    fn set(&self) {
-        let (part, path) = (self.world.path("ahead.new"), self.world.path("ahead"));
-        fs::write(&part, self.ahead.to_string()).unwrap();
-        fs::rename(part, path).unwrap();
+        Self {
+            clock: WrongClock::monotonic(world.root()).unwrap(),
+            world,
+            ahead: 0,
+        }
     }
 
     fn start(&mut self) {
         let mut args = self.world.serve_args();
         args.retain(|arg| !arg.starts_with("--webhook.token-file"));
-        let library = format!("LD_PRELOAD={}", self.world.path("shim.so").display());
-        let ahead = format!("AHEAD={}", self.world.path("ahead").display());
-        let wrapper = ["env", &library, &ahead];
+        let wrapper = self.clock.wrapper();
+        let wrapper = wrapper.each_ref().map(String::as_str);
         self.world.start(&wrapper, Path::new(REMEDIATOR), args);
         self.wait_for_evaluation(0.0);
     }
@@ -107,11 +76,11 @@ impl Host {
     }
 
     /// Lets so many seconds pass, and then two evaluations: one may be under way.
-    fn pass(&mut self, seconds: u64) {
+    fn pass(&mut self, seconds: i64) {
         for seconds in [seconds, 16] {
             let before = self.world.wait("a scrape", || self.evaluated());
             self.ahead += seconds;
-            self.set();
+            self.clock.wrong_by(self.ahead).unwrap();
             self.wait_for_evaluation(before);
         }
     }
@@ -261,7 +230,7 @@ fn an_armed_run_ends_when_its_folder_was_read_below_the_tier() {
 /// `serve` takes one source of alerts or the other, and nothing else asks.
 #[test]
 fn the_local_trigger_excludes_push_and_pull() {
-    let mut world = World::new(testkit::programs!());
+    let mut world = testkit::world!();
     world.with_probe();
     let before = world.bot("bot", BLOATED, "disconnected");
     let port = format!("--web.listen-address=127.0.0.1:{}", world.port);

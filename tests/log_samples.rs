@@ -310,11 +310,11 @@ fn the_log_tells_whether_the_bot_is_connected() {
     for (text, connection, because) in [
         (String::new(), "unknown", "it does not tell of a connection"),
         (opened(3), "connected", "the connection was opened 3h"),
-        // A source that told of this bot's connection is believed when it tells of its end.
+        // A source that showed this bot's connection is believed when it shows its end.
         (opened(3) + &line(hours(2), "connection closed"), "disconnected", "the connection was closed 2h"),
         (line(hours(2), "connection errored"), "unknown", "that the same process had opened it"),
         (opened(24 * 40) + &line(hours(2), "connection closed"), "unknown", "has not seen the session alive"),
-        // Something was written since: somebody connected.
+        // Something was written since: a bot connected.
         (opened(60) + &line(hours(50), "connection closed"), "unknown", "a file was written since"),
         // pino-pretty gives no date.
         (
@@ -341,7 +341,7 @@ fn the_log_tells_whether_the_bot_is_connected() {
         assert_eq!(seen, connection, "{evidence}");
         assert!(evidence.contains(because), "{evidence} does not say: {because}");
     }
-    // A log that nobody writes any more tells nothing.
+    // A log that is no longer written says nothing.
     std::fs::write(&log, opened(3)).unwrap();
     let file = std::fs::File::options().append(true).open(&log).unwrap();
     let port = net::free_port(None).unwrap();
@@ -420,9 +420,9 @@ fn of_two_sessions_that_pm2_calls_alike_the_log_tells_of_one() {
     assert_eq!(
         status(),
         is(&[("a_1", "disconnected")]),
-        "nobody else is called so"
+        "no other session has this name"
     );
-    // Which of the two nobody can say.
+    // Which of the two is unknown.
     add("a 1");
     assert_eq!(status(), is(&[("a 1", "unknown"), ("a_1", "unknown")]));
     // A session with the very name, though this program leaves it out.

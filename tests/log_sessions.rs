@@ -511,7 +511,7 @@ fn a_new_bot_counts_from_its_first_line() {
     let mut bots = Bots::new(&["a"]);
     bots.log("a-out.log", "x\n");
     bots.start().counts("a", &[("device_removed", 0.0)], 0.0);
-    // The folder comes at the same time as the log; nobody has looked yet.
+    // The folder comes at the same time as the log; it has not been read yet.
     bots.add_folder("new");
     bots.log("new-out.log", REMOVED);
     bots.counts("new", &[("device_removed", 1.0)], 0.0);
@@ -541,7 +541,7 @@ fn the_exporter_does_not_follow_its_own_log() {
 }
 
 #[test]
-fn a_home_that_no_shell_has_expanded_is_told_of() {
+fn a_home_that_no_shell_has_expanded_is_reported() {
     let mut bots = Bots::new(&["bot"]);
     bots.flags.push("--sessions.path=~/bots".into());
     let own = bots.path("exporter.txt");

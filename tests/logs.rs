@@ -340,7 +340,7 @@ fn compare(lines: &Counts, matches: &Counts, expected: &BTreeMap<String, Expecte
         .filter(|(labels, _)| !known(labels))
     {
         check(
-            format!("nobody wrote {session} {pattern}"),
+            format!("{session} {pattern} was never written"),
             Some(*seen),
             0,
             0,
@@ -1110,7 +1110,7 @@ fn the_first_start_begins_at_the_end_and_from_start_at_the_start() {
             exporter.flags.push("--logs.from-start".to_owned());
         }
         let logs = exporter.logs();
-        // The lines that were there before are somebody's who is not asked about.
+        // The lines that were there before are of another session.
         let old = Site::alone(&logs, "bot");
         old.open().unwrap().burst(500).unwrap();
         let new = Site::alone(&logs, "bot");

@@ -11,18 +11,14 @@ use std::net::TcpListener;
 
 use serde_json::json;
 use testkit::net;
-use testkit::world::{TOKEN, World, alert, payload};
+use testkit::world::{TOKEN, alert, payload};
 
 const BLOATED: &str = "bloated-classic-387";
-
-fn new_world() -> World {
-    World::new(testkit::programs!())
-}
 
 /// `undo` takes what `runs` shows: the number or the name.
 #[test]
 fn undo_takes_the_number_or_the_name() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     world.with_probe();
     let before = world.bot("bot", BLOATED, "disconnected");
     world.bot("calm", "normal", "connected");
@@ -65,7 +61,7 @@ fn undo_takes_the_number_or_the_name() {
 
 #[test]
 fn a_list_of_no_run_does_not_say_that_there_is_none() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     world.with_probe();
     world.bot("bot", BLOATED, "connected");
     world.remediator(&["clean", "bot"]).must(1, &[]);
@@ -82,7 +78,7 @@ fn a_list_of_no_run_does_not_say_that_there_is_none() {
 
 #[test]
 fn where_there_is_no_auth_folder_each_command_says_where_it_looked() {
-    let world = new_world();
+    let world = testkit::world!();
     let root = world.path("sessions").display().to_string();
     for command in [
         &["plan", "bot"][..],
@@ -114,7 +110,7 @@ fn where_there_is_no_auth_folder_each_command_says_where_it_looked() {
 /// `doctor` exits with 1 where no clean-up can be allowed, and tells what the probe did.
 #[test]
 fn doctor_warns_where_no_connection_is_known() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     world.bot("bot", BLOATED, "disconnected");
     world.bot("other", BLOATED, "disconnected");
     let unknown = &["warning: no session is known to be connected or disconnected"];
@@ -168,11 +164,11 @@ fn doctor_warns_where_no_connection_is_known() {
 }
 
 #[test]
-fn a_probe_command_that_does_not_exist_is_told_at_the_start() {
+fn a_probe_command_that_does_not_exist_is_reported_at_the_start() {
     let probe = |program: &str| format!("connection: {{command: ['{program}', '{{session}}']}}\n");
     let says = |program: &str| format!("the probe command \\\"{program}\\\" ");
     for serve in [true, false] {
-        let mut world = new_world();
+        let mut world = testkit::world!();
         world.bot("bot", BLOATED, "disconnected");
         fs::write(world.path("not-executable"), "#!/bin/sh\n").unwrap();
         let plain = world.path("not-executable").display().to_string();
@@ -203,7 +199,7 @@ fn a_probe_command_that_does_not_exist_is_told_at_the_start() {
 /// An address that is taken: both programs exit with 2, not with the code of a refusal.
 #[test]
 fn who_cannot_start_exits_with_two() {
-    let world = new_world();
+    let world = testkit::world!();
     world.bot("bot", "normal", "connected");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = format!("--web.listen-address={}", taken.local_addr().unwrap());
@@ -221,7 +217,7 @@ fn who_cannot_start_exits_with_two() {
 /// Requests to the webhook that are refused are in the log, one line a minute for each status.
 #[test]
 fn refused_requests_to_the_webhook_are_in_the_log() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     world.with_probe();
     world.bot("bot", BLOATED, "connected");
     world.start_remediator();
@@ -262,7 +258,7 @@ fn refused_requests_to_the_webhook_are_in_the_log() {
 /// A broken folder stands first, and the title names the worst tier all the same.
 #[test]
 fn the_title_of_the_page_names_the_worst_tier() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     world.bot("broken", "normal", "connected");
     fs::write(world.folder("broken").join("creds.json"), "{\"noise").unwrap();
     world.bot("bloated", BLOATED, "connected");

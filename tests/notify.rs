@@ -1,5 +1,5 @@
 //! `notify`: `baileys_remediator serve` tells a person what has happened, by a command and by a
-//! webhook, and goes on where nothing can be told.
+//! webhook, and goes on where none can be sent.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -67,14 +67,7 @@ fn read(mut stream: &TcpStream) -> Option<(String, String)> {
     Some((head, String::from_utf8(body).ok()?))
 }
 
-fn host(yaml: &str) -> World {
-    let mut world = World::new(testkit::programs!());
-    world.with_probe();
-    world.with_config(yaml);
-    world
-}
-
-fn wait_for(world: &World, outcome: &str) {
+fn wait_for_notification(world: &World, outcome: &str) {
     world.wait(outcome, || {
         match world.metric("notifications_total", &[("outcome", outcome)]) {
             0.0 => Err("none".into()),
@@ -87,7 +80,7 @@ fn wait_for(world: &World, outcome: &str) {
 #[test]
 fn a_webhook_gets_what_was_done_and_no_secret_is_shown() {
     let inbox = Inbox::start(net::free_port(None).unwrap());
-    let mut world = host("");
+    let mut world = testkit::world!().probed().configured("");
     let url = format!(
         "http://127.0.0.1:{}/{SECRET}/sendMessage?secret=yes\n",
         inbox.port
@@ -109,7 +102,7 @@ fn a_webhook_gets_what_was_done_and_no_secret_is_shown() {
     });
     world.accepted(&[alert("bot", "cleanup"), alert("busy", "cleanup")]);
     world.wait_until_idle();
-    wait_for(&world, "sent");
+    wait_for_notification(&world, "sent");
     let run = world.run_of("bot");
     let (head, body) = inbox.posts().remove(0);
     assert!(head.starts_with(&format!("POST /{SECRET}/sendMessage?secret=yes ")));
@@ -139,10 +132,12 @@ fn a_webhook_gets_what_was_done_and_no_secret_is_shown() {
 #[test]
 fn a_failure_is_counted_and_logged_and_blocks_no_run() {
     let port = net::free_port(None).unwrap();
-    let mut world = host(&format!(
-        "notify: {{webhook: {{url: 'http://127.0.0.1:{port}/{SECRET}'}}}}\n"
-    ))
-    .within(4 * testkit::world::SOON);
+    let mut world = testkit::world!()
+        .probed()
+        .configured(&format!(
+            "notify: {{webhook: {{url: 'http://127.0.0.1:{port}/{SECRET}'}}}}\n"
+        ))
+        .within(4 * testkit::world::SOON);
     world.bot("bot", BLOATED, "disconnected");
     world.start_remediator();
     world.wait("the first look", || match world.log().contains("news") {
@@ -152,13 +147,13 @@ fn a_failure_is_counted_and_logged_and_blocks_no_run() {
     world.accepted(&[alert("bot", "cleanup")]);
     world.wait_until_idle();
     assert_eq!(world.run_of("bot")["status"], "done");
-    wait_for(&world, "failed");
+    wait_for_notification(&world, "failed");
     let log = world.log();
     assert!(log.contains("failed to send a notification"), "{log}");
     assert!(!log.contains(SECRET), "{log}");
 
     let inbox = Inbox::start(port);
-    wait_for(&world, "sent");
+    wait_for_notification(&world, "sent");
     let (head, body) = inbox.posts().remove(0);
     assert!(
         head.to_ascii_lowercase()
@@ -172,7 +167,7 @@ fn a_failure_is_counted_and_logged_and_blocks_no_run() {
 /// A command that hangs is killed; what it prints is thrown away.
 #[test]
 fn a_command_reads_what_an_operator_has_paused() {
-    let mut world = host("");
+    let mut world = testkit::world!().probed().configured("");
     let out = world.path("told");
     world.with_config(&format!(
         "notify: {{command: [/bin/sh, -c, 'echo {SECRET}; cat >> \"$1\"', sh, {}]}}\n",
@@ -187,7 +182,7 @@ fn a_command_reads_what_an_operator_has_paused() {
     world
         .remediator(&["pause", "--reason=holidays"])
         .must(0, &[]);
-    wait_for(&world, "sent");
+    wait_for_notification(&world, "sent");
     let text = fs::read_to_string(&out).unwrap();
     assert!(text.contains("\nPaused since "), "{text}");
     assert!(text.ends_with(": holidays\n"), "{text}");
@@ -197,7 +192,9 @@ fn a_command_reads_what_an_operator_has_paused() {
 
 #[test]
 fn a_way_that_cannot_be_used_is_refused_at_the_start() {
-    let world = host("notify: {command: [tell], webhook: {url: 'https://a/b'}}\n");
+    let world = testkit::world!()
+        .probed()
+        .configured("notify: {command: [tell], webhook: {url: 'https://a/b'}}\n");
     let port = format!("--web.listen-address=127.0.0.1:{}", world.port);
     world
         .remediator(&["serve", &port])

@@ -30,13 +30,6 @@ fn config(urls: &[&str], more: &str) -> String {
 }
 
 /// A host with this configuration, on which no bot is yet.
-fn host(yaml: &str) -> World {
-    let mut world = World::new(testkit::programs!());
-    world.with_probe();
-    world.with_config(yaml);
-    world
-}
-
 /// Starts the remediator of a host. It has no token, so that its webhook is off.
 fn start(world: &mut World, name: &str) {
     let host = format!("HOST={name}");
@@ -47,7 +40,7 @@ fn start(world: &mut World, name: &str) {
 
 /// A host with a bloated bot that is stopped, and its remediator.
 fn host_with_bot(yaml: &str, name: &str, session: &str) -> (World, Snapshot) {
-    let mut world = host(yaml);
+    let mut world = testkit::world!().probed().configured(yaml);
     let before = world.bot(session, BLOATED, "disconnected");
     start(&mut world, name);
     (world, before)
@@ -274,14 +267,16 @@ fn listed(alerts: &[Value]) -> Canned {
     Canned::json(Value::from_iter(listed).to_string())
 }
 
-/// An armed run outlives a partition, in which the alert is absent wherever somebody answers,
+/// An armed run outlives a partition, in which the alert is absent wherever there is an answer,
 /// and ends after two polls that all have answered without it.
 #[test]
 fn absence_is_the_end_only_when_all_have_answered_twice() {
     let dir = tempfile::tempdir().unwrap();
     let real = alertmanager(&dir.path().join("a"), Options::default());
     let other = CannedServer::start(listed(&[])).unwrap();
-    let mut world = host(&config(&[real.url(), &other.url()], ""));
+    let mut world = testkit::world!()
+        .probed()
+        .configured(&config(&[real.url(), &other.url()], ""));
     let before = world.bot("bot", BLOATED, "connected");
     start(&mut world, "h");
     ready(&world, &real);
@@ -319,7 +314,7 @@ fn absence_is_the_end_only_when_all_have_answered_twice() {
 #[test]
 fn push_and_pull_together_run_an_action_once() {
     let dir = tempfile::tempdir().unwrap();
-    let mut world = World::new(testkit::programs!());
+    let mut world = testkit::world!();
     world.with_probe();
     let webhook = world.url("/webhook");
     let alertmanager =
@@ -386,10 +381,12 @@ fn all_down_is_a_metric_and_a_log_line_and_no_action() {
 
 /// A match that fits no alert looks like a quiet host. Doctor, log and a metric tell.
 #[test]
-fn alerts_of_which_none_is_for_this_host_are_told() {
+fn alerts_of_which_none_is_for_this_host_are_reported() {
     let dir = tempfile::tempdir().unwrap();
     let alertmanager = alertmanager(&dir.path().join("a"), Options::default());
-    let mut world = host(&config(&[alertmanager.url()], ""));
+    let mut world = testkit::world!()
+        .probed()
+        .configured(&config(&[alertmanager.url()], ""));
     let before = world.bot("bot", BLOATED, "disconnected");
     ready(&world, &alertmanager);
     alertmanager
@@ -437,7 +434,7 @@ fn alerts_of_which_none_is_for_this_host_are_told() {
 fn a_hostile_answer_is_no_answer() {
     let elsewhere = CannedServer::start(listed(&[])).unwrap();
     let server = CannedServer::start(listed(&[])).unwrap();
-    let mut world = host("");
+    let mut world = testkit::world!().probed().configured("");
     let token = secret(&world, "alertmanager.token", TOKEN);
     let credentials = format!("  http_config: {{authorization: {{credentials_file: {token}}}}}\n");
     world.with_config(&config(&[&server.url()], &credentials));
@@ -576,7 +573,7 @@ impl Certificates {
 /// another name than its address.
 #[test]
 fn tls_and_passwords_are_those_of_prometheus() {
-    let mut world = host("");
+    let mut world = testkit::world!().probed().configured("");
     world.bot("bot", BLOATED, "disconnected");
     let certificates = Certificates::new("am.example.org");
     let file = |name: &str, text: &str| secret(&world, name, text);
@@ -689,7 +686,7 @@ fn tls_and_passwords_are_those_of_prometheus() {
 /// `serve` needs a source of alerts, and the variables of its configuration; nothing else does.
 #[test]
 fn a_source_and_its_variables_are_needed_by_serve_alone() {
-    let mut world = host("sessions: {}\n");
+    let mut world = testkit::world!().probed().configured("sessions: {}\n");
     let before = world.bot("bot", BLOATED, "disconnected");
     let port = format!("--web.listen-address=127.0.0.1:{}", world.port);
     world

@@ -8,9 +8,9 @@
 //! | a file rewritten, truncated, replaced, linked, deleted or swapped between plan and move | [`a_file_that_changes_between_plan_and_move`] |
 //! | the bot writes while files move, and while they are put back | [`a_bot_that_writes_all_the_while`] |
 //! | EXDEV, ENOSPC, EROFS, EACCES, ESTALE at every call | `tests/crash_safety.rs`, `every_errno_at_every_call` |
-//! | the folder renamed or swapped for a link under a run | `tests/webhook.rs`, `what_is_asked_for_is_done_once` |
+//! | the folder renamed or swapped for a link under a run | `tests/webhook.rs`, `what_an_alert_requests_is_done_once` |
 //! | a kill at every call | `tests/crash_safety.rs` |
-//! | somebody plants a record, a link or a pipe in the quarantine | `src/remediator/quarantine.rs` |
+//! | another user plants a record, a link or a pipe in the quarantine | `src/remediator/quarantine.rs` |
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -209,7 +209,7 @@ fn everybody_at_once() {
     eprintln!("{rounds} rounds, won by {won:?}");
 }
 
-/// Cleans a bot; when the probe is asked for the second time (the plan is written, nothing
+/// Cleans a bot; at the second call of the probe (the plan is written, nothing
 /// has moved) `meddle` has its way.
 fn clean_with(fleet: &Fleet, session: &str, meddle: impl FnOnce(&Path)) -> Output {
     fleet.probe.close_after(1);
@@ -217,7 +217,7 @@ fn clean_with(fleet: &Fleet, session: &str, meddle: impl FnOnce(&Path)) -> Outpu
     std::thread::scope(|scope| {
         let flags = fleet.flags();
         let clean = scope.spawn(move || remediator(&["clean", session], &flags));
-        fleet.wait("the probe is asked again", || {
+        fleet.wait("another call of the probe", || {
             match fleet.probe.asked() - asked {
                 2 => Ok(()),
                 _ if clean.is_finished() => Ok(()),
@@ -286,7 +286,7 @@ fn a_bot_that_comes_back_before_the_moves() {
     fleet
         .post(&payload(std::slice::from_ref(&alerted)))
         .unwrap();
-    fleet.wait("the probe is asked again", || {
+    fleet.wait("another call of the probe", || {
         match fleet.probe.asked() - asked {
             2.. => Ok(()),
             asks => Err(format!("{asks} asks")),

@@ -126,7 +126,7 @@ fn a_lost_creds_json_with_7_0_0_rc14() {
 /// copy that keeps no times leaves both: what is counted, in which tier, and whether the batch
 /// is ambiguous.
 #[test]
-fn the_batch_is_told_from_real_folders() {
+fn the_batch_is_derived_from_real_folders() {
     let [classic, rc_9, rc14] = ["6.7.18", "7.0.0-rc.9", "7.0.0-rc14"].map(Library::install);
     let old = |inflight: &str| {
         let flags = ["--inflight", inflight, "--prekey-days", "210:1"];
@@ -450,7 +450,7 @@ impl Bot {
             .as_object()
             .unwrap()
             .len();
-        // Exactly the strangers whose pre-key was taken away, and nobody else.
+        // Exactly the strangers whose pre-key was taken away, and no others.
         let in_flight: Vec<u64> = manifest["inflight"]
             .as_array()
             .unwrap()
@@ -524,14 +524,14 @@ impl Bot {
     }
 
     /// Every clean-up asks twice, before the plan and before the first move. The folder is
-    /// quiet when the probe is asked for the `ask`th time; the bot starts to talk before it
+    /// quiet when the probe is called for the `ask`th time; the bot starts to talk before it
     /// has answered (disconnected, which was true when it was asked).
     fn wakes_under_a_clean_up(&self, ask: u32) {
         let original: BTreeSet<String> = self.snapshot().names().map(str::to_owned).collect();
         let gate = self.dir.path().join(format!("gate-{ask}"));
         fs::create_dir(&gate).unwrap();
         let (asked, go) = (gate.join("asked"), gate.join("go"));
-        // Answers at once until it is asked for the `ask`th time, then when it may.
+        // Answers at once until it is called for the `ask`th time, then when it may.
         let script = format!(
             "n=$(cat {asked} 2>/dev/null || echo 0); n=$((n + 1)); echo $n >{asked}
             if [ $n -ge {ask} ]; then while [ ! -e {go} ]; do sleep 0.02; done; fi
@@ -554,7 +554,7 @@ impl Bot {
             .spawn()
             .unwrap();
         let patience = Patience::new(BOUND);
-        let is_asked = patience.wait_until(BOUND, "the probe is asked", || {
+        let is_asked = patience.wait_until(BOUND, "a call of the probe", || {
             let seen = fs::read_to_string(&asked).unwrap_or_default();
             if seen.trim() == ask.to_string() {
                 Ok(())
@@ -692,7 +692,7 @@ impl Bot {
     /// `serve` runs until it has a copy of the bot's creds.json.
     fn is_insured(&self) {
         let token = self.dir.path().join("token");
-        fs::write(&token, "a token for nobody but this test").unwrap();
+        fs::write(&token, "a token for this test only").unwrap();
         fs::set_permissions(&token, PermissionsExt::from_mode(0o600)).unwrap();
         let port = net::free_port(None).unwrap();
         let mut args = self.remediator(&["serve", SAYS_DISCONNECTED]);

@@ -25,12 +25,8 @@ const REMEDIATOR: &str = env!("CARGO_BIN_EXE_baileys_remediator");
 const BLOATED: &str = "bloated-classic-387";
 const FINGERPRINT: &str = "deadbeef00c0ffee";
 
-fn new_world() -> World {
-    let mut world = World::new(testkit::programs!());
-    world.with_probe();
-    world.with_config("connection: {timeout: 50s}\n");
-    world
-}
+/// The probe may be held for longer than by default.
+const CONFIG: &str = "connection: {timeout: 50s}\n";
 
 fn deliver(world: &World, session: &str, tier: &str) -> Value {
     let (status, said) = world.deliver(&[json!({
@@ -40,11 +36,6 @@ fn deliver(world: &World, session: &str, tier: &str) -> Value {
     })]);
     assert_eq!(status, 202, "{said}");
     said
-}
-
-fn command(world: &World, args: &[&str]) -> (i32, String, String) {
-    let ran = world.remediator(args);
-    (ran.code, ran.out, ran.err)
 }
 
 fn get(world: &World, path: &str) -> (u16, String) {
@@ -94,7 +85,7 @@ fn stats(dir: &Path) -> BTreeMap<String, (u64, u64)> {
         .collect()
 }
 
-/// No file name with an id is told anywhere: it may be a telephone number.
+/// No file name with an id is shown anywhere: it may be a telephone number.
 fn discreet(text: &str, names: &BTreeMap<String, (u64, u64)>) {
     assert!(!text.contains(TOKEN));
     for name in names.keys().filter(|name| *name != "creds.json") {
@@ -106,7 +97,7 @@ fn discreet(text: &str, names: &BTreeMap<String, (u64, u64)>) {
 /// the outcome; a refusal, and alerts that started nothing, as well.
 #[test]
 fn every_decision_is_on_record() {
-    let mut world = new_world();
+    let mut world = testkit::world!().probed().configured(CONFIG);
     world.bot("bot", BLOATED, "disconnected");
     let kept = world.bot("talking", BLOATED, "connected");
     let before = stats(&world.folder("bot"));
@@ -201,7 +192,7 @@ fn every_decision_is_on_record() {
     // By its name, too, and as a table.
     let run = record["run"].as_str().unwrap().to_owned();
     assert_eq!(world.show(&run), record);
-    let (code, told, _) = command(&world, &["runs", "show", &run]);
+    let (code, told, _) = world.remediator(&["runs", "show", &run]).parts();
     assert_eq!(code, 0);
     for word in [
         FINGERPRINT,
@@ -229,7 +220,7 @@ fn every_decision_is_on_record() {
     );
 
     // An operator's undo: who, and each file again.
-    let (code, said, err) = command(&world, &["undo", &run]);
+    let (code, said, err) = world.remediator(&["undo", &run]).parts();
     assert_eq!(code, 0, "{err}");
     assert!(said.contains("Restart the bot"), "{said}");
     let undo = world.show("3");
@@ -247,7 +238,7 @@ fn every_decision_is_on_record() {
     assert_eq!(stats(&world.folder("bot")), before, "inode for inode");
 
     for wrong in ["0", "99", "x", "20260101T000000Z-abcdef"] {
-        let (code, _, err) = command(&world, &["runs", "show", wrong]);
+        let (code, _, err) = world.remediator(&["runs", "show", wrong]).parts();
         assert!(
             code == 2 && err.contains("baileys_remediator runs"),
             "{wrong}: {err}"
@@ -289,7 +280,7 @@ fn kind_of(name: &str) -> &'static str {
 /// next start says what became of it.
 #[test]
 fn a_killed_run_is_on_record() {
-    let mut world = new_world();
+    let mut world = testkit::world!().probed().configured(CONFIG);
     world.bot("bot", BLOATED, "disconnected");
     world.start_remediator();
     let calls = world.path("probe/bot.n");
@@ -437,7 +428,7 @@ fn acl() -> Vec<u8> {
 /// and back, and of the folder itself. A file that came anew stays as it is.
 #[test]
 fn every_attribute_survives_clean_and_undo() {
-    let world = new_world();
+    let world = testkit::world!().probed().configured(CONFIG);
     world.bot("bot", BLOATED, "disconnected");
     let folder = world.folder("bot");
     let is_root = rustix::process::geteuid().is_root();
@@ -488,7 +479,7 @@ fn every_attribute_survives_clean_and_undo() {
     eprintln!("extended attributes that this file system has: {had:?}");
 
     let (before, about_folder) = (all_attributes(&folder), attributes(&folder));
-    let (code, _, err) = command(&world, &["clean", "bot"]);
+    let (code, _, err) = world.remediator(&["clean", "bot"]).parts();
     assert_eq!(code, 0, "{err}");
     let cleaned = all_attributes(&folder);
     let run = world.show("1")["run"].as_str().unwrap().to_owned();
@@ -510,7 +501,7 @@ fn every_attribute_survives_clean_and_undo() {
 
     // Not while connected; and that is on record.
     fs::write(world.path("probe/bot"), "connected\n").unwrap();
-    let (code, _, err) = command(&world, &["undo", &run]);
+    let (code, _, err) = world.remediator(&["undo", &run]).parts();
     assert!(code == 1 && err.contains("connected"), "{err}");
     assert_eq!(
         differing(&cleaned, &all_attributes(&folder)),
@@ -533,7 +524,7 @@ fn every_attribute_survives_clean_and_undo() {
         .set_modified(SystemTime::now() - QUARTER)
         .unwrap();
     let newer = attributes(&folder.join(&anew));
-    let (code, said, err) = command(&world, &["undo", &run]);
+    let (code, said, err) = world.remediator(&["undo", &run]).parts();
     assert_eq!(code, 1, "{err}");
     assert_eq!(
         world.show("3")["detail"],
@@ -549,7 +540,7 @@ fn every_attribute_survives_clean_and_undo() {
         BTreeMap::from([("blocked", 1), ("restored", quarantined.len() - 1)])
     );
     fs::remove_file(folder.join(&anew)).unwrap();
-    let (code, _, err) = command(&world, &["undo", &run]);
+    let (code, _, err) = world.remediator(&["undo", &run]).parts();
     assert_eq!(code, 0, "{err}");
     assert_eq!(
         fates(&world.show("4")),
@@ -568,7 +559,7 @@ fn every_attribute_survives_clean_and_undo() {
 /// fails, nor does any delivery.
 #[test]
 fn commands_work_beside_a_busy_serve() {
-    let mut world = new_world();
+    let mut world = testkit::world!().probed().configured(CONFIG);
     world.bot("bot", BLOATED, "disconnected");
     world.start_remediator();
     let stop = std::sync::atomic::AtomicBool::new(false);
@@ -586,7 +577,7 @@ fn commands_work_beside_a_busy_serve() {
             })
             .collect();
         let told = |args: &[&str]| {
-            let (code, _, err) = command(&world, args);
+            let (code, _, err) = world.remediator(args).parts();
             (args.join(" "), code, err)
         };
         let mut commands = Vec::new();
@@ -607,19 +598,24 @@ fn commands_work_beside_a_busy_serve() {
     assert!(failed.is_empty(), "{failed:?}");
     assert!(delivered.iter().all(|count| *count > 0), "{delivered:?}");
     world.wait_until_idle();
-    let (code, _, err) = command(&world, &["clean", "bot"]);
+    let (code, _, err) = world.remediator(&["clean", "bot"]).parts();
     assert_eq!(code, 0, "{err}");
-    let cleaned: Value =
-        serde_json::from_str(&command(&world, &["runs", "--limit=1", "--output=json"]).1).unwrap();
+    let cleaned: Value = serde_json::from_str(
+        &world
+            .remediator(&["runs", "--limit=1", "--output=json"])
+            .parts()
+            .1,
+    )
+    .unwrap();
     let run = cleaned[0]["run"].as_str().unwrap();
-    let (code, _, err) = command(&world, &["undo", run, "--force", "--yes"]);
+    let (code, _, err) = world.remediator(&["undo", run, "--force", "--yes"]).parts();
     assert_eq!(code, 0, "{err}");
 }
 
 /// A plan is looked at in the browser, and nothing anywhere has changed.
 #[test]
 fn the_plan_view_changes_nothing() {
-    let mut world = new_world();
+    let mut world = testkit::world!().probed().configured(CONFIG);
     let hostile = "<b>x&\"'?=";
     let before = world.bot("bot", BLOATED, "disconnected");
     let hostile_before = world.bot(hostile, "normal", "connected");
@@ -693,7 +689,7 @@ fn the_plan_view_changes_nothing() {
         (folder.mtime_nsec(), folder.ctime_nsec(), folder.ctime())
     );
     assert!(!world.folder("bot").join(".baileys_quarantine").exists());
-    let (_, runs, _) = command(&world, &["runs"]);
+    let (_, runs, _) = world.remediator(&["runs"]).parts();
     assert!(runs.contains("No run is on record"), "{runs}");
     let (_, front) = get(&world, "/");
     assert!(
@@ -758,7 +754,7 @@ fn checks(told: &str, session: &str) -> BTreeSet<String> {
 /// line stands for many folders. Only `--try` makes anything.
 #[test]
 fn what_may_not_be_done_is_said_before_it_is_needed() {
-    let mut world = new_world();
+    let mut world = testkit::world!().probed().configured(CONFIG);
     let is_root = rustix::process::geteuid().is_root();
     for nth in 0..40 {
         world.bot(&format!("shut{nth:02}"), "normal", "connected");
@@ -798,7 +794,9 @@ fn what_may_not_be_done_is_said_before_it_is_needed() {
     assert_eq!(seen("fine"), before, "to look changes nothing");
     assert!(!world.folder("fine").join(".baileys_quarantine").exists());
 
-    let (code, told, err) = command(&world, &["doctor", "fine", "--try", "--output=json"]);
+    let (code, told, err) = world
+        .remediator(&["doctor", "fine", "--try", "--output=json"])
+        .parts();
     assert_eq!(code, 0, "{err}");
     assert!(!checks(&told, "fine").contains("trial"), "{told}");
     let held = fs::read_dir(world.folder("fine").join(".baileys_quarantine")).unwrap();
@@ -808,10 +806,12 @@ fn what_may_not_be_done_is_said_before_it_is_needed() {
         ["BAILEYS_QUARANTINE.TAG"],
         "the trial leaves the quarantine and nothing in it"
     );
-    // A lock that somebody holds fails the trial.
+    // A lock that another process holds fails the trial.
     let folder = File::open(world.folder("fine")).unwrap();
     rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive).unwrap();
-    let (_, told, _) = command(&world, &["doctor", "fine", "--try", "--output=json"]);
+    let (_, told, _) = world
+        .remediator(&["doctor", "fine", "--try", "--output=json"])
+        .parts();
     assert!(checks(&told, "fine").contains("trial"), "{told}");
     drop(folder);
 
@@ -917,7 +917,7 @@ fn what_may_not_be_done_is_said_before_it_is_needed() {
 /// What is mounted over a folder or its quarantine is found without a try.
 #[test]
 fn mounts_in_the_way_are_found() {
-    let world = new_world();
+    let world = testkit::world!().probed().configured(CONFIG);
     let works = process::run(
         Path::new("unshare"),
         ["-m", "mount", "--make-rprivate", "/"],

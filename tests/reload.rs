@@ -5,16 +5,12 @@
     clippy::panic,
     reason = "a test fails by panicking"
 )]
-#![allow(dead_code, reason = "the world has more than one test needs")]
-
-mod restart_world;
 
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 
-use restart_world::REMEDIATOR;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use testkit::canned::{Canned, CannedServer};
@@ -22,15 +18,12 @@ use testkit::fixture;
 use testkit::net::{self, Answer};
 use testkit::world::{QUARTER, SOON, TOKEN, World, alert};
 
+const REMEDIATOR: &str = env!("CARGO_BIN_EXE_baileys_remediator");
 const BLOATED: &str = "bloated-classic-387";
 /// Tiers that the fixture has not reached.
 const HIGH: &str =
     "tiers: {monitor: 2000, warning: 3000, cleanup: 4000, emergency: 5000, fatal: 6000}\n";
 const LOADED: &str = "configuration loaded";
-
-fn new_world() -> World {
-    World::new(testkit::programs!())
-}
 
 fn post(port: u16, token: Option<&str>) -> Answer {
     let headers = token.map(|token| ("Authorization".to_owned(), format!("Bearer {token}")));
@@ -90,7 +83,7 @@ fn again(session: &str, tier: &str, hour: u32) -> Value {
 
 #[test]
 fn a_changed_limit_counts_for_the_next_run() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     world.with_probe();
     for session in ["a", "b", "c", "d"] {
         world.bot(session, BLOATED, "disconnected");
@@ -119,7 +112,7 @@ fn a_changed_limit_counts_for_the_next_run() {
 
 #[test]
 fn a_broken_file_changes_nothing() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     world.with_probe();
     world.bot("a", BLOATED, "disconnected");
     world.with_config("{}");
@@ -158,7 +151,7 @@ fn a_broken_file_changes_nothing() {
 
 #[test]
 fn a_reload_wants_the_token_and_no_foreign_page() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     world.with_probe();
     world.bot("a", "normal", "disconnected");
     world.start_remediator();
@@ -207,7 +200,7 @@ fn a_reload_wants_the_token_and_no_foreign_page() {
 
 #[test]
 fn without_a_token_only_a_signal_reloads() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     world.with_probe();
     world.bot("a", "normal", "disconnected");
     world.with_config("{}");
@@ -226,7 +219,7 @@ fn without_a_token_only_a_signal_reloads() {
 
 #[test]
 fn a_new_root_is_watched_after_a_reload() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     world.with_probe();
     world.bot("a", BLOATED, "disconnected");
     let now = std::time::SystemTime::now() - QUARTER;
@@ -326,7 +319,7 @@ fn a_reload_changes_who_is_polled_and_who_is_told() {
 /// The probe is believed because it was seen to know the bot connected, before the reload.
 #[test]
 fn a_reload_changes_no_verdict() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     world.bot("a", BLOATED, "connected");
     let script = world.path("probe/ask.sh");
     world.flags.push(format!(
@@ -354,7 +347,7 @@ fn a_reload_changes_no_verdict() {
 fn hundreds_of_reloads_lose_no_run() {
     const BOTS: usize = 12;
     const RELOADS: usize = 240;
-    let mut world = new_world();
+    let mut world = testkit::world!();
     world.with_probe();
     let names: Vec<String> = (0..BOTS).map(|n| format!("bot-{n}")).collect();
     for name in &names {
@@ -382,16 +375,16 @@ mod restarts {
     //! A bot that is stopped, cleaned and started while the configuration changes.
 
     use super::*;
-    use restart_world::World;
+    use testkit::supervised::SupervisedBot;
 
     /// The same file with a text replaced.
-    fn replaced(world: &World, from: &str, to: &str) {
+    fn replaced(world: &SupervisedBot, from: &str, to: &str) {
         let yaml = world.read("config.yml");
         assert!(yaml.contains(from), "{yaml}");
-        fs::write(world.at("config.yml"), yaml.replace(from, to)).unwrap();
+        fs::write(world.path("config.yml"), yaml.replace(from, to)).unwrap();
     }
 
-    fn reload(world: &World) -> Answer {
+    fn reload(world: &SupervisedBot) -> Answer {
         world.wait("there may be a reload", || match world.reload() {
             answer if answer.status == 429 => Err("too many".into()),
             answer => Ok(answer),
@@ -400,8 +393,8 @@ mod restarts {
 
     #[test]
     fn a_reload_in_the_middle_of_a_restart_leaves_it_as_it_began() {
-        for point in ["stop", "ask-down", "start"] {
-            let (mut world, before) = World::new();
+        for point in ["stop-before", "ask-down", "start-before"] {
+            let (mut world, before) = testkit::supervised_bot!();
             world.start();
             world.mark(&format!("hold-{point}"));
             world.deliver("emergency");
@@ -425,7 +418,7 @@ mod restarts {
 
     #[test]
     fn a_service_with_a_pending_restart_stays_configured() {
-        let (mut world, _) = World::new();
+        let (mut world, _) = testkit::supervised_bot!();
         world.start();
         let whole = world.read("config.yml");
         world.mark("hold-ask-down");
@@ -439,7 +432,7 @@ mod restarts {
             whole.replace("name: bot", "name: other"),
         ];
         for yaml in &changes {
-            fs::write(world.at("config.yml"), yaml).unwrap();
+            fs::write(world.path("config.yml"), yaml).unwrap();
             let answer = reload(&world);
             assert_eq!(answer.status, 500, "{yaml}");
             assert!(
@@ -447,14 +440,15 @@ mod restarts {
                 "{}",
                 answer.body
             );
-            let metric = "baileys_remediator_config_last_reload_successful";
-            assert_eq!(world.metric(metric), Some(0.0));
+            let reloaded = world.metrics();
+            let reloaded = reloaded.sum("baileys_remediator_config_last_reload_successful", &[]);
+            assert_eq!(reloaded, Ok(0.0));
         }
         world.unmark("hold-ask-down");
         let run = world.wait("the run ends", || world.ended());
         assert_eq!(run["status"], "done", "{run}");
         world.is_connected().unwrap();
-        fs::write(world.at("config.yml"), without).unwrap();
+        fs::write(world.path("config.yml"), without).unwrap();
         world.wait("its restart is over", || match reload(&world) {
             answer if answer.status == 200 => Ok(()),
             answer => Err(answer.body),
@@ -464,7 +458,7 @@ mod restarts {
     /// Its start fails until the file is corrected.
     #[test]
     fn a_restart_that_waits_goes_on_under_the_new_configuration() {
-        let (mut world, _) = World::new();
+        let (mut world, _) = testkit::supervised_bot!();
         replaced(&world, "/sv, start]", "/none, start]");
         replaced(&world, "start_timeout: 10s", "start_timeout: 2s");
         world.start();

@@ -9,49 +9,37 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use testkit::Patience;
-use testkit::net::{self, Metrics};
-use testkit::process::{self, Process};
+use testkit::net;
+use testkit::process;
 use testkit::stack::INSTALL;
+use testkit::world::World;
 
-const EXPORTER: &str = env!("CARGO_BIN_EXE_baileys_exporter");
 /// No program here takes longer.
 const BOUND: Duration = Duration::from_secs(60);
 
 /// A configuration, and the rules that the program prints for it.
-struct World {
-    dir: tempfile::TempDir,
+struct Rules {
+    world: World,
     promtool: PathBuf,
 }
 
-impl World {
-    fn new(config: &str) -> Self {
+impl Rules {
+    fn of(config: &str) -> Self {
         let promtool = process::find(&["promtool"])
             .unwrap_or_else(|| panic!("promtool is not installed; run: {INSTALL}"));
-        let world = Self {
-            dir: tempfile::tempdir().unwrap(),
-            promtool,
-        };
-        fs::write(world.path("config.yml"), config).unwrap();
-        let config = format!("--config.file={}", world.path("config.yml").display());
-        let (status, rules, err) =
-            process::run(Path::new(EXPORTER), ["rules", &config], BOUND).unwrap();
-        assert!(status.success(), "{err}");
-        assert_eq!(err, "");
-        fs::write(world.path("baileys.rules.yml"), rules).unwrap();
-        world
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
+        let world = testkit::world!().configured(config);
+        let ran = world.exporter(&["rules"]).must(0, &[]);
+        assert_eq!(ran.err, "");
+        world.write("baileys.rules.yml", &ran.out);
+        Self { world, promtool }
     }
 
     fn promtool(&self, command: &str, file: &str) -> String {
-        let file = self.path(file).display().to_string();
+        let file = self.world.path(file).display().to_string();
         let (status, out, err) =
             process::run(&self.promtool, [command, "rules", &file], BOUND).unwrap();
         let said = format!("{out}{err}");
@@ -69,7 +57,7 @@ impl World {
                 "alert_rule_test": alerts, "promql_expr_test": expressions,
             }],
         });
-        fs::write(self.path("test.yml"), test.to_string()).unwrap();
+        self.world.write("test.yml", &test.to_string());
         self.promtool("test", "test.yml");
     }
 }
@@ -167,8 +155,8 @@ overrides:
 
 #[test]
 fn rules_with_overrides_are_valid_and_none_is_there_twice() {
-    let world = World::new(OVERRIDES);
-    let said = world.promtool("check", "baileys.rules.yml");
+    let rules = Rules::of(OVERRIDES);
+    let said = rules.promtool("check", "baileys.rules.yml");
     assert!(
         said.contains("SUCCESS") && !said.to_lowercase().contains("duplicate"),
         "{said}"
@@ -177,7 +165,7 @@ fn rules_with_overrides_are_valid_and_none_is_there_twice() {
 
 #[test]
 fn sessions_with_tiers_of_their_own_fire_at_their_own_numbers_only() {
-    let world = World::new(OVERRIDES);
+    let rules = Rules::of(OVERRIDES);
     let sessions = [
         ("big_200", 200),
         ("big_239", 239),
@@ -270,7 +258,7 @@ fn sessions_with_tiers_of_their_own_fire_at_their_own_numbers_only() {
             ("big_400", "BaileysAuthFilesFatal", Some(1)),
         ],
     );
-    world.test(
+    rules.test(
         &input,
         &[at("30m", "BaileysAuthFilesWarning", &warnings)],
         &[fires],
@@ -379,34 +367,18 @@ fn a_glob_names_the_same_sessions_to_the_exporter_and_to_prometheus() {
             })
         })
         .collect();
-    let world = World::new(&json!({ "overrides": entries }).to_string());
-    let said = world.promtool("check", "baileys.rules.yml");
+    let mut rules = Rules::of(&json!({ "overrides": entries }).to_string());
+    let said = rules.promtool("check", "baileys.rules.yml");
     assert!(!said.to_lowercase().contains("duplicate"), "{said}");
 
-    let sessions = world.path("sessions");
+    let sessions = rules.world.path("sessions");
     for name in NAMES {
         fs::create_dir_all(sessions.join(name)).unwrap();
         let creds = r#"{"noiseKey":{},"nextPreKeyId":31,"me":{"id":"447700900001:1@s.whatsapp.net"},"account":{}}"#;
         fs::write(sessions.join(name).join("creds.json"), creds).unwrap();
     }
-    let port = net::free_port(None).unwrap();
-    let args = [
-        format!("--config.file={}", world.path("config.yml").display()),
-        format!("--sessions.path={}", sessions.display()),
-        format!("--web.listen-address=127.0.0.1:{port}"),
-    ];
-    let exporter = Process::start(
-        "exporter",
-        Path::new(EXPORTER),
-        &args,
-        &world.path("exporter.log"),
-    )
-    .unwrap();
-    let metrics = Patience::new(BOUND)
-        .wait_until(BOUND, "the exporter answers", || {
-            Metrics::scrape(&format!("http://127.0.0.1:{port}/metrics"))
-        })
-        .unwrap_or_else(|error| panic!("{error}\n{}", exporter.log_tail(12)));
+    rules.world.start_exporter();
+    let metrics = rules.world.metrics();
 
     let mut seen = BTreeMap::new();
     for sample in metrics.having("baileys_auth_tier_threshold_files", &[("tier", "warning")]) {
@@ -442,5 +414,5 @@ fn a_glob_names_the_same_sessions_to_the_exporter_and_to_prometheus() {
         at("10m", "BaileysAuthFilesWarning", &expected),
         at("10m", "BaileysAuthFilesCleanup", &[]),
     ];
-    world.test(&input, &alerts, &[]);
+    rules.test(&input, &alerts, &[]);
 }

@@ -10,165 +10,37 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
-use tempfile::TempDir;
-use testkit::npm;
-use testkit::process::Process;
-use testkit::{Patience, fixture, process};
+use testkit::Patience;
+use testkit::pm2::Pm2;
+use testkit::process::{Process, end, is_alive};
+use testkit::world::World;
 
-const REMEDIATOR: &str = env!("CARGO_BIN_EXE_baileys_remediator");
 const BOUND: Duration = Duration::from_secs(90);
 
-/// Auth folders, a configuration, and a directory that comes first on the PATH.
-struct World {
-    dir: TempDir,
-    path: String,
+fn config(processes: &str) -> String {
+    format!("connection: {{session_pattern: 'bot(?<id>.*)'}}\nprocesses:\n{processes}")
 }
 
-/// What `service --output=json` said of a session.
-#[derive(Debug)]
-struct Told {
-    code: Option<i32>,
-    presence: String,
-    detail: String,
-    err: String,
+/// Quiet bots, and processes that belong to them.
+fn with_processes(sessions: &[&str], processes: &str) -> World {
+    let mut world = testkit::world!().quiet(sessions);
+    world.env.push("SECRET_OF_THE_REMEDIATOR=1".to_owned());
+    world.configured(&config(processes)).within(BOUND)
 }
 
-impl World {
-    fn new(sessions: &[&str], processes: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let quiet = SystemTime::now() - Duration::from_secs(900);
-        for session in sessions {
-            fixture::unpack("normal", &dir.path().join("sessions").join(session), quiet).unwrap();
-        }
-        fs::create_dir(dir.path().join("bin")).unwrap();
-        let path = format!(
-            "{}:{}",
-            dir.path().join("bin").display(),
-            std::env::var("PATH").unwrap()
-        );
-        let world = Self { dir, path };
-        world.configure(processes);
-        world
-    }
-
-    fn at(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn configure(&self, processes: &str) {
-        let text =
-            format!("connection: {{session_pattern: 'bot(?<id>.*)'}}\nprocesses:\n{processes}");
-        fs::write(
-            self.at("config.yml"),
-            text.replace("DIR", &self.dir.path().display().to_string()),
-        )
-        .unwrap();
-    }
-
-    fn program(&self, name: &str, script: &str) {
-        let path = self.at("bin").join(name);
-        fs::write(
-            &path,
-            format!("#!/bin/sh\ncd {}\n{script}", self.dir.path().display()),
-        )
-        .unwrap();
-        fs::set_permissions(&path, PermissionsExt::from_mode(0o700)).unwrap();
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        fs::write(self.at(name), text).unwrap();
-    }
-
-    fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.at(name)).unwrap_or_default()
-    }
-
-    fn service(&self, session: &str, args: &[&str]) -> Told {
-        let path = format!("PATH={}", self.path);
-        let sessions = format!("--sessions.path={}", self.at("sessions").display());
-        let config = format!("--config.file={}", self.at("config.yml").display());
-        let fixed = [
-            &path,
-            "SECRET_OF_THE_REMEDIATOR=1",
-            REMEDIATOR,
-            "service",
-            "--output=json",
-            &sessions,
-            &config,
-            session,
-        ];
-        let (status, out, err) =
-            process::run(Path::new("env"), fixed.iter().chain(args), BOUND).unwrap();
-        let told: Value = serde_json::from_str(&out).unwrap_or_default();
-        let text = |key: &str| told[0][key].as_str().unwrap_or_default().to_owned();
-        Told {
-            code: status.code(),
-            presence: text("presence"),
-            detail: text("detail"),
-            err,
-        }
-    }
-
-    /// What `doctor` says of the process of `session`: finding and detail.
-    fn doctor(&self, session: &str) -> (String, String) {
-        let flags = [
-            format!("PATH={}", self.path),
-            REMEDIATOR.to_owned(),
-            "doctor".to_owned(),
-            session.to_owned(),
-            "--output=json".to_owned(),
-            format!("--connection.trust={session}"),
-            format!("--sessions.path={}", self.at("sessions").display()),
-            format!("--state.path={}", self.at("state").display()),
-            format!("--config.file={}", self.at("config.yml").display()),
-        ];
-        let (status, out, err) = process::run(Path::new("env"), flags, BOUND).unwrap();
-        // 1: it is not known whether the bot is connected.
-        assert!(matches!(status.code(), Some(0 | 1)), "{err}");
-        let told: Value = serde_json::from_str(&out).unwrap();
-        let sources = told[0]["sources"].as_array().unwrap();
-        let process = sources
-            .iter()
-            .find(|source| source["source"] == "process")
-            .unwrap();
-        let text = |key: &str| process[key].as_str().unwrap_or_default().to_owned();
-        (text("finding"), text("detail"))
-    }
-
-    /// Waits until the service of `session` is there or not.
-    fn wait_for(&self, session: &str, presence: &str) -> Told {
-        let told = Patience::new(BOUND).wait_until(BOUND, presence, || {
-            let told = self.service(session, &[]);
-            if told.presence == presence {
-                Ok(told)
-            } else {
-                Err(format!("{told:?}"))
-            }
-        });
-        told.unwrap()
-    }
-}
-
-/// Stops a process of this test by its number, if it still is what it was.
-fn end(pid: &str, shape: &str) {
-    let Some(number) = pid.trim().parse().ok().and_then(Pid::from_raw) else {
-        return;
-    };
-    let line = fs::read(format!("/proc/{}/cmdline", number.as_raw_nonzero())).unwrap_or_default();
-    if String::from_utf8_lossy(&line).contains(shape) {
-        let _ = kill_process(number, Signal::KILL);
-    }
-}
-
-fn is_alive(pid: &str) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
-    !pid.trim().is_empty() && stat.is_ok_and(|stat| !stat.contains(") Z "))
+/// What `doctor` says of the process of `session`: finding and detail.
+fn process_of(world: &World, session: &str) -> (String, String) {
+    let trust = format!("--connection.trust={session}");
+    let doctor = world.doctor(session, &[&trust]);
+    (
+        doctor.finding("process").to_owned(),
+        doctor.detail("process").to_owned(),
+    )
 }
 
 /// A service manager in small: it starts `bot.sh`, starts it again when it dies, and kills
@@ -227,18 +99,18 @@ esac
 
 #[test]
 fn a_unit_is_stopped_and_started_under_its_supervisor() {
-    let world = World::new(
+    let world = with_processes(
         &["bot7", "bot8", "bot*"],
         "  - {allow_restart: true, systemd: {unit: 'bot@{id}.service'}, stop_timeout: 30s, gone_timeout: 60s}\n",
     );
-    world.program("systemctl", SYSTEMCTL);
-    world.program("supervisor", &SUPERVISOR.replace("cd \"$1\"", ""));
+    world.stand_in("systemctl", SYSTEMCTL);
+    world.stand_in("supervisor", &SUPERVISOR.replace("cd \"$1\"", ""));
     world.write("bot.sh", "while :; do sleep 0.1; done\n");
     let mut supervisor = Process::start(
         "supervisor",
-        &world.at("bin/supervisor"),
+        &world.path("bin/supervisor"),
         [""; 0],
-        &world.at("log"),
+        &world.path("log"),
     )
     .unwrap();
     Patience::new(BOUND)
@@ -251,24 +123,24 @@ fn a_unit_is_stopped_and_started_under_its_supervisor() {
         .unwrap();
 
     // Stop of what is stopped, start, and start of what runs.
-    let told = world.service("bot7", &["--stop"]);
+    let report = world.service("bot7", &["--stop"]);
     assert_eq!(
-        (told.code, told.presence.as_str()),
-        (Some(0), "gone"),
-        "{told:?}"
+        (report.code, report.presence.as_str()),
+        (0, "gone"),
+        "{report:?}"
     );
-    let told = world.service("bot7", &["--start"]);
+    let report = world.service("bot7", &["--start"]);
     assert_eq!(
-        (told.code, told.presence.as_str()),
-        (Some(0), "running"),
-        "{told:?}"
+        (report.code, report.presence.as_str()),
+        (0, "running"),
+        "{report:?}"
     );
     let first = world.read("starts");
-    let told = world.service("bot7", &["--start"]);
+    let report = world.service("bot7", &["--start"]);
     assert_eq!(
-        (told.code, told.presence.as_str()),
-        (Some(0), "running"),
-        "{told:?}"
+        (report.code, report.presence.as_str()),
+        (0, "running"),
+        "{report:?}"
     );
     assert_eq!(world.read("starts"), first, "it was not started twice");
 
@@ -280,8 +152,8 @@ fn a_unit_is_stopped_and_started_under_its_supervisor() {
     .unwrap();
     Patience::new(BOUND)
         .wait_until(BOUND, "a restart", || {
-            let told = world.service("bot7", &[]);
-            assert_eq!(told.presence, "running", "{told:?}");
+            let report = world.service("bot7", &[]);
+            assert_eq!(report.presence, "running", "{report:?}");
             match world.read("starts").lines().count() {
                 2.. => Ok(()),
                 one => Err(format!("{one} start")),
@@ -291,11 +163,11 @@ fn a_unit_is_stopped_and_started_under_its_supervisor() {
 
     // Stopped, with the argv that was promised and no environment of ours.
     world.write("asked", "");
-    let told = world.service("bot7", &["--stop"]);
+    let report = world.service("bot7", &["--stop"]);
     assert_eq!(
-        (told.code, told.presence.as_str()),
-        (Some(0), "gone"),
-        "{told:?}"
+        (report.code, report.presence.as_str()),
+        (0, "gone"),
+        "{report:?}"
     );
     let last = world.read("starts");
     assert!(
@@ -318,37 +190,37 @@ fn a_unit_is_stopped_and_started_under_its_supervisor() {
         "a minimal environment"
     );
 
-    // Another unit that runs would be stopped along, and nobody would start it.
+    // Another unit that runs would be stopped along, and not be started.
     world.service("bot7", &["--start"]);
     for along in ["RequiredBy", "BoundBy", "ConsistsOf"] {
         world.write("along", &format!("{along}=multi-user.target api.service\n"));
         world.write("api", "ActiveState=active\n");
         world.write("asked", "");
-        let told = world.service("bot7", &["--stop"]);
+        let report = world.service("bot7", &["--stop"]);
         assert!(
-            told.code == Some(2) && told.err.contains("would be stopped along"),
-            "{along}: {told:?}"
+            report.code == 2 && report.err.contains("would be stopped along"),
+            "{along}: {report:?}"
         );
-        assert_eq!(told.presence, "running", "{along}: it was left alone");
+        assert_eq!(report.presence, "running", "{along}: it was left alone");
         assert!(!world.read("asked").contains("|stop|"), "{along}");
     }
     world.write("api", "ActiveState=inactive\n");
-    let told = world.service("bot7", &["--stop"]);
+    let report = world.service("bot7", &["--stop"]);
     assert_eq!(
-        (told.code, told.presence.as_str()),
-        (Some(0), "gone"),
-        "{told:?}"
+        (report.code, report.presence.as_str()),
+        (0, "gone"),
+        "{report:?}"
     );
     world.write("along", "RequiredBy=multi-user.target\n");
 
     // It refuses to stop: Running until its supervisor kills it.
     world.write("bot.sh", "trap '' TERM INT\nwhile :; do sleep 0.1; done\n");
     world.service("bot7", &["--start"]);
-    let told = world.service("bot7", &["--stop"]);
+    let report = world.service("bot7", &["--stop"]);
     assert_eq!(
-        (told.code, told.presence.as_str()),
-        (Some(0), "gone"),
-        "{told:?}"
+        (report.code, report.presence.as_str()),
+        (0, "gone"),
+        "{report:?}"
     );
     let last = world.read("starts");
     let last = last.lines().last().unwrap();
@@ -361,35 +233,36 @@ fn a_unit_is_stopped_and_started_under_its_supervisor() {
     for _ in 0..5 {
         assert_eq!(world.service("bot7", &[]).presence, "running");
     }
-    let told = world.service("bot7", &["--stop"]);
+    let report = world.service("bot7", &["--stop"]);
     assert_eq!(
-        (told.code, told.presence.as_str()),
-        (Some(0), "gone"),
-        "{told:?}"
+        (report.code, report.presence.as_str()),
+        (0, "gone"),
+        "{report:?}"
     );
 
     // Not allowed; unknown; a name that means other units.
     world.write("denied", "");
     for verb in ["--stop", "--start"] {
-        let told = world.service("bot7", &[verb]);
-        assert_eq!(told.code, Some(2), "{told:?}");
+        let report = world.service("bot7", &[verb]);
+        assert_eq!(report.code, 2, "{report:?}");
         assert!(
-            told.err
+            report
+                .err
                 .contains("exited with 4; may this user do it? See deploy/polkit"),
-            "{told:?}"
+            "{report:?}"
         );
     }
-    let told = world.service("bot8", &["--stop"]);
+    let report = world.service("bot8", &["--stop"]);
     assert!(
-        told.code == Some(2) && told.err.contains("knows no such unit"),
-        "{told:?}"
+        report.code == 2 && report.err.contains("knows no such unit"),
+        "{report:?}"
     );
-    assert_eq!(told.presence, "unknown", "what nobody knows is not gone");
+    assert_eq!(report.presence, "unknown", "an unknown unit is not gone");
     world.write("asked", "");
-    let told = world.service("bot*", &["--stop"]);
+    let report = world.service("bot*", &["--stop"]);
     assert!(
-        told.code == Some(2) && told.err.contains("not tried: "),
-        "{told:?}"
+        report.code == 2 && report.err.contains("not tried: "),
+        "{report:?}"
     );
     assert_eq!(world.read("asked"), "", "systemctl would read a glob in it");
 
@@ -414,13 +287,13 @@ esac
 #[test]
 fn a_container_is_found_by_name_and_called_by_id() {
     for runtime in ["docker", "podman"] {
-        let world = World::new(
+        let world = with_processes(
             &["bot7", "bot0123", "bot9"],
             &format!(
                 "  - {{allow_restart: true, docker: {{container: 'bot-{{id}}', runtime: {runtime}}}, gone_timeout: 5s}}\n"
             ),
         );
-        world.program(runtime, DOCKER);
+        world.stand_in(runtime, DOCKER);
         let state = |status: &str, running: bool, restarting: bool, pid: u32, more: &str| {
             let state = format!(
                 r#"{{"id":"0123456789abcdef","name":"/bot-7","state":{{"Status":"{status}","Running":{running},"Restarting":{restarting},"Pid":{pid}}},{more}}}"#
@@ -429,11 +302,11 @@ fn a_container_is_found_by_name_and_called_by_id() {
         };
         let plain = r#""auto_remove":false,"labels":{}"#;
         state("running", true, false, 77, plain);
-        let told = world.service("bot7", &["--stop"]);
+        let report = world.service("bot7", &["--stop"]);
         assert_eq!(
-            (told.code, told.presence.as_str()),
-            (Some(0), "gone"),
-            "{told:?}"
+            (report.code, report.presence.as_str()),
+            (0, "gone"),
+            "{report:?}"
         );
         let asked = world.read("asked");
         assert!(
@@ -445,11 +318,11 @@ fn a_container_is_found_by_name_and_called_by_id() {
             "{asked}"
         );
 
-        let told = world.service("bot7", &["--start"]);
+        let report = world.service("bot7", &["--start"]);
         assert_eq!(
-            (told.code, told.presence.as_str()),
-            (Some(0), "running"),
-            "{told:?}"
+            (report.code, report.presence.as_str()),
+            (0, "running"),
+            "{report:?}"
         );
         world.write("asked", "");
         world.service("bot7", &["--start"]);
@@ -464,12 +337,12 @@ fn a_container_is_found_by_name_and_called_by_id() {
 
         // Its name is also the beginning of another one's id.
         world.write("asked", "");
-        let told = world.service("bot0123", &["--stop"]);
+        let report = world.service("bot0123", &["--stop"]);
         assert!(
-            told.code == Some(2) && told.err.contains("no container has this name"),
-            "{told:?}"
+            report.code == 2 && report.err.contains("no container has this name"),
+            "{report:?}"
         );
-        assert_eq!(told.presence, "unknown");
+        assert_eq!(report.presence, "unknown");
 
         // Stopped, these could not be started again, or would be replaced.
         for (more, says) in [
@@ -481,31 +354,31 @@ fn a_container_is_found_by_name_and_called_by_id() {
             ),
         ] {
             state("running", true, false, 77, more);
-            let told = world.service("bot7", &["--stop"]);
-            assert!(told.code == Some(2) && told.err.contains(says), "{told:?}");
-            assert_eq!(told.presence, "running", "it was left alone");
+            let report = world.service("bot7", &["--stop"]);
+            assert!(report.code == 2 && report.err.contains(says), "{report:?}");
+            assert_eq!(report.presence, "running", "it was left alone");
         }
         assert!(!world.read("asked").contains("stop|"));
 
-        let told = world.service("bot9", &["--stop"]);
+        let report = world.service("bot9", &["--stop"]);
         assert!(
-            told.code == Some(2) && told.err.contains("inspect exited with 1"),
-            "{told:?}"
+            report.code == 2 && report.err.contains("inspect exited with 1"),
+            "{report:?}"
         );
         assert!(
-            !told.err.contains("SECRET") && !told.detail.contains("SECRET"),
-            "{told:?}"
+            !report.err.contains("SECRET") && !report.detail.contains("SECRET"),
+            "{report:?}"
         );
     }
 }
 
 #[test]
 fn plain_commands() {
-    let world = World::new(
+    let world = with_processes(
         &["bot7", "bot 8"],
         "  - name: '{session}'\n    allow_restart: true\n    stop_timeout: 2s\n    command: {stop: [my, stop, '{id}', 'a b $(x)'], start: [my, start, '--bot={session}'], gone: [my, gone, '{id}']}\n",
     );
-    world.program(
+    world.stand_in(
         "my",
         "printf '%s|' \"$@\" >>asked; echo >>asked; . ./does\n",
     );
@@ -532,27 +405,27 @@ fn plain_commands() {
         "does",
         "echo token=SECRET; echo SECRET >&2; [ $1 = gone ] && exit 0\nexit 3\n",
     );
-    let told = world.service("bot7", &["--stop"]);
+    let report = world.service("bot7", &["--stop"]);
     assert!(
-        told.code == Some(2) && told.err.contains("the stop command exited with 3"),
-        "{told:?}"
+        report.code == 2 && report.err.contains("the stop command exited with 3"),
+        "{report:?}"
     );
     assert!(
-        !told.err.contains("SECRET") && !told.detail.contains("SECRET"),
-        "{told:?}"
+        !report.err.contains("SECRET") && !report.detail.contains("SECRET"),
+        "{report:?}"
     );
-    let told = world.service("bot7", &["--start"]);
-    assert!(told.code == Some(2), "{told:?}");
+    let report = world.service("bot7", &["--start"]);
+    assert!(report.code == 2, "{report:?}");
     let asked = world.read("asked");
     assert!(
         asked.contains("stop|7|a b $(x)|") && asked.contains("start|--bot=bot7|"),
         "{asked}"
     );
 
-    let told = world.service("bot 8", &["--stop"]);
+    let report = world.service("bot 8", &["--stop"]);
     assert!(
-        told.code == Some(2) && told.err.contains("not tried: "),
-        "{told:?}"
+        report.code == 2 && report.err.contains("not tried: "),
+        "{report:?}"
     );
 
     // A stop that hangs is killed with all that it has started.
@@ -560,10 +433,10 @@ fn plain_commands() {
         "does",
         "[ $1 = gone ] && exit 1\nsleep 86399 & echo $! >child\necho $$ >self\nwait\n",
     );
-    let told = world.service("bot7", &["--stop"]);
+    let report = world.service("bot7", &["--stop"]);
     assert!(
-        told.code == Some(2) && told.err.contains("took longer than 2s"),
-        "{told:?}"
+        report.code == 2 && report.err.contains("took longer than 2s"),
+        "{report:?}"
     );
     Patience::new(BOUND)
         .wait_until(BOUND, "the end of both", || {
@@ -575,20 +448,20 @@ fn plain_commands() {
         .unwrap();
 
     // It may have been carried out all the same, so nothing is started beside it yet.
-    let told = world.service("bot7", &["--start"]);
+    let report = world.service("bot7", &["--start"]);
     assert!(
-        told.code == Some(2) && told.err.contains("may still be under way"),
-        "{told:?}"
+        report.code == 2 && report.err.contains("may still be under way"),
+        "{report:?}"
     );
-    fs::remove_file(world.at("sessions/bot7/.baileys_quarantine/operator.json")).unwrap();
+    fs::remove_file(world.path("sessions/bot7/.baileys_quarantine/operator.json")).unwrap();
 
     // What a start command leaves running stays; what a look leaves does not.
     world.write(
         "does",
         "sleep 86398 & echo $! >child_of_$1\n[ $1 = gone ] && [ -e child_of_start ] && exit 1\nexit 0\n",
     );
-    let told = world.service("bot7", &["--start"]);
-    assert_eq!(told.code, Some(0), "{told:?}");
+    let report = world.service("bot7", &["--start"]);
+    assert_eq!(report.code, 0, "{report:?}");
     let (kept, swept) = (world.read("child_of_start"), world.read("child_of_gone"));
     Patience::new(BOUND)
         .wait_until(BOUND, "the end of one", || match is_alive(&swept) {
@@ -598,70 +471,6 @@ fn plain_commands() {
         .unwrap();
     assert!(is_alive(&kept), "the bot that was started");
     end(&kept, "86398");
-}
-
-/// The real pm2 in a home of its own. Its daemon ends with it.
-struct Pm2<'a> {
-    world: &'a World,
-    program: PathBuf,
-}
-
-impl Pm2<'_> {
-    fn run(&self, args: &[&str]) -> String {
-        let home = format!("PM2_HOME={}", self.world.at("pm2").display());
-        let program = self.program.display().to_string();
-        let args = [home.as_str(), program.as_str()]
-            .into_iter()
-            .chain(args.iter().copied());
-        let (status, out, err) = process::run(Path::new("env"), args, BOUND).unwrap();
-        assert!(status.success(), "{out}\n{err}");
-        out
-    }
-
-    fn daemon(&self) -> String {
-        self.world.read("pm2/pm2.pid")
-    }
-
-    fn kill(&self) {
-        let daemon = self.daemon();
-        end(&daemon, &self.world.at("pm2").display().to_string());
-        for _ in 0..200 {
-            if !is_alive(&daemon) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    /// What pm2 itself says: status and pid of the name.
-    fn says(&self, name: &str) -> (String, u64) {
-        self.all(name).swap_remove(0)
-    }
-
-    /// Status and process of every entry of a name.
-    fn all(&self, name: &str) -> Vec<(String, u64)> {
-        let out = self.run(&["jlist"]);
-        let list: Value = serde_json::from_str(&out[out.find("[{").unwrap()..]).unwrap();
-        let entries = list
-            .as_array()
-            .unwrap()
-            .iter()
-            .filter(|entry| entry["name"] == name);
-        let said = entries.map(|entry| {
-            let status = entry["pm2_env"]["status"].as_str().unwrap();
-            (status.to_owned(), entry["pid"].as_u64().unwrap_or(0))
-        });
-        said.collect()
-    }
-}
-
-impl Drop for Pm2<'_> {
-    fn drop(&mut self) {
-        self.kill();
-        for pid in self.world.read("pids").lines() {
-            end(pid, "bot.js");
-        }
-    }
 }
 
 /// A bot that writes down its number, and behaves as the file next to it says.
@@ -680,55 +489,50 @@ setInterval(() => {}, 1000);
 
 #[test]
 fn the_real_pm2() {
-    let world = World::new(
+    let world = with_processes(
         &["bot", "all", "bot7"],
         "  - {allow_restart: true, sessions: [all], pm2: {name: all, home: DIR/pm2}}\n  - {allow_restart: true, sessions: [bot7], pm2: {name: '{id}', home: DIR/pm2}}\n  - {allow_restart: true, pm2: {name: '{session}', home: DIR/pm2}, stop_timeout: 60s, gone_timeout: 10s}\n",
     );
-    let installed = install_pm2();
-    std::os::unix::fs::symlink(&installed, world.at("bin/pm2")).unwrap();
-    let pm2 = Pm2 {
-        world: &world,
-        program: installed,
-    };
-    fs::create_dir(world.at("pm2")).unwrap();
+    let pm2 = Pm2::new(world.root());
 
     // Without a daemon it is not called, for that would start one; and nothing is gone.
     for args in [&[][..], &["--stop"], &["--start"]] {
-        let told = world.service("bot", args);
-        assert_eq!(told.presence, "unknown", "{told:?}");
+        let report = world.service("bot", args);
+        assert_eq!(report.presence, "unknown", "{report:?}");
         assert!(
-            told.detail
+            report
+                .detail
                 .contains("pm2 was not asked: its daemon does not run"),
-            "{told:?}"
+            "{report:?}"
         );
         assert_eq!(
-            told.code,
-            Some(if args.is_empty() { 0 } else { 2 }),
-            "{told:?}"
+            report.code,
+            if args.is_empty() { 0 } else { 2 },
+            "{report:?}"
         );
     }
     assert_eq!(
-        fs::read_dir(world.at("pm2")).unwrap().count(),
+        fs::read_dir(world.path("pm2")).unwrap().count(),
         0,
         "nothing was made in its home"
     );
 
     world.write("bot.js", BOT);
     world.write("mode", "plain");
-    let script = world.at("bot.js").display().to_string();
+    let script = world.path("bot.js").display().to_string();
     pm2.run(&["start", &script, "--name", "bot"]);
     pm2.run(&["start", &script, "--name", "neighbour", "--force"]);
-    world.wait_for("bot", "running");
+    world.wait_for_presence("bot", "running");
     let neighbour = pm2.says("neighbour");
     assert_eq!(neighbour.0, "online");
 
     // Start of what runs changes nothing.
     let before = pm2.says("bot");
-    let told = world.service("bot", &["--start"]);
+    let report = world.service("bot", &["--start"]);
     assert_eq!(
-        (told.code, told.presence.as_str()),
-        (Some(0), "running"),
-        "{told:?}"
+        (report.code, report.presence.as_str()),
+        (0, "running"),
+        "{report:?}"
     );
     assert_eq!(pm2.says("bot"), before, "it was not started again");
 
@@ -736,8 +540,8 @@ fn the_real_pm2() {
     end(&before.1.to_string(), "bot.js");
     Patience::new(BOUND)
         .wait_until(BOUND, "a restart by pm2", || {
-            let told = world.service("bot", &[]);
-            assert_eq!(told.presence, "running", "{told:?}");
+            let report = world.service("bot", &[]);
+            assert_eq!(report.presence, "running", "{report:?}");
             match pm2.says("bot") {
                 (status, pid) if status == "online" && pid != before.1 => Ok(()),
                 other => Err(format!("{other:?}")),
@@ -748,20 +552,20 @@ fn the_real_pm2() {
     // Stop, stop of what is stopped, start. The entry stays, and so does the neighbour.
     let pid = pm2.says("bot").1;
     for _ in 0..2 {
-        let told = world.service("bot", &["--stop"]);
+        let report = world.service("bot", &["--stop"]);
         assert_eq!(
-            (told.code, told.presence.as_str()),
-            (Some(0), "gone"),
-            "{told:?}"
+            (report.code, report.presence.as_str()),
+            (0, "gone"),
+            "{report:?}"
         );
         assert_eq!(pm2.says("bot"), ("stopped".to_owned(), 0));
         assert!(!is_alive(&pid.to_string()));
     }
-    let told = world.service("bot", &["--start"]);
+    let report = world.service("bot", &["--start"]);
     assert_eq!(
-        (told.code, told.presence.as_str()),
-        (Some(0), "running"),
-        "{told:?}"
+        (report.code, report.presence.as_str()),
+        (0, "running"),
+        "{report:?}"
     );
     assert_eq!(pm2.says("bot").0, "online");
     assert_eq!(pm2.says("neighbour"), neighbour, "it was left alone");
@@ -774,13 +578,13 @@ fn the_real_pm2() {
     // Names that mean something to pm2 are only names.
     for (session, why) in [("all", "every process"), ("bot7", "a number")] {
         for verb in ["--stop", "--start"] {
-            let told = world.service(session, &[verb]);
-            assert_eq!(told.code, Some(2), "{why}: {told:?}");
+            let report = world.service(session, &[verb]);
+            assert_eq!(report.code, 2, "{why}: {report:?}");
             assert!(
-                told.err.contains("pm2 knows no process of this name"),
-                "{why}: {told:?}"
+                report.err.contains("pm2 knows no process of this name"),
+                "{why}: {report:?}"
             );
-            assert_eq!(told.presence, "unknown", "{why}");
+            assert_eq!(report.presence, "unknown", "{why}");
         }
     }
     assert_eq!(pm2.says("neighbour"), neighbour);
@@ -798,26 +602,26 @@ fn the_real_pm2() {
             }
         })
         .unwrap();
-    let told = world.service("bot", &["--stop"]);
+    let report = world.service("bot", &["--stop"]);
     assert_eq!(
-        (told.code, told.presence.as_str()),
-        (Some(0), "gone"),
-        "{told:?}"
+        (report.code, report.presence.as_str()),
+        (0, "gone"),
+        "{report:?}"
     );
     assert!(!is_alive(&deaf));
 
     // It dies at once after each start: never gone until pm2 gives up or it is stopped.
     world.write("mode", "dies");
-    let told = world.service("bot", &["--start"]);
+    let report = world.service("bot", &["--start"]);
     assert!(
-        told.presence == "running" || told.presence == "gone",
-        "{told:?}"
+        report.presence == "running" || report.presence == "gone",
+        "{report:?}"
     );
-    let told = world.service("bot", &["--stop"]);
+    let report = world.service("bot", &["--stop"]);
     assert_eq!(
-        (told.code, told.presence.as_str()),
-        (Some(0), "gone"),
-        "{told:?}"
+        (report.code, report.presence.as_str()),
+        (0, "gone"),
+        "{report:?}"
     );
     assert!(matches!(pm2.says("bot"), (status, 0) if status == "stopped" || status == "errored"));
 
@@ -840,15 +644,15 @@ fn the_real_pm2() {
             child.map(str::to_owned).ok_or(all.clone())
         })
         .unwrap();
-    let told = world.service("bot", &["--stop"]);
+    let report = world.service("bot", &["--stop"]);
     assert_eq!(pm2.says("bot"), ("stopped".to_owned(), 0));
     assert_eq!(
-        (told.code, told.presence.as_str()),
-        (Some(2), "running"),
-        "{told:?}"
+        (report.code, report.presence.as_str()),
+        (2, "running"),
+        "{report:?}"
     );
     end(&orphan, "bot.js");
-    world.wait_for("bot", "gone");
+    world.wait_for_presence("bot", "gone");
 
     // pm2 would start it by itself while it is cleaned: it is not stopped.
     world.write("mode", "plain");
@@ -862,11 +666,11 @@ fn the_real_pm2() {
         "0 3 * * *",
         "--force",
     ]);
-    world.wait_for("bot", "running");
-    let told = world.service("bot", &["--stop"]);
+    world.wait_for_presence("bot", "running");
+    let report = world.service("bot", &["--stop"]);
     assert!(
-        told.code == Some(2) && told.err.contains("cron_restart"),
-        "{told:?}"
+        report.code == 2 && report.err.contains("cron_restart"),
+        "{report:?}"
     );
     assert_eq!(pm2.says("bot").0, "online");
 
@@ -876,33 +680,27 @@ fn the_real_pm2() {
     for _ in 0..2 {
         pm2.run(&["start", &script, "--name", "bot", "--force"]);
     }
-    let out = pm2.run(&["jlist"]);
-    let list: Value = serde_json::from_str(&out[out.find("[{").unwrap()..]).unwrap();
-    let first = list
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|entry| entry["name"] == "bot")
-        .unwrap();
+    let entries = pm2.list();
+    let first = entries.iter().find(|entry| entry["name"] == "bot").unwrap();
     pm2.run(&["stop", &first["pm_id"].to_string()]);
     let both = pm2.all("bot");
     let states: Vec<&str> = both.iter().map(|(status, _)| status.as_str()).collect();
     assert_eq!(states, ["stopped", "online"]);
-    let told = world.service("bot", &["--stop"]);
+    let report = world.service("bot", &["--stop"]);
     assert!(
-        told.code == Some(2) && told.err.contains("1 run and 1 are stopped"),
-        "{told:?}"
+        report.code == 2 && report.err.contains("1 run and 1 are stopped"),
+        "{report:?}"
     );
     assert_eq!(pm2.all("bot"), both, "both are as they were");
 
-    // The daemon dies: nobody knows anything, and no other daemon is started.
+    // The daemon dies: all is unknown, and no other daemon is started.
     let daemon = pm2.daemon();
     pm2.kill();
     for args in [&[][..], &["--stop"], &["--start"]] {
         assert_eq!(world.service("bot", args).presence, "unknown");
     }
     assert_eq!(pm2.daemon(), daemon);
-    assert!(std::os::unix::net::UnixStream::connect(world.at("pm2/rpc.sock")).is_err());
+    assert!(std::os::unix::net::UnixStream::connect(world.path("pm2/rpc.sock")).is_err());
 }
 
 /// `service` and `doctor` ask the same supervisor in the same way. Before, `service` called
@@ -910,19 +708,19 @@ fn the_real_pm2() {
 #[test]
 fn service_and_doctor_say_the_same_of_a_pm2_home_of_another_user() {
     const OTHER: u32 = 4711;
-    let world = World::new(
+    let world = with_processes(
         &["bot"],
         "  - {allow_restart: true, pm2: {name: '{session}', home: DIR/pm2}, gone_timeout: 10s}\n",
     );
-    let home = world.at("pm2");
+    let home = world.path("pm2");
     fs::create_dir(&home).unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(home.join("rpc.sock")).unwrap();
-    world.program(
+    world.stand_in(
         "pm2",
         "echo \"$(id -u) $HOME $*\" >>pm2/called\n[ \"$1\" = stop ] && cp pm2/stopped pm2/list\ncat pm2/list\n",
     );
-    let program = world.at("bin/pm2");
-    for shown in [world.dir.path(), &program] {
+    let program = world.path("bin/pm2");
+    for shown in [world.root(), &program] {
         fs::set_permissions(shown, PermissionsExt::from_mode(0o755)).unwrap();
     }
     let list = |status: &str, pid: u32| {
@@ -941,12 +739,12 @@ fn service_and_doctor_say_the_same_of_a_pm2_home_of_another_user() {
     world.write("pm2/stopped", &list("stopped", 0));
     world.write("pm2/called", "");
     for name in ["pm2", "pm2/list", "pm2/stopped", "pm2/called"] {
-        let _ = std::os::unix::fs::chown(world.at(name), Some(OTHER), Some(OTHER));
+        let _ = std::os::unix::fs::chown(world.path(name), Some(OTHER), Some(OTHER));
     }
-    let told = world.service("bot", &[]);
-    let (finding, detail) = world.doctor("bot");
+    let report = world.service("bot", &[]);
+    let (finding, detail) = process_of(&world, "bot");
     if is_root {
-        assert_eq!(told.presence, "running", "{told:?}");
+        assert_eq!(report.presence, "running", "{report:?}");
         assert_eq!(finding, "nothing", "{detail}");
         assert!(detail.contains(&format!("pid {}", bot.id())), "{detail}");
     }
@@ -956,13 +754,13 @@ fn service_and_doctor_say_the_same_of_a_pm2_home_of_another_user() {
     if is_root {
         assert_eq!(
             (stopped.code, stopped.presence.as_str()),
-            (Some(0), "gone"),
+            (0, "gone"),
             "{stopped:?}"
         );
-        assert_eq!(world.doctor("bot").0, "gone");
+        assert_eq!(process_of(&world, "bot").0, "gone");
         // Each call as the user of the home.
         let called = world.read("pm2/called");
-        let prefix = format!("{OTHER} {} ", world.dir.path().display());
+        let prefix = format!("{OTHER} {} ", world.root().display());
         assert!(called.contains(&format!("{prefix}stop 3\n")), "{called}");
         assert!(
             called.lines().all(|line| line.starts_with(&prefix)),
@@ -973,13 +771,13 @@ fn service_and_doctor_say_the_same_of_a_pm2_home_of_another_user() {
     daemon.kill().unwrap();
     daemon.wait().unwrap();
     world.write("pm2/called", "");
-    let told = world.service("bot", &[]);
-    let (finding, detail) = world.doctor("bot");
+    let report = world.service("bot", &[]);
+    let (finding, detail) = process_of(&world, "bot");
     assert_eq!(
-        (told.presence.as_str(), finding.as_str()),
+        (report.presence.as_str(), finding.as_str()),
         ("unknown", "silent")
     );
-    assert_eq!(told.detail, detail);
+    assert_eq!(report.detail, detail);
     assert!(detail.contains("pm2 was not asked"), "{detail}");
     assert_eq!(world.read("pm2/called"), "");
 }
@@ -987,21 +785,21 @@ fn service_and_doctor_say_the_same_of_a_pm2_home_of_another_user() {
 /// A process that is named is observed; to stop it needs its own key.
 #[test]
 fn naming_a_process_permits_only_observing_it() {
-    let world = World::new(
+    let world = with_processes(
         &["bot"],
         "  - {name: bot, command: {gone: [my, gone], stop: [my, stop], start: [my, start]}}\n",
     );
-    world.program("my", "echo $1 >>asked; [ $1 != gone ]\n");
+    world.stand_in("my", "echo $1 >>asked; [ $1 != gone ]\n");
     for verb in ["--stop", "--start"] {
-        let told = world.service("bot", &[verb]);
+        let report = world.service("bot", &[verb]);
         assert!(
-            told.code == Some(2) && told.err.contains("`allow_restart: true`"),
-            "{told:?}"
+            report.code == 2 && report.err.contains("`allow_restart: true`"),
+            "{report:?}"
         );
     }
-    let told = world.service("bot", &[]);
-    assert_eq!((told.code, told.presence.as_str()), (Some(0), "running"));
-    assert_eq!(world.doctor("bot").0, "nothing");
+    let report = world.service("bot", &[]);
+    assert_eq!((report.code, report.presence.as_str()), (0, "running"));
+    assert_eq!(process_of(&world, "bot").0, "nothing");
     assert!(world.read("asked").lines().all(|line| line == "gone"));
     // The two sections before.
     for (old, says) in [
@@ -1012,12 +810,12 @@ fn naming_a_process_permits_only_observing_it() {
         ),
     ] {
         world.write("config.yml", old);
-        let told = world.service("bot", &[]);
+        let report = world.service("bot", &[]);
         assert!(
-            told.code == Some(2)
-                && told.err.contains(says)
-                && told.err.contains("one section `processes`"),
-            "{told:?}"
+            report.code == 2
+                && report.err.contains(says)
+                && report.err.contains("one section `processes`"),
+            "{report:?}"
         );
     }
 }
@@ -1058,11 +856,4 @@ console.log(rules.length + ' ' + JSON.stringify(wrong));
         "1 []",
         "{errors}"
     );
-}
-
-/// Installs the pm2 of tests/pm2, unless the same lockfile has been installed before.
-fn install_pm2() -> PathBuf {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pm2");
-    npm::install(&dir, &[]).unwrap_or_else(|failure| panic!("{failure}"));
-    dir.join("node_modules/pm2/bin/pm2")
 }

@@ -5,9 +5,6 @@
     clippy::panic,
     reason = "a test fails by panicking"
 )]
-#![allow(dead_code, reason = "the world has more than one test needs")]
-
-mod restart_world;
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
@@ -17,7 +14,9 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use restart_world::{REMEDIATOR, World};
+use testkit::supervised::SupervisedBot;
+
+const REMEDIATOR: &str = env!("CARGO_BIN_EXE_baileys_remediator");
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Signals that ask for a graceful shutdown.
@@ -71,8 +70,8 @@ fn few_at_once<T: Sync>(cases: &[T], case: impl Fn(&T) + Sync) {
 }
 
 /// A remediator that has stopped the bot, and holds there.
-fn stopped_bot() -> (World, testkit::fixture::Snapshot) {
-    let (mut world, before) = World::new();
+fn stopped_bot() -> (SupervisedBot, testkit::fixture::Snapshot) {
+    let (mut world, before) = testkit::supervised_bot!();
     world.start();
     world.mark("hold-ask-down");
     world.deliver("emergency");
@@ -81,7 +80,7 @@ fn stopped_bot() -> (World, testkit::fixture::Snapshot) {
     (world, before)
 }
 
-fn is_done(world: &World, before: &testkit::fixture::Snapshot) {
+fn is_done(world: &SupervisedBot, before: &testkit::fixture::Snapshot) {
     let run = world.wait("the run ends", || world.ended());
     assert_eq!(run["status"], "done", "{run}");
     assert!(world.moved(before) > 200);
@@ -96,7 +95,7 @@ fn the_others_complete_what_has_begun_and_end() {
         send(world.pid(), name, *signal);
         world.says(&format!("signal={name}"));
         world.unmark("hold-ask-down");
-        assert!(world.ends(), "{name}");
+        assert!(world.ends().success(), "{name}");
         is_done(&world, &before);
     });
 }
@@ -111,14 +110,14 @@ fn with_a_hangup_it_goes_on() {
         }
         world.unmark("hold-ask-down");
         is_done(&world, &before);
-        assert!(world.serves(), "{name}");
+        assert!(world.is_healthy(), "{name}");
     });
 }
 
 /// The terminal that it was started from is closed: SIGHUP, and nothing can be written to it.
 #[test]
 fn a_closed_terminal_leaves_no_bot_down() {
-    let (world, before) = World::new();
+    let (world, before) = testkit::supervised_bot!();
     let line: Vec<String> = {
         let command = world.serve_command();
         let words = command.get_args().skip_while(|word| *word != REMEDIATOR);
@@ -132,7 +131,7 @@ fn a_closed_terminal_leaves_no_bot_down() {
     };
     let script = format!(
         "echo $$ >{}; exec {}",
-        world.at("server.pid").display(),
+        world.path("server.pid").display(),
         line.join(" ")
     );
     // `script` gives it a terminal of its own, which ends with it.
@@ -164,7 +163,7 @@ fn a_closed_terminal_leaves_no_bot_down() {
     terminal.wait().unwrap();
     world.unmark("hold-ask-down");
     is_done(&world, &before);
-    assert!(world.serves());
+    assert!(world.is_healthy());
 }
 
 /// Kills what it names: a process that is no child of ours.
@@ -180,9 +179,9 @@ impl Drop for Ends {
 #[test]
 fn a_command_completes_what_has_begun() {
     few_at_once(&["stop", "clean"], |what| {
-        let (world, before) = World::new();
+        let (world, before) = testkit::supervised_bot!();
         let (args, point): (&[&str], _) = match *what {
-            "stop" => (&["service", "--stop", "bot"], "stop"),
+            "stop" => (&["service", "--stop", "bot"], "stop-before"),
             _ => {
                 world.mark("offline");
                 world.wait_until_quiet();
@@ -193,7 +192,7 @@ fn a_command_completes_what_has_begun() {
         world.mark(&format!("hold-{point}"));
         let mut command = Command::new(REMEDIATOR)
             .args(args)
-            .args(world.all_flags())
+            .args(world.remediator_flags())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -236,24 +235,25 @@ fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
 
 #[test]
 fn a_log_reader_that_hangs_leaves_no_bot_down() {
-    let (mut world, before) = World::new();
+    let (mut world, before) = testkit::supervised_bot!();
     let (reader, writer) = full_pipe();
-    world.start_with_log(writer.try_clone().unwrap().into());
+    world.spawn_with_log(writer.try_clone().unwrap().into());
+    world.wait_until_ready();
     let run = world.asked("emergency");
     assert_eq!(run["status"], "done", "{run}");
     assert!(world.moved(&before) > 200);
     world.is_connected().unwrap();
     world.signal(Signal::TERM);
-    assert!(world.ends(), "it does not wait for the reader");
+    assert!(world.ends().success(), "it does not wait for the reader");
     // Killed while the bot is down, it cannot serve at its next start.
     let (mut world, _) = stopped_bot();
     world.signal(Signal::KILL);
-    assert!(!world.ends());
+    assert!(!world.ends().success());
     world.unmark("hold-ask-down");
-    std::fs::remove_file(world.at("token")).unwrap();
+    std::fs::remove_file(world.path("token")).unwrap();
     world.spawn_with_log(writer.into());
     world.wait("the bot is connected", || world.is_connected());
-    assert!(!world.ends(), "it could not serve");
+    assert!(!world.ends().success(), "it could not serve");
     drop(reader);
 }
 
@@ -262,15 +262,15 @@ fn a_log_reader_that_hangs_leaves_no_bot_down() {
 fn a_variable_that_is_not_set_leaves_no_bot_down() {
     let (mut world, _) = stopped_bot();
     world.signal(Signal::KILL);
-    assert!(!world.ends());
+    assert!(!world.ends().success());
     world.unmark("hold-ask-down");
-    let config = std::fs::read_to_string(world.at("config.yml")).unwrap();
+    let config = std::fs::read_to_string(world.path("config.yml")).unwrap();
     let labels = "labels: {host: \"${SURELY_NOT_SET}\"}\n";
-    std::fs::write(world.at("config.yml"), format!("{config}{labels}")).unwrap();
-    let log = std::fs::File::create(world.at("second-log")).unwrap();
+    std::fs::write(world.path("config.yml"), format!("{config}{labels}")).unwrap();
+    let log = std::fs::File::create(world.path("second-log")).unwrap();
     world.spawn_with_log(log.into());
     world.wait("the bot is connected", || world.is_connected());
-    assert!(!world.ends(), "it could not serve");
+    assert!(!world.ends().success(), "it could not serve");
     assert!(world.read("second-log").contains("labels.host"));
 }
 
@@ -288,7 +288,7 @@ fn a_log_reader_that_hangs_does_not_stop_the_exporter() {
         .stderr(writer)
         .spawn()
         .unwrap();
-    let (world, _) = World::new();
+    let (world, _) = testkit::supervised_bot!();
     let url = format!("http://127.0.0.1:{port}/metrics");
     world.wait("a scrape", || testkit::net::get(&url)?.ok());
     kill_process(Pid::from_child(&exporter), Signal::TERM).unwrap();
@@ -302,15 +302,15 @@ fn a_log_reader_that_hangs_does_not_stop_the_exporter() {
 /// What is logged until the end is written, also before an exit with an error.
 #[test]
 fn the_log_is_written_to_its_end() {
-    let (mut world, _) = World::new();
+    let (mut world, _) = testkit::supervised_bot!();
     world.start();
     world.signal(Signal::TERM);
-    assert!(world.ends());
+    assert!(world.ends().success());
     assert!(world.read("log").contains("graceful shutdown"));
-    std::fs::remove_file(world.at("token")).unwrap();
-    let log = std::fs::File::create(world.at("log")).unwrap();
+    std::fs::remove_file(world.path("token")).unwrap();
+    let log = std::fs::File::create(world.path("log")).unwrap();
     world.spawn_with_log(log.into());
-    assert!(!world.ends());
+    assert!(!world.ends().success());
     assert!(
         world.read("log").contains("error: "),
         "{}",

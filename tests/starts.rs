@@ -5,34 +5,31 @@
     clippy::panic,
     reason = "a test fails by panicking"
 )]
-#![allow(dead_code, reason = "the world has more than one test needs")]
-
-mod restart_world;
 
 use std::fs;
 
-use restart_world::World;
+use testkit::supervised::SupervisedBot;
 
 /// Changes the supervisor's script.
-fn with(world: &World, from: &str, to: &str) {
-    let script = fs::read_to_string(world.at("sv")).unwrap();
+fn with(world: &SupervisedBot, from: &str, to: &str) {
+    let script = fs::read_to_string(world.path("sv")).unwrap();
     assert!(script.contains(from), "{script}");
-    fs::write(world.at("sv"), script.replacen(from, to, 1)).unwrap();
+    fs::write(world.path("sv"), script.replacen(from, to, 1)).unwrap();
 }
 
-const STARTS: &str = "    alive && exit 0\n";
+const STARTS: &str = "    alive && { hold start-after; exit 0; }\n";
 
 /// The bot itself, or a script that runs it: it is not killed when the time of the call is over.
 #[test]
 fn a_start_that_does_not_return_is_the_bot() {
-    let (mut world, before) = World::new();
-    let config = fs::read_to_string(world.at("config.yml")).unwrap();
+    let (mut world, before) = testkit::supervised_bot!();
+    let config = fs::read_to_string(world.path("config.yml")).unwrap();
     let short = config.replace("start_timeout: 10s", "start_timeout: 3s");
-    fs::write(world.at("config.yml"), short).unwrap();
+    fs::write(world.path("config.yml"), short).unwrap();
     with(
         &world,
         STARTS,
-        "    alive && exit 0\n    echo $$ >bot.pid\n    exec sh bot.sh\n",
+        &format!("{STARTS}    rm -f bot.ready\n    echo $$ >bot.pid\n    exec sh bot.bot\n"),
     );
     world.start();
     let run = world.asked("emergency");
@@ -46,7 +43,7 @@ fn a_start_that_does_not_return_is_the_bot() {
 /// A bot that is killed while it writes leaves a torn creds.json, after its start as well.
 #[test]
 fn before_each_further_start_a_torn_creds_json_is_put_back() {
-    let (mut world, _) = World::new();
+    let (mut world, _) = testkit::supervised_bot!();
     let first = "    if [ ! -e torn ]; then\n        : >torn\n        setsid sh -c 'sleep 2; : >sessions/bot/creds.json' </dev/null >/dev/null 2>&1 &\n        echo $! >bot.pid\n        touch offline\n        exit 0\n    fi\n    rm -f offline\n";
     with(
         &world,

@@ -13,15 +13,15 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use testkit::{fixture, process};
+use testkit::process;
+use testkit::world::World;
 
-const EXPORTER: &str = env!("CARGO_BIN_EXE_baileys_exporter");
 const KEY: &str = "B6D711FCDE4D4FD5-correct-horse";
 const WRONG_KEY: &str = "B6D711FCDE4D4FD5-battery-staple";
 /// The probe's time; a slow server takes longer.
@@ -155,97 +155,59 @@ fn trouble(name: &str, elsewhere: &str) -> Option<Reply> {
 
 const TROUBLE: [&str; 6] = ["crashed", "gateway", "list", "moved", "slow", "endless"];
 
-/// Auth folders that were quiet for a quarter of an hour, a key file and a configuration.
-struct World {
-    dir: tempfile::TempDir,
+/// Bots that were quiet for a quarter of an hour, and a key file.
+fn with_key(sessions: &[&str]) -> World {
+    let world = testkit::world!().quiet(sessions);
+    write_key(&world.path("key"), KEY.as_bytes(), 0o600);
+    world
 }
 
-impl World {
-    fn new(sessions: &[&str]) -> Self {
-        let world = Self {
-            dir: tempfile::tempdir().unwrap(),
-        };
-        for session in sessions {
-            let folder = world.path("sessions").join(session);
-            fixture::unpack(
-                "normal",
-                &folder,
-                SystemTime::now() - Duration::from_secs(900),
-            )
-            .unwrap();
+fn key_file(world: &World) -> String {
+    world.path("key").display().to_string()
+}
+
+/// Runs `status` with this `connection:` and returns each session's evidence of the probe, as
+/// one line. No key is ever shown.
+fn ask(world: &World, connection: &str) -> BTreeMap<String, String> {
+    let timeout = TIMEOUT.as_secs();
+    world.configure(&format!("connection:\n  timeout: {timeout}s\n{connection}"));
+    let config = format!("--config.file={}", world.path("config.yml").display());
+    let mut evidence = BTreeMap::new();
+    for output in ["--output=table", "--output=json"] {
+        let ran = world.exporter(&["status", output, "--log.level=debug", &config]);
+        for key in [KEY, WRONG_KEY, "B6D711FCDE4D4FD5"] {
+            let shown = ran.out.contains(key) || ran.err.contains(key);
+            assert!(!shown, "the key is shown");
         }
-        world.key(KEY.as_bytes(), 0o600);
-        world
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn key_file(&self) -> String {
-        self.path("key").display().to_string()
-    }
-
-    fn key(&self, bytes: &[u8], mode: u32) {
-        write_key(&self.path("key"), bytes, mode);
-    }
-
-    /// Runs `status` with this `connection:` and returns each session's evidence of the
-    /// probe, as one line. No key is ever shown.
-    fn ask(&self, connection: &str) -> BTreeMap<String, String> {
-        let config = self.path("config.yml");
-        fs::write(
-            &config,
-            format!(
-                "connection:\n  timeout: {}s\n{connection}",
-                TIMEOUT.as_secs()
-            ),
-        )
-        .unwrap();
-        let flags = [
-            format!("--sessions.path={}", self.path("sessions").display()),
-            format!("--config.file={}", config.display()),
-            "--log.level=debug".to_owned(),
-        ];
-        let mut evidence = BTreeMap::new();
-        for output in ["table", "json"] {
-            let args = flags
-                .iter()
-                .cloned()
-                .chain(["status".to_owned(), format!("--output={output}")]);
-            let (status, out, err) =
-                process::run(Path::new(EXPORTER), args, Duration::from_secs(60)).unwrap();
-            for key in [KEY, WRONG_KEY, "B6D711FCDE4D4FD5"] {
-                assert!(!out.contains(key) && !err.contains(key), "the key is shown");
-            }
-            assert_eq!(status.code(), Some(0), "{out}{err}");
-            if output == "json" {
-                for row in serde_json::from_str::<Vec<Value>>(&out).unwrap() {
-                    let lines = row["connection_evidence"].as_array().unwrap().iter();
-                    let lines: Vec<&str> = lines.filter_map(Value::as_str).collect();
-                    let lines = lines.into_iter().filter(|line| line.starts_with("probe: "));
-                    let line = lines.collect::<Vec<_>>().join("; ");
-                    evidence.insert(row["session"].as_str().unwrap().to_owned(), line);
-                }
+        let ran = ran.must(0, &[]);
+        if output == "--output=json" {
+            for row in ran.json().as_array().unwrap() {
+                let lines = row["connection_evidence"].as_array().unwrap().iter();
+                let lines = lines.filter_map(Value::as_str);
+                let lines: Vec<&str> = lines.filter(|line| line.starts_with("probe: ")).collect();
+                evidence.insert(
+                    row["session"].as_str().unwrap().to_owned(),
+                    lines.join("; "),
+                );
             }
         }
-        evidence
     }
+    evidence
+}
 
-    /// Asserts what the probe says of each session.
-    ///
-    /// Only the evidence's text is looked at, not the verdict: whether a negative counts
-    /// also depends on whether this session was seen connected before (--connection.trust).
-    fn says(&self, connection: &str, expected: &[(&str, &str)]) {
-        let evidence = self.ask(connection);
-        for (session, says) in expected {
-            assert!(
-                evidence[*session].contains(says),
-                "{session}: {says}: {evidence:#?}"
-            );
-        }
-        assert_eq!(evidence.len(), expected.len(), "{evidence:#?}");
+/// Asserts what the probe says of each session.
+///
+/// Only the evidence's text is looked at, not the verdict: whether a negative counts also
+/// depends on whether this session was seen connected before (--connection.trust).
+fn says(world: &World, connection: &str, expected: &[(&str, &str)]) {
+    let evidence = ask(world, connection);
+    for (session, says) in expected {
+        assert!(
+            evidence[*session].contains(says),
+            "{session}: {says}: {evidence:#?}"
+        );
     }
+    assert_eq!(evidence.len(), expected.len(), "{evidence:#?}");
 }
 
 fn write_key(path: &Path, bytes: &[u8], mode: u32) {
@@ -291,22 +253,22 @@ fn preset(
         .iter()
         .map(|(name, says)| (*name, says.as_str()))
         .collect();
-    let world = World::new(&expected.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+    let world = with_key(&expected.iter().map(|(name, _)| *name).collect::<Vec<_>>());
     let yaml = yaml
-        .replace("{KEY_FILE}", &world.key_file())
+        .replace("{KEY_FILE}", &key_file(&world))
         .replace("{URL}", &server.url());
-    world.says(&yaml, &expected);
+    says(&world, &yaml, &expected);
 
-    let world = World::new(&wrong_key.iter().map(|(name, _)| *name).collect::<Vec<_>>());
-    let yaml = yaml.replace(&expected_key_file(&yaml), &world.key_file());
-    world.key(WRONG_KEY.as_bytes(), 0o600);
-    world.says(&yaml, wrong_key);
-    // Nobody sends a header that was not configured.
+    let world = with_key(&wrong_key.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+    let yaml = yaml.replace(&expected_key_file(&yaml), &key_file(&world));
+    write_key(&world.path("key"), WRONG_KEY.as_bytes(), 0o600);
+    says(&world, &yaml, wrong_key);
+    // A header that was not configured is not sent.
     let without: Vec<&str> = yaml
         .lines()
         .filter(|line| !line.contains("header:"))
         .collect();
-    let evidence = world.ask(&without.join("\n"));
+    let evidence = ask(&world, &without.join("\n"));
     assert!(
         evidence
             .values()
@@ -582,7 +544,7 @@ fn a_service_of_ones_own() {
         .collect();
     let mut sessions: Vec<&str> = sessions.iter().map(String::as_str).collect();
     sessions.push("old_company_962303");
-    let world = World::new(&sessions);
+    let world = with_key(&sessions);
     let yaml = format!(
         r"  session_pattern: 'company_(?<id>\d+)'
   http:
@@ -593,9 +555,10 @@ fn a_service_of_ones_own() {
     header: {{name: X-Internal, file: {}}}
 ",
         server.url(),
-        world.key_file()
+        key_file(&world)
     );
-    world.says(
+    says(
+        &world,
         &yaml,
         &[
             ("company_962302", "probe: connected"),
@@ -618,8 +581,8 @@ fn a_service_of_ones_own() {
             .unwrap()
             .contains(&"/webhook/whatsapp/baileys/status/962302".to_owned())
     );
-    world.key(WRONG_KEY.as_bytes(), 0o600);
-    let evidence = world.ask(&yaml);
+    write_key(&world.path("key"), WRONG_KEY.as_bytes(), 0o600);
+    let evidence = ask(&world, &yaml);
     assert!(
         evidence["company_962303"].contains("probe: the URL answered 401: the key in"),
         "{evidence:#?}"
@@ -639,19 +602,24 @@ fn instances_have_names_of_their_own() {
             }}),
         )
     });
-    let world = World::new(&["company_7"]);
+    let world = with_key(&["company_7"]);
     let yaml = format!(
         "  session_pattern: 'company_(?<id>.+)'\n  http: {{preset: waha, base_url: '{}/hosts/{{id}}', instance: 'acct {{id}}'}}\n",
         server.url()
     );
-    world.says(
+    says(
+        &world,
         &yaml,
         &[("company_7", "probe: waha answered WORKING: connected")],
     );
 
     // What is no single part of a path is not asked for.
-    let world = World::new(&["company_.."]);
-    world.says(&yaml, &[("company_..", "probe: the URL was not asked")]);
+    let world = with_key(&["company_.."]);
+    says(
+        &world,
+        &yaml,
+        &[("company_..", "probe: the URL was not asked")],
+    );
 }
 
 /// The key's file is read at each ask, and not used while others can read it.
@@ -664,18 +632,22 @@ fn the_file_with_the_key() {
         ),
         _ => Reply::Json(401, json!({})),
     });
-    let world = World::new(&["bot"]);
+    let world = with_key(&["bot"]);
     let with = |file: &str| {
         let base = server.url();
         format!(
             "  http: {{preset: evolution, base_url: '{base}', header: {{name: ApiKey, file: '{file}'}}}}\n"
         )
     };
-    let file = world.key_file();
-    let says = |file: &str, says: &str| world.says(&with(file), &[("bot", says)]);
+    let file = key_file(&world);
+    let says = |file: &str, says: &str| self::says(&world, &with(file), &[("bot", says)]);
     let connected = "probe: evolution answered open: connected";
 
-    world.key(format!(" \t{KEY}\r\n\n").as_bytes(), 0o400);
+    write_key(
+        &world.path("key"),
+        format!(" \t{KEY}\r\n\n").as_bytes(),
+        0o400,
+    );
     says(&file, connected);
     let link = world.path("link");
     symlink(&file, &link).unwrap();
@@ -683,7 +655,7 @@ fn the_file_with_the_key() {
 
     let asked = server.requests();
     for mode in [0o640, 0o644, 0o604, 0o602, 0o620, 0o660, 0o666] {
-        world.key(KEY.as_bytes(), mode);
+        write_key(&world.path("key"), KEY.as_bytes(), mode);
         says(&file, &format!("fix it with: chmod 0600 {file}"));
     }
     let too_long = "x".repeat(8193);
@@ -696,13 +668,13 @@ fn the_file_with_the_key() {
         ("B6D711FCDE4D4FD5é".as_bytes(), "not ASCII"),
         (too_long.as_bytes(), "longer than 8 KiB"),
     ] {
-        world.key(bytes, 0o600);
+        write_key(&world.path("key"), bytes, 0o600);
         says(&file, what);
     }
     let pipe = world.path("pipe").display().to_string();
     process::run(Path::new("mkfifo"), [&pipe], TIMEOUT).unwrap();
     says(&pipe, "is not a file");
-    says(&world.dir.path().display().to_string(), "is not a file");
+    says(&world.root().display().to_string(), "is not a file");
     assert_eq!(
         server.requests(),
         asked,

@@ -79,7 +79,7 @@ fn a_storm_from_a_load_generator() {
     fleet.kill();
     fleet.probe.open();
 
-    // Nobody asks for them again.
+    // They are not requested again.
     fleet.start();
     let at_second = fleet.most_memory();
     fleet.wait_until_idle();

@@ -74,7 +74,7 @@ impl Bot {
     /// The bot runs and is connected, and the remediator has seen it alive. `service` are
     /// more lines of the section `[Service]`, `keys` more keys of its process.
     fn new(service: &str, keys: &str) -> Self {
-        let mut world = World::new(testkit::programs!());
+        let mut world = testkit::world!();
         let before = world.bot("bot", "bloated-classic-387", "unused");
         let bot_port = net::free_port(None).unwrap();
         let mut times = String::new();

@@ -22,8 +22,8 @@ use testkit::hosts::{Hosts, Isolation, Network, Wanted, inside};
 use testkit::net::Metrics;
 use testkit::process::{self, Process};
 use testkit::recorder::Recorder;
-use testkit::wall_clock::WallClock;
 use testkit::world::{QUARTER, World, assert_discreet};
+use testkit::wrong_clock::WrongClock;
 use testkit::{Patience, Result, stack};
 
 const EXPORTER: &str = env!("CARGO_BIN_EXE_baileys_exporter");
@@ -66,12 +66,12 @@ fn bloated_in_two_parts() -> (Vec<KeyFile>, Vec<KeyFile>) {
 
 impl Host {
     /// The bots and the clock; nothing runs yet.
-    fn lay_out(session: &'static str, is_off_by: i64) -> (World, Snapshot, WallClock) {
-        let world = World::new(testkit::programs!());
+    fn lay_out(session: &'static str, is_off_by: i64) -> (World, Snapshot, WrongClock) {
+        let world = testkit::world!();
         let calm = world.bot("calm", "normal", "disconnected");
         fixture::write(&bloated_in_two_parts().0, &world.folder(session)).unwrap();
         world.probe_says(session, "disconnected");
-        let clock = WallClock::new(&world.path("")).unwrap();
+        let clock = WrongClock::wall(world.root()).unwrap();
         clock.wrong_by(is_off_by).unwrap();
         (world, calm, clock)
     }
@@ -79,7 +79,7 @@ impl Host {
     fn start(
         hosts: &Hosts,
         (name, session, is_off_by): (&'static str, &'static str, i64),
-        (world, calm, clock): (World, Snapshot, WallClock),
+        (world, calm, clock): (World, Snapshot, WrongClock),
         config: &Path,
     ) -> Self {
         let mut wrapper = hosts.wrapper(name).unwrap();
@@ -286,7 +286,7 @@ impl Fleet {
             .map(|((name, _, _), (world, _, _))| Wanted {
                 name,
                 network: Network::Metrics,
-                own: Some(world.path("")),
+                own: Some(world.root().to_owned()),
             })
             .collect();
         for (name, network) in [
@@ -593,7 +593,7 @@ fn without_match_the_session_of_the_same_name_is_cleaned_too() {
         alertmanager.url()
     );
     let worlds = ["host-a", "host-b"].map(|name| {
-        let mut world = World::new(testkit::programs!());
+        let mut world = testkit::world!();
         world.with_probe();
         world.with_config(&yaml);
         world.bot("bot", BLOATED, "disconnected");
@@ -631,7 +631,7 @@ fn forty_hosts_need_no_route_and_no_token() {
 
     let mut worlds: Vec<World> = (0..HOSTS)
         .map(|index| {
-            let mut world = World::new(testkit::programs!()).within(BOUND);
+            let mut world = testkit::world!().within(BOUND);
             world.with_probe();
             world
                 .flags

@@ -5,32 +5,31 @@
     clippy::panic,
     reason = "a test fails by panicking"
 )]
-#![allow(dead_code, reason = "the world has more than one test needs")]
-
-mod restart_world;
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
-use testkit::wall_clock::WallClock;
+use testkit::wrong_clock::WrongClock;
 use testkit::{fixture, process};
 
-use restart_world::{REMEDIATOR, World};
+use testkit::supervised::SupervisedBot;
+
+const REMEDIATOR: &str = env!("CARGO_BIN_EXE_baileys_remediator");
 
 const HOUR: i64 = 3_600;
 
 /// A wall clock for the programs of this world.
-fn wall_clock(world: &World) -> WallClock {
-    WallClock::new(&world.at("")).unwrap()
+fn wall_clock(world: &SupervisedBot) -> WrongClock {
+    WrongClock::wall(world.root()).unwrap()
 }
 
 /// What `status` says of the service, by the same wall clock.
-fn service(world: &World, clock: &WallClock) -> Value {
+fn service(world: &SupervisedBot, clock: &WrongClock) -> Value {
     let command = [REMEDIATOR, "status", "--output=json"].map(str::to_owned);
     let wrapper = clock.wrapper();
     let args = wrapper[1..].iter().cloned().chain(command);
-    let args = args.chain(world.all_flags());
+    let args = args.chain(world.remediator_flags());
     let ran = process::run(Path::new(&wrapper[0]), args, Duration::from_secs(60));
     let (status, out, err) = ran.unwrap();
     assert!(status.success(), "{err}");
@@ -41,7 +40,7 @@ fn service(world: &World, clock: &WallClock) -> Value {
 /// The bot is stopped and cleaned while the clock is wrong by `before`, and needs it again after
 /// the clock was set.
 fn set_after_a_stop(before: i64, after: &[i64]) {
-    let (mut world, _) = World::new();
+    let (mut world, _) = testkit::supervised_bot!();
     let clock = wall_clock(&world);
     clock.wrong_by(before).unwrap();
     world.start_by(&clock.wrapper().each_ref().map(String::as_str));
@@ -52,7 +51,9 @@ fn set_after_a_stop(before: i64, after: &[i64]) {
         clock.wrong_by(*wrong).unwrap();
         let quiet = SystemTime::now() - Duration::from_secs(900);
         fixture::unpack("bloated-classic-387", &world.folder(), quiet).unwrap();
-        let answer = world.try_deliver_for("bot", "emergency").unwrap();
+        let answer = world
+            .post(world.port, "firing", &[("bot", "emergency")])
+            .unwrap();
         assert_eq!(answer.status, 202, "{}", answer.body);
         let answer: Value = serde_json::from_str(&answer.body).unwrap();
         assert_eq!(answer["queued"], 0, "{before} {wrong}: {answer}");
@@ -69,7 +70,7 @@ fn set_after_a_stop(before: i64, after: &[i64]) {
 #[test]
 fn no_bot_is_stopped_just_after_the_clock_was_set() {
     for by in [5, -HOUR] {
-        let (mut world, before) = World::new();
+        let (mut world, before) = testkit::supervised_bot!();
         let clock = wall_clock(&world);
         world.start_by(&clock.wrapper().each_ref().map(String::as_str));
         world.start();

@@ -577,7 +577,7 @@ fn every_path_wants_the_password_and_the_webhook_its_token() {
     assert_eq!((status, body.as_str()), (200, "configuration loaded\n"));
     // In the exporter that path has no meaning.
     assert_eq!(client.status(world.exporter, "/webhook", &bearer), 401);
-    // Who speaks HTTP to an HTTPS server is told so.
+    // HTTP to an HTTPS server gets an error that says so.
     let (status, _, body) = plain(world.exporter, "/metrics", &good).unwrap();
     assert!(
         status == 400 && body.contains("https://"),
@@ -612,7 +612,7 @@ fn clients_without_the_right_certificate_stay_out() {
         client.with(&by_ip),
         client.with(&by_mail),
     );
-    // Who may come in: nobody's, own, another authority's, another name, for servers only,
+    // Which certificates pass: none, own, another authority's, another name, for servers only,
     // named by URI, by IP address, by mail address.
     for (policy, more, may) in [
         (
@@ -717,7 +717,7 @@ fn versions_suites_and_curves() {
             assert_eq!(format!("{group:?}"), "secp384r1");
         }
         if more.is_empty() {
-            // A client of TLS 1.1 is told that its version is the trouble (alert 70).
+            // A client of TLS 1.1 gets the alert for its version (70).
             let mut body = vec![3, 2];
             body.extend([7; 32]);
             body.extend([0, 0, 4, 0xc0, 0x09, 0xc0, 0x13, 1, 0]);
@@ -786,7 +786,7 @@ fn what_changes_counts_at_once_and_what_breaks_does_not() {
     // Between the two renames above, certificate and key may have been seen not to fit.
     let before = complaints();
 
-    // Broken in many ways, and each is told once.
+    // Broken in many ways, and each is reported once.
     let stranger = authority.server();
     let breaks: [(&str, &dyn Fn()); 7] = [
         ("does not belong", &|| {
@@ -1017,7 +1017,7 @@ fn a_flood_of_wrong_passwords_does_not_stop_scrapes() {
             }
             let seen = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 world.wait("the queue is full", || match busy.load(Ordering::Relaxed) {
-                    0 => Err("nobody was turned away".to_owned()),
+                    0 => Err("no client was turned away".to_owned()),
                     _ => Ok(()),
                 });
                 for _ in 0..30 {
@@ -1095,7 +1095,7 @@ fn files_that_cannot_be_used_are_refused() {
             "rate_limit:\n  interval: 1s".to_owned(),
             &["rate_limit.burst"],
         ),
-        // What rustls cannot do, or nobody should.
+        // What rustls cannot do, or is insecure.
         (
             tls("min_version: TLS10"),
             &["min_version", "TLS12 and TLS13"],
@@ -1192,11 +1192,11 @@ fn files_that_cannot_be_used_are_refused() {
             (0o602, "can be written by everybody"),
         ] {
             world.write("web/web.yml", &yaml, mode);
-            let mend = format!(
+            let fix = format!(
                 "fix it with: chmod 0600 {}",
                 world.path("web/web.yml").display()
             );
-            world.refused(&[says, &mend], &key[40..60]);
+            world.refused(&[says, &fix], &key[40..60]);
         }
     }
     fs::remove_file(world.path("web/web.yml")).unwrap();

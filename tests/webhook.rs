@@ -30,15 +30,6 @@ const REMEDIATOR: &str = env!("CARGO_BIN_EXE_baileys_remediator");
 const BLOATED: &str = "bloated-classic-387";
 const DAY: Duration = Duration::from_secs(86_400);
 
-fn new_world() -> World {
-    World::new(testkit::programs!())
-}
-
-fn command(world: &World, args: &[&str]) -> (i32, String, String) {
-    let ran = world.remediator(args);
-    (ran.code, ran.out, ran.err)
-}
-
 fn started_again(mut alert: Value) -> Value {
     alert["startsAt"] = json!("2026-11-23T19:30:00.000Z");
     alert
@@ -82,10 +73,10 @@ fn status_of(answer: &str) -> u16 {
 }
 
 /// Everything that is no delivery of Alertmanager's gets its own status, and leaves nothing
-/// on record. Who is slow is cut off, and holds up nobody.
+/// on record. A slow client is cut off, and delays no other.
 #[test]
 fn what_is_no_delivery_is_turned_away() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     let before = world.bot("bot", BLOATED, "disconnected");
     world.with_probe();
     world.start_remediator();
@@ -318,7 +309,7 @@ fn what_is_no_delivery_is_turned_away() {
         [1, 18, 12, 5, 2, 2]
     );
 
-    // Turned away at once: whoever has no token cannot make it read a body.
+    // Turned away at once: without a token no client makes it read a body.
     let began = Instant::now();
     let answer = exchange(port, [post("", "", 1 << 20)]);
     assert_eq!(status_of(&answer), 401);
@@ -330,11 +321,11 @@ fn what_is_no_delivery_is_turned_away() {
     world.finish();
 }
 
-/// Without a token that is really secret it does not start, and says how to mend that. A
+/// Without a token that is really secret it does not start, and says how to fix that. A
 /// new token counts without a restart.
 #[test]
 fn a_token_that_is_no_secret_is_refused() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     world.bot("bot", "normal", "disconnected");
     let refused = |world: &World, says: &[&str]| {
         let bound = Duration::from_secs(20);
@@ -409,7 +400,7 @@ fn a_token_that_is_no_secret_is_refused() {
 /// discovery did not find, whatever they look like.
 #[test]
 fn alerts_that_ask_for_nothing() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     let before = world.bot("bot", BLOATED, "disconnected");
     // What `../../etc` would be, were a path ever made of it.
     let decoy = world.path("etc");
@@ -635,7 +626,7 @@ fn promtool_accepts(url: &str) {
 /// Each guard says no by its own reason, moves nothing, and is not asked again at once.
 #[test]
 fn every_guard_refuses_with_its_reason() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     world.with_probe();
     world.with_config("connection: {timeout: 2s}\n");
     let year = 365 * DAY;
@@ -772,7 +763,7 @@ fn every_guard_refuses_with_its_reason() {
         .unwrap();
     drop(ahead);
     before.insert("future", Snapshot::take(&world.folder("future")).unwrap());
-    // Somebody else holds the folder's lock.
+    // Another process holds the folder's lock.
     before.insert("locked", world.bot("locked", BLOATED, "disconnected"));
     world.start_remediator();
     let lock = File::open(world.folder("locked")).unwrap();
@@ -877,11 +868,11 @@ fn every_guard_refuses_with_its_reason() {
     world.finish();
 }
 
-/// No probe: nobody can say that a bot is disconnected, so nothing is ever moved. And a
+/// No probe: no bot is known to be disconnected, so nothing is ever moved. And a
 /// quarantine that may not grow is a refusal too.
 #[test]
 fn no_probe_and_a_full_quarantine_refuse() {
-    let mut blind = new_world();
+    let mut blind = testkit::world!();
     let before = blind.bot("bot", BLOATED, "disconnected");
     blind.start_remediator();
     assert_eq!(blind.accepted(&[alert("bot", "emergency")]), 1);
@@ -902,7 +893,7 @@ fn no_probe_and_a_full_quarantine_refuse() {
     assert!(blind.log().contains("no connection probe is configured"));
     blind.finish();
 
-    let mut full = new_world();
+    let mut full = testkit::world!();
     let before = full.bot("bot", BLOATED, "disconnected");
     full.with_probe();
     full.with_config("quarantine: {max_bytes: 1}\n");
@@ -933,7 +924,7 @@ fn no_probe_and_a_full_quarantine_refuse() {
 /// On a file system that was remounted read-only the run fails, says so, and moves nothing.
 #[test]
 fn a_read_only_file_system_is_an_error_that_says_so() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     let before = world.bot("bot", BLOATED, "disconnected");
     world.with_probe();
     let script = r#"mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@""#;
@@ -953,7 +944,7 @@ fn a_read_only_file_system_is_an_error_that_says_so() {
         .arg("true")
         .output();
     if !works.is_ok_and(|output| output.status.success()) {
-        // This machine lets nobody make a mount of their own.
+        // This machine does not allow a mount namespace.
         return;
     }
     world.start_remediator_in(&wrapper);
@@ -981,8 +972,8 @@ fn a_read_only_file_system_is_an_error_that_says_so() {
 /// What an emergency, a warning and a clean-up do, once each, however often they are asked
 /// for; what is no plain, understood key file stays where it is.
 #[test]
-fn what_is_asked_for_is_done_once() {
-    let mut world = new_world();
+fn what_an_alert_requests_is_done_once() {
+    let mut world = testkit::world!();
     world.with_probe();
     world.flags.push(format!(
         "--sessions.path=swapped={}",
@@ -1122,7 +1113,7 @@ fn what_is_asked_for_is_done_once() {
 
     // What a person puts back is not taken away again by the alert that comes back.
     let run = world.run_of("undone")["run"].as_str().unwrap().to_owned();
-    let (code, _, err) = command(&world, &["undo", &run]);
+    let (code, _, err) = world.remediator(&["undo", &run]).parts();
     assert_eq!(code, 0, "{err}");
     assert_eq!(
         world.accepted(&[started_again(alert("undone", "emergency"))]),
@@ -1282,7 +1273,7 @@ fn plant_odd_files(world: &World) -> Odd {
 /// one delivery are one run each, none in the way of another.
 #[test]
 fn a_storm_of_deliveries() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     world.with_probe();
     // The probe answers after the storm, which takes as long as the disk does.
     world.with_config("connection: {timeout: 50s}\n");
@@ -1342,7 +1333,7 @@ fn a_storm_of_deliveries() {
 /// serving, and works again by itself.
 #[test]
 fn what_cannot_be_put_on_record_is_not_accepted() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     world.with_probe();
     world.bot("bot", BLOATED, "disconnected");
     // A full disk: no file may grow. (The signal that comes with it would kill anybody.)
@@ -1362,7 +1353,7 @@ fn what_cannot_be_put_on_record_is_not_accepted() {
     limit("unlimited");
     assert_eq!(world.runs(), Vec::<Value>::new());
 
-    // Somebody holds the journal's write lock for longer than it waits.
+    // Another process holds the journal's write lock for longer than it waits.
     let db = rusqlite::Connection::open(world.path("state/journal.sqlite")).unwrap();
     db.execute_batch("BEGIN IMMEDIATE").unwrap();
     let body = payload(&[alert("bot", "cleanup")]).to_string();
@@ -1396,8 +1387,8 @@ fn what_cannot_be_put_on_record_is_not_accepted() {
     assert!(world.metric("webhook_requests_total", &[("code", "503")]) >= 1.0);
     world.finish();
 
-    // A state directory that cannot be one is told at the start.
-    let world = new_world();
+    // A state directory that cannot be one is reported at the start.
+    let world = testkit::world!();
     fs::write(world.path("state"), b"").unwrap();
     let (status, _, err) = process::run(Path::new(REMEDIATOR), world.serve_args(), SOON).unwrap();
     assert_eq!(status.code(), Some(2), "{err}");
@@ -1408,7 +1399,7 @@ fn what_cannot_be_put_on_record_is_not_accepted() {
 /// an error and no SIGBUS.
 #[test]
 fn a_truncated_file_beside_the_journal_does_not_end_serve() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     world.with_probe();
     world.bot("bot", BLOATED, "disconnected");
     world.start_remediator();
@@ -1442,7 +1433,7 @@ fn a_truncated_file_beside_the_journal_does_not_end_serve() {
 /// ends on record, with every file in exactly one place.
 #[test]
 fn what_was_accepted_survives_a_kill() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     world.with_probe();
     let holding = ["a", "b", "c", "d"];
     let mut before = BTreeMap::new();

@@ -6,8 +6,8 @@ use std::time::Duration;
 use baileys_exporter::cli::exit_codes::FAILED;
 use baileys_exporter::cli::{self, complain, log};
 
-/// Threads that may block. With those of `folder::looks`, and the processes that are asked and
-/// started, they stay below usual limits of tasks.
+/// Threads that may block. With those of `folder::bounded_blocking`, and the processes that are queried
+/// and started, they stay below usual limits of tasks.
 const MAX_BLOCKING_THREADS: usize = 128;
 /// At the end, threads that hang in the kernel are waited for this long.
 const LAST_WAIT: Duration = Duration::from_secs(2);

@@ -8,7 +8,7 @@ use clap::Command;
 use clap_complete::Shell;
 
 /// The directory of `PROGRAM generate DIR`, a command that no help shows.
-pub(super) fn is_asked(args: &[impl AsRef<OsStr>]) -> Option<&Path> {
+pub(super) fn is_requested(args: &[impl AsRef<OsStr>]) -> Option<&Path> {
     match args {
         [_, command, dir] if command.as_ref() == "generate" => Some(Path::new(dir)),
         _ => None,

@@ -94,7 +94,7 @@ pub fn exit_code(exit: ExitCode) -> ExitCode {
 /// `generate DIR`, which writes man pages and shell completions for packages.
 pub fn parse<T: clap::Parser>() -> T {
     let args: Vec<_> = std::env::args_os().collect();
-    if let Some(dir) = generate::is_asked(&args) {
+    if let Some(dir) = generate::is_requested(&args) {
         let written = generate::generate(T::command(), dir);
         if let Err(error) = &written {
             complain(&format!("error: {}: {error}", dir.display()));

@@ -16,7 +16,7 @@ const DEFAULT_INTERVAL: Duration = Duration::from_secs(30);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(3_600);
-/// Alertmanagers at most: each is asked at every poll.
+/// Alertmanagers at most: each is queried at every poll.
 const MAX_URLS: usize = 16;
 
 /// The Alertmanagers that are polled.
@@ -26,7 +26,7 @@ pub struct Alertmanagers {
     pub urls: Vec<String>,
     /// Labels that an alert for this host carries.
     pub matches: BTreeMap<String, String>,
-    /// How often they are asked; each poll is shifted by up to a tenth.
+    /// How often they are polled; each poll is shifted by up to a tenth.
     pub interval: Duration,
     /// How long one answer may take.
     pub timeout: Duration,

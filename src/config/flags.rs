@@ -205,3 +205,18 @@ impl LogFlags {
         }
     }
 }
+
+/// Flags for a unit test: `config.yml` in `dir` if it is there, sessions and state below `dir`.
+#[cfg(test)]
+pub(crate) fn flags_in(dir: &std::path::Path) -> (CommonFlags, RemediatorFlags) {
+    let common = CommonFlags {
+        config_file: Some(dir.join("config.yml")).filter(|path| path.exists()),
+        sessions_path: vec![SessionsPath::parse(dir.join("sessions").as_os_str()).unwrap()],
+        ..CommonFlags::default()
+    };
+    let remediator = RemediatorFlags {
+        state_path: Some(dir.join("state")),
+        ..RemediatorFlags::default()
+    };
+    (common, remediator)
+}

@@ -21,6 +21,8 @@ mod trigger;
 pub use alertmanager::{AlertmanagerSettings, Alertmanagers, Placeholders, System};
 pub use error::ConfigError;
 pub use file::Insurance;
+#[cfg(test)]
+pub(crate) use flags::flags_in;
 pub use flags::{CommonFlags, ExporterFlags, LogFlags, LogFormat, RemediatorFlags};
 pub use labels::CustomLabels;
 pub use notify::{Notify, NotifyUrl, NotifyWebhook};
@@ -92,7 +94,7 @@ pub struct Settings {
     pub alert_match: BTreeMap<String, String>,
     /// The Alertmanagers that are polled, if any.
     pub alertmanagers: Option<AlertmanagerSettings>,
-    /// How a person is told what `serve` has done, if at all.
+    /// How a person gets a message about what `serve` has done, if at all.
     pub notify: Option<Notify>,
     /// File with the webhook's bearer token.
     pub token_file: Option<PathBuf>,

@@ -1,4 +1,4 @@
-//! The section `notify`: how a person is told what `serve` has done.
+//! The section `notify`: how a person gets a message about what `serve` has done.
 
 use std::path::PathBuf;
 

@@ -148,7 +148,7 @@ fn exposure(is_dir: bool, mode: u32, owner: u32, user: u32) -> Option<&'static s
     if owner != 0 && owner != user {
         return Some("belongs to another user");
     }
-    // In a sticky directory, such as /tmp, nobody replaces the file of another.
+    // In a sticky directory, such as /tmp, no user replaces the file of another.
     if is_dir && mode & STICKY != 0 {
         return None;
     }

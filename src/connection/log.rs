@@ -34,7 +34,7 @@ pub trait LogView: fmt::Debug + Send + Sync {
     /// Errors: a log could not be read; a sentence without anything out of it.
     fn last_event(&self, session: &SessionName) -> Result<Option<LogEvent>, String>;
 
-    /// When the log last told of an opened connection, if that is known to be earlier than
+    /// When the log last showed an opened connection, if that is known to be earlier than
     /// the last event.
     fn last_opened(&self, _session: &SessionName) -> Option<Timestamp> {
         None

@@ -38,12 +38,12 @@ use clock::Clock;
 use globset::GlobSet;
 
 use crate::control::Services;
-use crate::folder::{Inventory, Looks, SessionName, Timestamp};
+use crate::folder::{BoundedBlocking, Inventory, SessionName, Timestamp};
 
 /// A memory that takes longer remembers nothing: its disk may stall.
 const MEMORY_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Which sources say whether a bot is connected, and how they are asked.
+/// Which sources say whether a bot is connected, and how to query them.
 #[derive(Clone, Debug)]
 pub struct ConnectionSettings {
     /// No file may have been written for this long.
@@ -87,7 +87,7 @@ impl ConnectionSettings {
 /// The sources of the verdict, and the memory of which of them saw a session alive.
 #[derive(Clone, Debug)]
 pub struct Connection {
-    /// Which sources, and how they are asked.
+    /// Which sources, and how to query them.
     pub settings: ConnectionSettings,
     log: Option<Arc<dyn LogView>>,
     memory: Arc<dyn Memory>,
@@ -222,8 +222,8 @@ impl Connection {
         let mut evidence = Vec::new();
         let (mut first_gone, mut ended_by) = (None, None);
         if !self.has_sources() {
-            let nobody = "none configured (see --connection.command)";
-            evidence.push(Evidence::new("probe", Finding::NoAnswer, nobody));
+            let none = "none configured (see --connection.command)";
+            evidence.push(Evidence::new("probe", Finding::NoAnswer, none));
         }
         for probe in &self.settings.probes {
             let answer = probe.ask(session, self.settings.timeout, &self.clock).await;
@@ -266,7 +266,7 @@ impl Connection {
             let (reader, session) = (Arc::clone(view), session.clone());
             // One read at a time for each session: its file system may hang.
             let key = Path::new("log").join(session.as_str());
-            let looks = Looks::default().with_timeout(self.settings.timeout);
+            let looks = BoundedBlocking::default().with_timeout(self.settings.timeout);
             let read = looks.run_async(&key, move || {
                 (
                     reader.last_event(&session),
@@ -312,7 +312,7 @@ impl Connection {
     }
 
     /// Where a probe is unreachable and the process is gone, the further entries of
-    /// `processes` that match the session are asked as well.
+    /// `processes` that match the session are queried as well.
     async fn doubts(&self, session: &SessionName, heard: &[Evidence]) -> Vec<Evidence> {
         let mut doubts = Vec::new();
         if heard.iter().any(|e| e.finding == Finding::Unreachable) {

@@ -4,9 +4,9 @@ use std::ffi::OsStr;
 
 /// A log that tells what a test says.
 #[derive(Debug)]
-struct Told(Option<LogEvent>, Option<Timestamp>);
+struct FixedLog(Option<LogEvent>, Option<Timestamp>);
 
-impl LogView for Told {
+impl LogView for FixedLog {
     fn last_event(&self, _: &SessionName) -> Result<Option<LogEvent>, String> {
         Ok(self.0.clone())
     }
@@ -30,7 +30,7 @@ fn quiet_folder() -> Inventory {
 }
 
 #[tokio::test]
-async fn a_log_counts_once_it_told_of_an_opened_connection() {
+async fn a_log_counts_once_it_showed_an_opened_connection() {
     let ago = |seconds| Timestamp::now().minus(Duration::from_secs(seconds));
     let session = SessionName::from_dir(OsStr::new("a"));
     let mut connection = Connection::default();
@@ -42,7 +42,7 @@ async fn a_log_counts_once_it_told_of_an_opened_connection() {
             last_text: None,
             unclear: None,
         });
-        connection.log = Some(Arc::new(Told(event, opened.map(ago))));
+        connection.log = Some(Arc::new(FixedLog(event, opened.map(ago))));
         let verdict = connection.verdict(&session, &quiet_folder()).await;
         (verdict.state, verdict.evidence[0].finding)
     };
@@ -73,7 +73,7 @@ async fn a_log_counts_once_it_told_of_an_opened_connection() {
 }
 
 #[tokio::test]
-async fn whom_nobody_knows_is_asked_and_not_believed() {
+async fn an_unknown_session_is_queried_and_not_believed() {
     let session = SessionName::from_dir(OsStr::new("a"));
     let probe = |word: &str| vec![Probe::command_line(&format!("echo {word}"), None).unwrap()];
     let mut connection = Connection::default();

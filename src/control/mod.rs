@@ -395,7 +395,7 @@ fn call(timeout: Duration, stdin: Option<Arc<File>>) -> CallOptions {
     CallOptions { timeout, stdin }
 }
 
-/// What the supervisor is asked before the call has its own time. Dropped, the call is killed.
+/// A query before the call has a time limit of its own. Dropped, the call is killed.
 async fn bounded(
     timeout: Duration,
     call: impl Future<Output = Result<(), CallError>>,

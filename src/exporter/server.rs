@@ -40,7 +40,7 @@ const PAGE_FOR: Duration = Duration::from_secs(10);
 /// Pages at the same time; more get 503.
 const MAX_PAGES: usize = 8;
 
-/// How often all sources are asked about all sessions.
+/// How often all sources are queried about all sessions.
 const VERDICTS_EVERY: Duration = Duration::from_secs(30);
 /// A verdict that is older tells nothing any more.
 const VERDICT_FOR: Duration = Duration::from_secs(300);

@@ -9,11 +9,11 @@ use std::time::Duration;
 use clock::Clock;
 
 use crate::config::Settings;
+use crate::folder::bounded_blocking::Round;
 use crate::folder::discovery::{ProblemLog, Skipped, duplicate, explain};
-use crate::folder::looks::Round;
 use crate::folder::scan::{CREDS_LOOKS, CREDS_SECOND_LOOK, needs_second_look, read_creds, scan};
 use crate::folder::{
-    Discovery, FolderPath, Found, Inventory, Looks, ReadCache, SessionName, Timestamp,
+    BoundedBlocking, Discovery, FolderPath, Found, Inventory, ReadCache, SessionName, Timestamp,
 };
 use crate::policy::Thresholds;
 
@@ -124,7 +124,7 @@ pub struct Collector {
     discovery: Discovery,
     /// Whose memory it takes over at its first look.
     former: Option<Arc<Mutex<Collector>>>,
-    looks: Looks,
+    looks: BoundedBlocking,
     /// A look that takes too long still leaves here what it has read.
     caches: HashMap<FolderPath, Arc<Mutex<ReadCache>>>,
     problems: ProblemLog,
@@ -137,7 +137,7 @@ impl Collector {
         Self {
             discovery: settings.discovery().explaining(),
             former: None,
-            looks: Looks::default().with_timeout(SCAN_TIMEOUT),
+            looks: BoundedBlocking::default().with_timeout(SCAN_TIMEOUT),
             settings,
             caches: HashMap::new(),
             problems: ProblemLog::default(),

@@ -214,7 +214,7 @@ pub fn overall(rows: &[SessionRow], snapshot: &Snapshot) -> Overall {
 }
 
 /// A span in the two largest units, e.g. `13d 21h`.
-pub fn short_span(seconds: u64) -> String {
+fn short_span(seconds: u64) -> String {
     let text = humantime::format_duration(Duration::from_secs(seconds)).to_string();
     let words: Vec<&str> = text.split(' ').take(2).collect();
     words.join(" ").replace("days", "d").replace("day", "d")
@@ -309,7 +309,7 @@ pub fn table(rows: &[SessionRow]) -> String {
         ]);
     }
     let mut text = out.to_string();
-    // What an answer rests on, where somebody was asked and not all is well.
+    // The sources of an answer, where one was asked and not all is well.
     let doubtful = |row: &&SessionRow| row.connection != "connected" && row.error.is_none();
     let asked = |row: &&SessionRow| {
         !row.connection_evidence

@@ -1,4 +1,4 @@
-//! Which directories are auth folders. Told by what is in them, never by their name.
+//! Which directories are auth folders: decided by what is in them, never by their name.
 
 //!
 //! A `--sessions.path` is one auth folder, a root, or a glob over such paths. Two levels of
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use globset::GlobSet;
 
-use super::looks::{Looks, Round};
+use super::bounded_blocking::{BoundedBlocking, Round};
 use super::scan::FolderPath;
 use super::session_name::SessionName;
 use super::time::Timestamp;
@@ -130,7 +130,7 @@ impl Discovery {
     /// Looks around once. Never fails as a whole: what cannot be looked into is in
     /// [`Survey::skipped`]. What hangs keeps the folders that it had.
     pub fn survey(&mut self) -> Survey {
-        self.survey_in(&mut Looks::default().round())
+        self.survey_in(&mut BoundedBlocking::default().round())
     }
 
     /// The same, as a part of a longer round of looks.

@@ -1,4 +1,4 @@
-//! Whose creds.json it is, and its two pre-key counters: told by a fingerprint, raised
+//! Whose creds.json it is, and its two pre-key counters: identified by a fingerprint, raised
 //! without a change to any other byte.
 
 use std::fmt;

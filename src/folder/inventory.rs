@@ -193,7 +193,7 @@ pub struct Inventory {
 /// saw.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct History {
-    /// `nextPreKeyId` as creds.json last told it.
+    /// `nextPreKeyId`, as creds.json last said.
     pub next_pre_key_id: Option<u32>,
     /// There was a creds.json, or a companion of one.
     pub had_creds: bool,

@@ -1,4 +1,4 @@
-//! What a file in an auth folder is, told from its name alone.
+//! What a file in an auth folder is, by its name alone.
 //!
 //! Source of the names: Baileys' `useMultiFileAuthState`, which writes
 //! `<type>-<id>.json` with `/` as `__` and `:` as `-` in the id. That escaping loses

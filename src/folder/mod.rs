@@ -3,24 +3,24 @@
 //! Reads only; knows no policy. [`discovery`] says which directories are auth folders,
 //! [`scan`] turns one into an [`Inventory`], [`kind`] and [`creds`] know the formats.
 
+pub mod bounded_blocking;
 pub mod creds;
 pub mod discovery;
 pub mod identity;
 pub mod inventory;
 pub mod json;
 pub mod kind;
-pub mod looks;
 pub mod no_links;
 pub mod resolve;
 pub mod scan;
 pub mod session_name;
 pub mod time;
 
+pub use bounded_blocking::BoundedBlocking;
 pub use creds::{Creds, CredsFacts, SessionTimes};
 pub use discovery::{Discovery, Found, SessionsPath, Survey};
 pub use inventory::{Entry, FileName, History, Inventory, SessionActivity, Shape, Stamp, Unit};
 pub use kind::Kind;
-pub use looks::Looks;
 pub use scan::{FolderPath, ReadCache};
 pub use session_name::SessionName;
 pub use time::Timestamp;

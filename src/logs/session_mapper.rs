@@ -356,7 +356,7 @@ impl SessionMapper {
 
     /// The name that the path gives, whether such a session exists or not.
     pub fn of_path(&self, path: &Path) -> Option<Arc<str>> {
-        let told = || match &self.path {
+        let from_path = || match &self.path {
             Some(regex) => self.fill_from(&regex.captures(path.as_os_str().as_bytes())?),
             None => {
                 let name = plain_name(path)?;
@@ -365,7 +365,7 @@ impl SessionMapper {
         };
         self.configured_for(path)
             .map(|(_, session)| Arc::clone(session))
-            .or_else(told)
+            .or_else(from_path)
             .or_else(|| self.default.clone())
     }
 

@@ -235,7 +235,7 @@ impl KnownSessions {
 
 /// How pm2 writes an app's name in the name of its log: every character that is not a letter,
 /// digit, dot or dash becomes a dash.
-pub fn pm2_name(name: &str) -> String {
+fn pm2_name(name: &str) -> String {
     let plain = |c: char| {
         if c.is_ascii_alphanumeric() || c == '.' || c == '-' {
             c

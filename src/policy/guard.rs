@@ -225,7 +225,7 @@ impl fmt::Display for Refusal {
         match self {
             Refusal::Connected => f.write_str("the bot is connected; stop it, or wait until it is disconnected"),
             Refusal::ConnectionUnknown => f.write_str(
-                "nobody can say that the bot is disconnected; configure --connection.command or connection.http, or see `plan` for what was asked",
+                "it is unknown whether the bot is disconnected; configure --connection.command or connection.http, or see `plan` for what was asked",
             ),
             Refusal::StaleAlert { live, threshold } => {
                 write!(f, "stale alert: the folder holds {live} accumulated files now, the alert's tier begins at {threshold}")

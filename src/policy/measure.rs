@@ -12,7 +12,7 @@ use super::minted::{Minted, MintedGroup, largest_group};
 /// How many pre-keys the bot's Baileys mints at login.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BatchSetting {
-    /// Told from the folder.
+    /// Derived from the folder.
     #[default]
     Auto,
     /// The operator says so.
@@ -84,7 +84,7 @@ impl Batches {
             };
             // creds.json itself says that no large batch was minted yet.
             let none_yet = batch >= MODERN_BATCH
-                && told_next_pre_key_id(inventory).is_some_and(|next| next <= MODERN_BATCH);
+                && reported_next_pre_key_id(inventory).is_some_and(|next| next <= MODERN_BATCH);
             let (measured, deduction) = match none_yet {
                 true => (CLASSIC_BATCH, Deduction::Nothing),
                 false => (batch, Deduction::Batch(batch)),
@@ -139,7 +139,7 @@ impl Batches {
 /// The id that the next minted pre-key gets, by creds.json. Where creds.json does not tell:
 /// one more than the highest pre-key id.
 fn next_pre_key_id(inventory: &Inventory) -> u32 {
-    told_next_pre_key_id(inventory).unwrap_or_else(|| {
+    reported_next_pre_key_id(inventory).unwrap_or_else(|| {
         let ids = inventory.units().filter_map(|unit| usable_pre_key(&unit));
         ids.filter(|id| *id <= MAX_PRE_KEY_ID)
             .max()
@@ -147,7 +147,7 @@ fn next_pre_key_id(inventory: &Inventory) -> u32 {
     })
 }
 
-fn told_next_pre_key_id(inventory: &Inventory) -> Option<u32> {
+fn reported_next_pre_key_id(inventory: &Inventory) -> Option<u32> {
     inventory
         .creds
         .facts()

@@ -1,5 +1,5 @@
 //! Whether a bot may be stopped for a clean-up. Pure; the table is [`may_stop`]. The stops of
-//! one process and of all are counted here as well: [`Breaker::lets`] is asked after the table,
+//! one process and of all are counted here as well: [`Breaker::lets`] decides after the table,
 //! and at last each creds.json is copied.
 //!
 //! | checked in this order | refusal |
@@ -166,7 +166,7 @@ impl fmt::Display for StopRefusal {
                 "{step}: after a stop nothing could show that no process writes, so the bot is not stopped now"
             ),
             StopRefusal::ServiceUnknown(why) => {
-                write!(f, "nobody can say whether the service runs ({why}); see `processes` in the configuration")
+                write!(f, "it is unknown whether the service runs ({why}); see `processes` in the configuration")
             }
             StopRefusal::Cooldown { ago, cooldown } => write!(
                 f,
@@ -390,7 +390,7 @@ impl Breaker {
 pub struct Stopped {
     /// Which.
     pub service: String,
-    /// How long ago, by a clock that nobody sets.
+    /// How long ago, by a clock that is never set.
     pub ago: Duration,
     /// Whether within a maintenance window, and not in an emergency.
     pub in_window: bool,

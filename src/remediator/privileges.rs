@@ -20,7 +20,7 @@ use crate::config::Settings;
 use crate::folder::discovery::{SkipReason, Skipped, explain};
 use crate::folder::no_links;
 use crate::folder::scan::{QUARANTINE_DIR, QUARANTINE_TAG, stat};
-use crate::folder::{FileName, FolderPath, Kind, Looks, SessionName};
+use crate::folder::{BoundedBlocking, FileName, FolderPath, Kind, SessionName};
 use exporter_toolkit::secret::{self, SecretError};
 
 use super::quarantine::{Obstacle, check_filesystem};
@@ -202,7 +202,7 @@ pub struct FolderFacts {
 /// Errors: it cannot be opened.
 pub fn look(place: &FolderPath, each_file: bool) -> Result<FolderFacts, String> {
     let own = place.clone();
-    let looked = Looks::default().run(&place.path(), move || look_now(&own, each_file));
+    let looked = BoundedBlocking::default().run(&place.path(), move || look_now(&own, each_file));
     looked.unwrap_or_else(|error| Err(explain(&error)))
 }
 

@@ -40,7 +40,7 @@ use crate::folder::identity::{Identity, identity_of};
 use crate::folder::scan::{
     MAX_CREDS_BYTES, QUARANTINE_DIR, QUARANTINE_TAG, read_plain_file, scan_settled, stat,
 };
-use crate::folder::{FolderPath, Inventory, Kind, Looks, ReadCache, Shape, Timestamp};
+use crate::folder::{BoundedBlocking, FolderPath, Inventory, Kind, ReadCache, Shape, Timestamp};
 
 use self::files::{FromCStr, check_noreplace};
 pub(super) use self::files_of_run::aborted;
@@ -445,20 +445,20 @@ pub fn stored_runs(place: &FolderPath) -> Result<Vec<StoredRun>, Obstacle> {
     })
 }
 
-/// Runs `look` on the folder, within the limits of [`Looks`], because it may hang. Blocks.
+/// Runs `look` on the folder, within the limits of [`BoundedBlocking`], because it may hang. Blocks.
 pub(super) fn look_at<T: Send + 'static>(
     place: &FolderPath,
     look: impl FnOnce() -> Result<T, Obstacle> + Send + 'static,
 ) -> Result<T, Obstacle> {
-    let looked = Looks::default().run(&place.path(), look);
+    let looked = BoundedBlocking::default().run(&place.path(), look);
     looked.unwrap_or_else(|error| Err(obstacle_io("looking at the folder", &error)))
 }
 
-/// Runs a change to a folder. All changes and all looks run on the threads of [`Looks`].
+/// Runs a change to a folder. All changes and all looks run on the threads of [`BoundedBlocking`].
 pub(super) async fn change<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Obstacle> + Send + 'static,
 ) -> Result<T, Obstacle> {
-    let changed = Looks::default().change(work).await;
+    let changed = BoundedBlocking::default().change(work).await;
     changed.unwrap_or_else(|error| Err(obstacle_io("starting a thread", &error)))
 }
 
@@ -467,7 +467,9 @@ pub(super) async fn look_at_async<T: Send + 'static>(
     place: &FolderPath,
     look: impl FnOnce() -> Result<T, Obstacle> + Send + 'static,
 ) -> Result<T, Obstacle> {
-    let looked = Looks::default().run_async(&place.path(), look).await;
+    let looked = BoundedBlocking::default()
+        .run_async(&place.path(), look)
+        .await;
     looked.unwrap_or_else(|error| Err(obstacle_io("looking at the folder", &error)))
 }
 

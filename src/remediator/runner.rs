@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::app::App;
 use crate::config::Settings;
 use crate::connection::{State, Verdict};
-use crate::folder::{FileName, Found, Inventory, Looks, Timestamp};
+use crate::folder::{BoundedBlocking, FileName, Found, Inventory, Timestamp};
 use crate::policy::{self, CleanRequest, Immovable, Limits, Plan, Refusal, accumulated_files};
 
 use super::insurance::store::limits_of;
@@ -178,7 +178,7 @@ impl Outcome {
 /// Scans a folder read-only, without its lock.
 pub async fn look(found: &Found) -> Result<Inventory, RunError> {
     let place = found.place.clone();
-    let scan = Looks::default()
+    let scan = BoundedBlocking::default()
         .run_async(&found.place.path(), move || {
             let fd = place.open()?;
             crate::folder::scan::scan_settled(fd.as_fd(), &mut crate::folder::ReadCache::default())

@@ -106,7 +106,7 @@ pub struct Remediator {
     standings: Mutex<Vec<Standing>>,
     pages: page_cache::Pages,
     wake: Notify,
-    /// A run is on record as under way, and nobody works on it.
+    /// A run is on record as under way, and no worker has it.
     sweep_now: Notify,
     /// A worker needs a permit to take a run.
     places: Arc<Semaphore>,

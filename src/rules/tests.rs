@@ -78,7 +78,7 @@ fn sessions_with_tiers_of_their_own_have_matchers_of_their_own() {
 }
 
 #[test]
-fn a_glob_that_prometheus_cannot_be_told_is_refused() {
+fn a_glob_that_prometheus_cannot_express_is_refused() {
     assert!(
         rules(&[(&["бот_*"], tiers(200))])
             .unwrap_err()

@@ -1,5 +1,5 @@
 //! docs/safety.md holds to the code: the cells of the guard table and the order of the
-//! refusals are asked of the policy, and every function and test that is named exists.
+//! refusals are taken from the policy, and every function and test that is named exists.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -206,7 +206,7 @@ impl Question {
     }
 }
 
-/// Whether anything of this kind ever goes, whoever asks.
+/// Whether anything of this kind ever goes, for any request.
 fn ever_goes(row: Row, column: CleanupMode) -> bool {
     let mut ever = false;
     for gone in [true, false] {
@@ -508,7 +508,7 @@ fn the_short_tables_are_the_guard_table() {
 
 // ---- the order of the refusals ----
 
-/// A folder that may be cleaned, and everything else that is asked.
+/// A folder that may be cleaned, and all other inputs.
 #[derive(Clone)]
 struct Asked {
     files: Vec<(String, i64)>,
@@ -623,7 +623,7 @@ impl Asked {
     }
 }
 
-/// With everything wrong that stands at or below a row, the row's own reason is told.
+/// With everything wrong that stands at or below a row, the row's own reason is the result.
 fn in_this_order(
     text: &str,
     name: &str,
@@ -652,7 +652,7 @@ fn in_this_order(
 }
 
 #[test]
-fn the_refusals_come_in_the_order_that_is_told() {
+fn the_refusals_come_in_the_documented_order() {
     let text = text();
     assert_eq!(
         Asked::fine(Finding::Disconnected).verdict().state,
@@ -665,7 +665,7 @@ fn the_refusals_come_in_the_order_that_is_told() {
     let fine = Asked::fine(Finding::Connected);
     let told = in_this_order(&text, "refusals of a stop", &fine, Asked::stop);
     let all: BTreeSet<&str> = told.iter().map(String::as_str).collect();
-    // These are asked elsewhere; that the bot is connected is no reason here.
+    // These are checked elsewhere; that the bot is connected is no reason here.
     let elsewhere = [
         "connected",
         "service_unknown",

@@ -13,7 +13,7 @@ pub type Response = hyper::Response<Full<Bytes>>;
 
 /// Builds a response with a body of the given `Content-Type`.
 ///
-/// Browsers are told never to guess another type from the content.
+/// Tells browsers never to guess another type from the content.
 fn with_type(status: StatusCode, content_type: &'static str, body: Bytes) -> Response {
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;

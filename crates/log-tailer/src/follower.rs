@@ -228,8 +228,8 @@ impl<C: Consumer> Follower<C> {
             };
             more |= self.adopt(listed, begin, &mut index);
         }
-        // There may be earlier generations since the last look. They can be told from copies only
-        // now, because the content of the new file is known.
+        // There may be earlier generations since the last look. They can be distinguished from
+        // copies only now, because the content of the new file is known.
         for origin in new {
             self.adopt_beside(&origin, &mut index);
         }

@@ -26,7 +26,7 @@ const QUIET_FILES: usize = 20;
 /// It does not start again before this time has passed.
 const NOT_WATCHED_FOR: Duration = Duration::from_secs(10);
 
-/// Follows logs until it is told to stop.
+/// Follows logs until it is stopped.
 #[derive(Debug)]
 pub struct Tailer<S> {
     follower: Follower<S>,
@@ -63,7 +63,7 @@ impl<S: Sink> Tailer<S> {
         }
     }
 
-    /// Runs until it is told to stop. Blocks.
+    /// Runs until it is stopped. Blocks.
     pub fn run(mut self) {
         let mut swept: Option<Instant> = None;
         let mut beat = self.clock.now();

@@ -189,7 +189,7 @@ impl<'a> Exec<'a> {
         self.run_unless(std::future::ready(false)).await
     }
 
-    /// The same, but what takes too long is asked about first: where `is_left` says so, it is
+    /// The same, but a query comes first where a call takes too long: where `is_left` says so, it is
     /// left running with its process group, and the error is the timeout all the same.
     async fn run_unless(
         self,

@@ -44,7 +44,7 @@ pub use template::{ArgTemplate, Placeholders, Template, TemplateError, TemplateP
 /// How long one query may take, unless the caller says otherwise.
 pub const QUERY_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What a supervisor is asked with.
+/// The parameters of a query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query {
     /// A query that takes longer has no answer.

@@ -103,9 +103,7 @@ struct Named {
 /// Reads a pid file and looks for its process. Blocks.
 fn observe(proc: &ProcDir, path: &Path, query: &Query) -> Result<Observation, String> {
     if proc.pid_namespace().is_none() {
-        return Err(
-            "not tried: the PID namespace of this program cannot be told from /proc".into(),
-        );
+        return Err("not tried: the PID namespace of this program is not in /proc".into());
     }
     let (text, metadata) =
         read_small(path).map_err(|error| format!("the pid file cannot be read: {error}"))?;

@@ -190,7 +190,7 @@ pub fn is_connected_to(pid: u32, port: u16) -> io::Result<bool> {
         });
         inodes.extend(found.map(|entry| entry.inode).filter(|inode| *inode != 0));
     }
-    // Read even where there is nothing to find, so that "cannot be seen" is told.
+    // Read even where there is nothing to find, so that "cannot be seen" is an error.
     let mut descriptors = process.fd().map_err(other)?;
     Ok(descriptors.any(|descriptor| {
         // A descriptor may be closed meanwhile.

@@ -349,7 +349,7 @@ impl UnitState {
                 on_request: self.was_asked_to_stop(),
             },
             _ => unknown(
-                "it cannot be told whether the unit has left processes running; set TasksAccounting=yes for it",
+                "it is unknown whether the unit has left processes running; set TasksAccounting=yes for it",
             ),
         }
     }

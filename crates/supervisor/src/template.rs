@@ -193,7 +193,7 @@ impl Template {
     }
 
     /// Whether two subjects can have different texts.
-    pub fn has_placeholders(&self) -> bool {
+    fn has_placeholders(&self) -> bool {
         self.placeholders().next().is_some()
     }
 
@@ -203,7 +203,7 @@ impl Template {
     }
 
     /// The text before the first placeholder.
-    pub fn literal_start(&self) -> &str {
+    fn literal_start(&self) -> &str {
         match self.parts.first() {
             Some(TemplatePart::Text(text)) => text,
             _ => "",

@@ -12,11 +12,14 @@ fn command() -> Command {
 }
 
 #[test]
-fn it_is_asked_for_by_its_whole_command_line() {
-    assert_eq!(is_asked(&["prog", "generate", "/d"]), Some(Path::new("/d")));
-    assert_eq!(is_asked(&["prog", "generate"]), None);
-    assert_eq!(is_asked(&["prog", "plan", "generate"]), None);
-    assert_eq!(is_asked(&["prog", "generate", "/d", "more"]), None);
+fn it_is_requested_by_its_whole_command_line() {
+    assert_eq!(
+        is_requested(&["prog", "generate", "/d"]),
+        Some(Path::new("/d"))
+    );
+    assert_eq!(is_requested(&["prog", "generate"]), None);
+    assert_eq!(is_requested(&["prog", "plan", "generate"]), None);
+    assert_eq!(is_requested(&["prog", "generate", "/d", "more"]), None);
 }
 
 #[test]

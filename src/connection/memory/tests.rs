@@ -71,7 +71,7 @@ fn only_a_source_that_saw_this_session_alive_may_say_that_it_is_not() {
     let nameless = heard(&seen(now()), says("", Finding::Gone));
     assert_eq!(nameless.finding, Finding::NoAnswer);
     let trust = Trust {
-        by: "somebody".into(),
+        by: "a person".into(),
         at: now(),
     };
     let trusted = Recollection {
@@ -89,7 +89,7 @@ fn only_a_source_that_saw_this_session_alive_may_say_that_it_is_not() {
 }
 
 #[test]
-fn what_is_no_accusation_needs_nobody() {
+fn what_says_nothing_against_the_bot_needs_no_sighting() {
     use Finding::*;
     for finding in [Connected, Quiet, Writing, NoAnswer, Nothing] {
         assert_eq!(
@@ -100,7 +100,7 @@ fn what_is_no_accusation_needs_nobody() {
 }
 
 #[test]
-fn a_wrong_clock_is_mended_by_the_next_sighting() {
+fn a_wrong_clock_is_corrected_by_the_next_sighting() {
     let connected = |at| Evidence {
         alive: Some(Alive::at(at)),
         ..says("probe-1", Finding::Connected)

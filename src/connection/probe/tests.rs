@@ -268,7 +268,7 @@ async fn http_answers() {
 }
 
 #[tokio::test]
-async fn nobody_listens_and_nobody_answers() {
+async fn no_listener_and_no_answer() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let probe =

@@ -130,7 +130,7 @@ fn a_log_that_ends_with_an_opened_connection_is_not_enough() {
             long_ago,
             State::Disconnected,
         ),
-        // Somebody else saw it go.
+        // Another source saw it go.
         (
             "probe",
             Disconnected,
@@ -187,7 +187,7 @@ fn who_saw_that_it_went() {
         id: "id".into(),
         ..Evidence::new("probe", finding, "")
     };
-    let nobody = Recollection::default();
+    let never = Recollection::default();
     let trusted = Recollection {
         trusted_by_configuration: true,
         ..Recollection::default()
@@ -196,8 +196,8 @@ fn who_saw_that_it_went() {
         (Gone, &seen(86_400), true),
         (Disconnected, &trusted, true),
         // It never saw this bot at all.
-        (Gone, &nobody, false),
-        (NoAnswer, &nobody, false),
+        (Gone, &never, false),
+        (NoAnswer, &never, false),
         (NoAnswer, &trusted, false),
         // It may have been out of order for long.
         (NoAnswer, &seen(86_400), false),

@@ -1,5 +1,5 @@
 //! One look at one directory: whether it is an auth folder, and what is in it. These functions
-//! block, and run in a look of [`crate::folder::looks`].
+//! block, and run in a look of [`crate::folder::bounded_blocking`].
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::folder::SessionName;
-use crate::folder::looks::Round;
+use crate::folder::bounded_blocking::Round;
 use crate::folder::scan::FolderPath;
 
 use super::found::{Filter, Found, SkipReason, Skipped, explain};

@@ -80,7 +80,7 @@ fn a_torn_file_still_mentions_its_counters() {
     assert_eq!(
         highest_counter(br#"{"nextPreKeyId":99999999999999"#),
         None,
-        "nobody's pre-key"
+        "a pre-key of no identity"
     );
     assert_eq!(highest_counter(b"\xff\x00"), None);
 }

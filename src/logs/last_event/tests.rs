@@ -644,7 +644,7 @@ fn one_process_of_many_sessions() {
 }
 
 #[test]
-fn a_log_that_is_a_fifo_is_an_error_and_hangs_nobody() {
+fn a_log_that_is_a_fifo_is_an_error_and_blocks_no_reader() {
     let log = Log::new();
     let logs = log.fresh();
     assert_eq!(word(&logs), None);

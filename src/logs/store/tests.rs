@@ -121,7 +121,7 @@ fn a_database_of_the_first_schema_is_taken_over() {
 }
 
 #[test]
-fn a_damaged_or_newer_database_is_told_apart() {
+fn a_damaged_database_and_a_newer_one_are_distinguished() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(
         dir.path().join(FILE),

@@ -58,7 +58,7 @@ fn refusal(inventory: &Inventory, limits: &Limits) -> Option<Refusal> {
 }
 
 #[test]
-fn without_creds_no_sender_key_goes_and_nobody_is_stopped() {
+fn without_creds_no_sender_key_goes_and_no_bot_is_stopped() {
     let inventory = folder(Creds::Missing);
     let missing = Some(Refusal::CredsBroken("missing"));
     assert_eq!(refusal(&inventory, &Limits::default()), missing);

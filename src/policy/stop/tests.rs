@@ -285,7 +285,7 @@ fn a_bot_that_no_source_can_see_is_not_stopped() {
 }
 
 #[test]
-fn a_log_alone_stops_nobody_who_writes() {
+fn a_log_alone_stops_no_bot_that_writes() {
     use Finding::*;
     let from = |sources: &[(&'static str, Finding)]| {
         let evidence = sources
@@ -313,7 +313,7 @@ fn a_log_alone_stops_nobody_who_writes() {
         refused
     );
     assert_eq!(from(&[("log", Connected), ("writes", Quiet)]), "stop");
-    // Whoever watches the process will see it go.
+    // A source that watches the process will see it go.
     assert_eq!(
         from(&[
             ("process", Nothing),
@@ -445,7 +445,7 @@ proptest! {
         if more >= 24 * 60 {
             prop_assert_eq!(many.may_be_stopped(), few.may_be_stopped());
         }
-        // Never more than the budget in a day, however it is asked.
+        // Never more than the budget in a day, however often it is asked.
         let in_a_day = few.stops.iter().filter(|ago| **ago < DAY).count();
         if few.may_be_stopped().is_ok() {
             prop_assert!(in_a_day < budget as usize);

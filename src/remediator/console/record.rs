@@ -40,12 +40,12 @@ pub fn show(settings: &Settings, wanted: &str, output: Output) -> Exit {
             Ok(text) => print(&text),
             Err(error) => return fail(&error.to_string()),
         },
-        Output::Table => print(&told(&record)),
+        Output::Table => print(&describe(&record)),
     }
     Exit::Done
 }
 
-fn told(record: &RunDetails) -> String {
+fn describe(record: &RunDetails) -> String {
     let run = &record.run;
     let mut out = table::Table::new(&["RUN", &run.id.to_string()]);
     let mut line = |name: &str, value: Option<String>| {

@@ -79,8 +79,8 @@ struct CurrentCreds {
 
 /// Puts a copy back: the newest whole one of the identity that was seen last, or copy number `version`. Refuses unless the bot
 /// is disconnected and `may_restore` allows the copy; an operator's `force` overrides both.
-/// `down` is set when this program has stopped the bot's service; then the service is asked
-/// as well.
+/// `down` is set when this program has stopped the bot's service; then the service is
+/// queried as well.
 #[allow(clippy::too_many_arguments)]
 pub async fn restore(
     ctx: &Context,

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::control::Presence;
 use crate::folder::scan::read_creds;
-use crate::folder::{Creds, Found, Looks, Timestamp};
+use crate::folder::{BoundedBlocking, Creds, Found, Timestamp};
 use crate::policy::insurance::Keep;
 use crate::policy::{Refusal, StopRefusal};
 use crate::remediator::outcome::{self, RunError, RunOutcome};
@@ -91,7 +91,7 @@ fn take(
 ) -> Result<bool, String> {
     for _ in 0..UNSTABLE_TRIES {
         let place = found.place.clone();
-        let read = Looks::default().run(&found.place.path(), move || {
+        let read = BoundedBlocking::default().run(&found.place.path(), move || {
             let folder = match place.open() {
                 Ok(folder) => folder,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {

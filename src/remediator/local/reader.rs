@@ -10,7 +10,7 @@ use clock::Clock;
 use crate::config::Settings;
 use crate::folder::discovery::{ProblemLog, explain};
 use crate::folder::scan::{scan, scan_settled};
-use crate::folder::{FolderPath, Found, Looks, ReadCache};
+use crate::folder::{BoundedBlocking, FolderPath, Found, ReadCache};
 use crate::policy::ladder::Reading;
 use crate::policy::{CredsPlace, accumulated_files};
 use crate::remediator::insurance::store::limits_of;
@@ -21,7 +21,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(3);
 /// Reads the folders, again and again; remembers what need not be read twice.
 #[derive(Debug)]
 pub struct FolderReader {
-    looks: Looks,
+    looks: BoundedBlocking,
     /// A look that takes too long still leaves here what it has read.
     caches: HashMap<FolderPath, Arc<Mutex<ReadCache>>>,
     problems: ProblemLog,
@@ -32,7 +32,7 @@ impl FolderReader {
     /// A reader that has read nothing.
     pub fn new(clock: Clock) -> Self {
         Self {
-            looks: Looks::default().with_timeout(READ_TIMEOUT),
+            looks: BoundedBlocking::default().with_timeout(READ_TIMEOUT),
             caches: HashMap::new(),
             problems: ProblemLog::default(),
             clock,

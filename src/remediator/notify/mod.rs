@@ -1,4 +1,4 @@
-//! `notify`: what happened, told to a person by a command or a webhook.
+//! `notify`: messages to a person about what happened, by a command or a webhook.
 //!
 //! ```text
 //! journal, standings ─► reports (pure: what is new) ─► Outbox (pure: bound, rate limit, backoff) ─► Sender

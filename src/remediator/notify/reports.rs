@@ -83,7 +83,7 @@ impl Reports {
     }
 
     /// What the state is worth: which notices begin, and which end. At the first look those that
-    /// a person must act on, because it is not known whether they were told: a bot that has not
+    /// a person must act on, because it is not known whether they were sent: a bot that has not
     /// come back, and an open circuit breaker. A pause is only remembered.
     pub fn of_notices(&mut self, notices: &[StatusNotice]) -> Vec<String> {
         let is_news = |notice: &&StatusNotice| match notice.kind {

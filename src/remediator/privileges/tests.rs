@@ -301,8 +301,8 @@ fn one_line_stands_for_many_sessions() {
     let mut all = vec![(None, warning)];
     all.extend((0..500).map(|n| (Some(format!("s{n}")), finding("rename"))));
     let groups = grouped(all);
-    let whom: Vec<String> = groups.iter().map(FindingGroup::subject).collect();
-    assert_eq!(whom, ["s0, s1, s2 and 497 more", "this program"]);
+    let subjects: Vec<String> = groups.iter().map(FindingGroup::subject).collect();
+    assert_eq!(subjects, ["s0, s1, s2 and 497 more", "this program"]);
 }
 
 #[test]

@@ -80,7 +80,7 @@ impl Poller {
         &self.names
     }
 
-    /// Whether the same Alertmanagers are asked about the same labels.
+    /// Whether the same Alertmanagers are polled for the same labels.
     pub fn asks_like(&self, other: &Self) -> bool {
         self.config.urls == other.config.urls && self.config.matches == other.config.matches
     }

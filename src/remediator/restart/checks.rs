@@ -38,7 +38,7 @@ impl Trigger {
 /// The other sessions of a service, before the stop. A session without an answer in time is in
 /// neither list.
 #[derive(Debug, Default)]
-pub(super) struct Siblings {
+pub(super) struct SiblingSessions {
     pub connected: Vec<Found>,
     /// Disconnected or logged out: a start does not bring them back.
     pub idle: BTreeSet<String>,
@@ -47,7 +47,7 @@ pub(super) struct Siblings {
 /// The service may be stopped.
 #[derive(Debug)]
 pub(super) struct Go {
-    pub siblings: Siblings,
+    pub siblings: SiblingSessions,
     /// The sessions whose creds.json is whole, and was copied.
     pub whole: BTreeSet<String>,
 }
@@ -289,8 +289,8 @@ impl RestartCoordinator {
     }
 
     /// The connection state of the other sessions of the process.
-    async fn siblings(&self, found: &Found, service: &Service, known: &[Found]) -> Siblings {
-        let mut siblings = Siblings::default();
+    async fn siblings(&self, found: &Found, service: &Service, known: &[Found]) -> SiblingSessions {
+        let mut siblings = SiblingSessions::default();
         let mut others = self.found_of(service, found, known);
         others.retain(|other| other.session != found.session);
         let survey = async {

@@ -26,7 +26,7 @@ use crate::remediator::quarantine::Halt;
 use crate::remediator::runner::{Context, Down, Folders, WeakFolders, blocking};
 use crate::remediator::store::runs::{Ending, Run};
 
-use super::checks::Siblings;
+use super::checks::SiblingSessions;
 use super::cleaning::{CleanJob, SiblingRun};
 use super::coordinator::{RestartCoordinator, RestartResult};
 use super::folder_record;
@@ -54,7 +54,7 @@ pub(super) struct LiveRun {
     pub error: Option<RunError>,
     pub needs_no_stop: bool,
     pub cleaned: Option<RunResult>,
-    pub siblings: Siblings,
+    pub siblings: SiblingSessions,
     pub sibling_runs: Arc<Mutex<Vec<SiblingRun>>>,
     pub result: oneshot::Sender<(RestartResult, Ending)>,
 }

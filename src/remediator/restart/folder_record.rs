@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::folder::scan::QUARANTINE_DIR;
-use crate::folder::{FolderPath, Found, Looks};
+use crate::folder::{BoundedBlocking, FolderPath, Found};
 use crate::remediator::quarantine::{LockedFolder, Obstacle, write_file};
 
 use super::state::{Call, Now, Restart, RestartId};
@@ -111,7 +111,7 @@ pub fn other_call_may_be_under_way(found: &Found, own: Option<&RestartId>, now: 
 
 fn read_json<T: DeserializeOwned + Send + 'static>(found: &Found, name: &'static str) -> Option<T> {
     let place = found.place.clone();
-    let read = Looks::default().run(&found.place.path(), move || read_now(&place, name));
+    let read = BoundedBlocking::default().run(&found.place.path(), move || read_now(&place, name));
     read.ok().flatten()
 }
 

@@ -45,7 +45,7 @@ pub fn pending_restart_of(
     let name = &state.service;
     let paused = store.pause().state()?.paused.is_some();
     Ok(match state.phase {
-        // Nobody but a person starts it.
+        // Only a person starts it.
         Phase::HandedOver(HandedTo::Config(_)) if service.is_none() => None,
         Phase::Down | Phase::HandedOver(HandedTo::Pause) if paused => None,
         Phase::Down | Phase::HandedOver(HandedTo::Pause) => Some(format!(

@@ -11,7 +11,7 @@ use crate::remediator::insurance::stop::RESTORE_TIMEOUT;
 use crate::remediator::outcome::RunError;
 use crate::remediator::store::runs::{Ending, Run};
 
-use super::checks::Siblings;
+use super::checks::SiblingSessions;
 use super::coordinator::{HALTS_WITHIN, RestartCoordinator, RestartResult};
 use super::driver::{Driver, LiveRun};
 use super::machine::{GRACE, LOCK_EVERY, SHOWS_WITHIN};
@@ -111,7 +111,7 @@ impl RestartCoordinator {
             error: None,
             needs_no_stop: false,
             cleaned: None,
-            siblings: Siblings::default(),
+            siblings: SiblingSessions::default(),
             sibling_runs: Arc::default(),
             result: sender,
         });

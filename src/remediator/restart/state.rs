@@ -207,9 +207,9 @@ impl RestartEnd {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CallKind {
-    /// It is asked to stop.
+    /// A stop.
     Stop,
-    /// It is asked to start.
+    /// A start.
     Start,
 }
 
@@ -414,7 +414,7 @@ pub enum Event {
     Cleaned(u64),
     /// The awaited effect took too long.
     Deadline(u64),
-    /// The program is asked to end, or another configuration is in force.
+    /// A signal to end the program, or another configuration is in force.
     Signal,
     /// A driver takes up a recorded restart: after a start of this program, or in a later round.
     OwnRestart,

@@ -19,7 +19,7 @@ const CHECK_EVERY: Duration = Duration::from_secs(10);
 const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Remediator {
-    /// Checks the journal until told to stop.
+    /// Checks the journal until it is stopped.
     pub(super) async fn check_journal_for_ever(
         self: Arc<Self>,
         mut stopping: tokio::sync::watch::Receiver<bool>,

@@ -20,7 +20,7 @@ use super::Remediator;
 
 /// How often the quarantines are swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
-/// How often all sources are asked about all sessions, so that sightings of connected bots are
+/// How often all sources are queried about all sessions, so that sightings of connected bots are
 /// recorded before a run needs them.
 const ROLL_CALL_EVERY: Duration = Duration::from_secs(600);
 /// Sessions that are asked about at the same time.

@@ -60,7 +60,7 @@ impl Remediator {
     async fn front_page(self: Arc<Self>) -> Response {
         let remediator = Arc::clone(&self);
         let current = self.current();
-        let told = self.ask(move |store| {
+        let front = self.ask(move |store| {
             let known = current.sessions.known().into_iter();
             let sessions: Vec<_> = known.map(|found| found.session).collect();
             let (settings, now) = (&current.ctx.settings, remediator.moment());
@@ -79,7 +79,7 @@ impl Remediator {
                     .unwrap_or_default(),
             })
         });
-        match told.await {
+        match front.await {
             Ok(front) => web::html(page::front(&front, self.now())),
             Err(error) => {
                 tracing::error!("failed to build the front page: {error}");

@@ -51,7 +51,7 @@ impl Remediator {
     }
 
     /// Lets a run wait again. Where the journal does not take that, the sweep does it as soon as
-    /// the journal can be used: until then nobody works on the run, as after a crash.
+    /// the journal can be used: until then no worker has the run, as after a crash.
     async fn requeue(&self, id: i64) {
         for attempt in 0..REQUEUE_TRIES {
             let now = self.now();

@@ -11,7 +11,7 @@ use super::Remediator;
 use super::configured::Configured;
 use super::intake::{Intake, Unstarted};
 
-/// Polls after which the alerts of all hosts are asked for, while there is none of this host.
+/// Polls after which the alerts of all hosts are requested, while there is none of this host.
 const ALL_HOSTS_EVERY: u32 = 20;
 
 /// What is known from one poll to the next.
@@ -46,7 +46,7 @@ impl Polling {
         }
     }
 
-    /// Takes up what was configured anew. Where others are asked, or about other labels, what was
+    /// Takes up what was configured anew. Where other Alertmanagers are polled, or other labels, what was
     /// absent so far does not count.
     fn take_up(&mut self, current: &Configured, poller: &Poller) {
         let is_same =

@@ -1,10 +1,10 @@
 use super::configured::Configured;
 use super::perform::Performed;
 use super::*;
-use crate::config::{CommonFlags, RemediatorFlags, Settings};
+use crate::config::{CommonFlags, RemediatorFlags, Settings, flags_in};
 use crate::connection::State;
 use crate::folder::identity::insurable;
-use crate::folder::{SessionsPath, Timestamp};
+use crate::folder::{Found, Timestamp};
 use crate::policy::insurance::Keep;
 use crate::policy::{CleanRequest, CleanupMode};
 use crate::remediator::console::context;
@@ -12,7 +12,6 @@ use crate::remediator::insurance::store::{CopyStore, limits_of};
 use crate::remediator::quarantine::LockedFolder;
 use crate::remediator::store::queue::Request;
 use crate::remediator::store::runs::{Ending, Status};
-use std::ffi::OsStr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -47,33 +46,32 @@ fn remediator(dir: &Path) -> Remediator {
     let token = dir.join("token");
     std::fs::write(&token, "0123456789abcdef\n").unwrap();
     std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let (common, remediator) = flags_in(dir);
     let common = CommonFlags {
-        config_file: Some(dir.join("config.yml")).filter(|path| path.exists()),
-        sessions_path: vec![SessionsPath::parse(OsStr::new(&dir.join("sessions"))).unwrap()],
         connection_command: Some("echo disconnected".into()),
         connection_quiet: Some(Duration::from_millis(1)),
         connection_trust: vec!["*".into()],
-        ..CommonFlags::default()
+        ..common
     };
     let remediator = RemediatorFlags {
         webhook_token_file: Some(token),
-        state_path: Some(dir.join("state")),
-        ..RemediatorFlags::default()
+        ..remediator
     };
     let load = move || Settings::load(&common, &remediator).map_err(|error| error.to_string());
     Remediator::new(context(load().unwrap()).unwrap(), Box::new(load)).unwrap()
+}
+
+/// The bot of [`remediator`], as it was found.
+fn found_bot(remediator: &Remediator) -> Found {
+    let current = remediator.current();
+    current.sessions.find_now("bot").unwrap().unwrap()
 }
 
 #[tokio::test]
 async fn retention_needs_both_clocks() {
     let dir = tempfile::tempdir().unwrap();
     let remediator = remediator(dir.path());
-    let found = remediator
-        .current()
-        .sessions
-        .find_now("bot")
-        .unwrap()
-        .unwrap();
+    let found = found_bot(&remediator);
     let ask = CleanRequest {
         mode: CleanupMode::Cleanup,
         tier: None,
@@ -149,15 +147,10 @@ async fn retention_needs_both_clocks() {
 
 /// It was made while the clock was 60 days behind.
 #[tokio::test]
-async fn a_clock_that_is_corrected_costs_nobody_the_undo() {
+async fn a_corrected_clock_keeps_every_undo() {
     let dir = tempfile::tempdir().unwrap();
     let remediator = remediator(dir.path());
-    let found = remediator
-        .current()
-        .sessions
-        .find_now("bot")
-        .unwrap()
-        .unwrap();
+    let found = found_bot(&remediator);
     let (now, clock) = (Timestamp::now(), Instant::now());
     let folder = LockedFolder::lock(&found.place).unwrap();
     let inventory = folder.scan().unwrap();
@@ -213,12 +206,7 @@ async fn a_run_is_rolled_forward_only_as_the_guard_still_allows() {
     for creds_break in [true, false] {
         let dir = tempfile::tempdir().unwrap();
         let remediator = remediator(dir.path());
-        let found = remediator
-            .current()
-            .sessions
-            .find_now("bot")
-            .unwrap()
-            .unwrap();
+        let found = found_bot(&remediator);
         let folder = LockedFolder::lock(&found.place).unwrap();
         let inventory = folder.scan().unwrap();
         let ask = CleanRequest {
@@ -247,7 +235,7 @@ async fn a_run_is_rolled_forward_only_as_the_guard_still_allows() {
         let kept = found.place.path().join("session-40.0.json").exists();
         assert_eq!(
             kept, creds_break,
-            "the table is asked again before the rest moves"
+            "the table decides again before the rest moves"
         );
     }
 }
@@ -257,12 +245,7 @@ async fn a_run_is_rolled_forward_only_as_the_guard_still_allows() {
 async fn an_interrupted_undo_is_not_completed_after_a_new_pairing() {
     let dir = tempfile::tempdir().unwrap();
     let remediator = remediator(dir.path());
-    let found = remediator
-        .current()
-        .sessions
-        .find_now("bot")
-        .unwrap()
-        .unwrap();
+    let found = found_bot(&remediator);
     let folder = found.place.path();
     let pair = |identity: &str| {
         let creds = format!(
@@ -321,12 +304,7 @@ async fn the_roll_call_remembers_who_is_alive_and_touches_nothing() {
     ];
     set(&remediator, settings);
     let remediator = Arc::new(remediator);
-    let found = remediator
-        .current()
-        .sessions
-        .find_now("bot")
-        .unwrap()
-        .unwrap();
+    let found = found_bot(&remediator);
     let verdict = async || {
         let ask = CleanRequest {
             mode: CleanupMode::Cleanup,
@@ -376,7 +354,7 @@ async fn a_process_that_starts_again_under_a_clean_up_stops_it() {
     for starts_again in [true, false] {
         let dir = tempfile::tempdir().unwrap();
         let remediator = remediator(dir.path());
-        // Whoever is asked the second time finds the process running.
+        // The second query finds the process running.
         let script = format!(
             "cd {}; if [ -e asked ] && {starts_again}; then echo {} >bot.pid; fi; touch asked; echo disconnected",
             dir.path().display(),
@@ -397,12 +375,7 @@ async fn a_process_that_starts_again_under_a_clean_up_stops_it() {
         let rule = ServiceRule::new(globs.unwrap(), None, spec, false, Timing::default()).unwrap();
         settings.connection.processes = Services::new(vec![rule]).unwrap();
         set(&remediator, settings);
-        let found = remediator
-            .current()
-            .sessions
-            .find_now("bot")
-            .unwrap()
-            .unwrap();
+        let found = found_bot(&remediator);
         let ask = CleanRequest {
             mode: CleanupMode::Cleanup,
             tier: None,

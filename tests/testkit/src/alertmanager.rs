@@ -193,7 +193,7 @@ pub fn without_route<'a>(shipped: &'a str, person: Option<&str>) -> Result<Vec<(
             .ok_or_else(|| format!("alertmanager.yml: from {from:?} to {to:?}"))
     };
     let people = part("  - name: operator\n", "\n# Only the highest tier")?;
-    let told = person.map_or_else(String::new, |url| {
+    let webhook = person.map_or_else(String::new, |url| {
         format!("    webhook_configs:\n      - url: {url}\n")
     });
     Ok(vec![
@@ -207,7 +207,7 @@ pub fn without_route<'a>(shipped: &'a str, person: Option<&str>) -> Result<Vec<(
         ),
         (
             people,
-            format!("  - name: operator\n{told}  - name: nobody\n  - name: pager\n"),
+            format!("  - name: operator\n{webhook}  - name: \"null\"\n  - name: pager\n"),
         ),
     ])
 }

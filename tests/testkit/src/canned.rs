@@ -141,7 +141,7 @@ fn serve(
             let sent = stream
                 .write_all(head.as_bytes())
                 .and_then(|()| stream.write_all(body));
-            // Whoever sees it here may rely on it that the answer was sent.
+            // Once it is seen here, the answer was sent.
             note(request);
             sent
         }

@@ -100,7 +100,7 @@ fn shift_session(bytes: &[u8], by_ms: i64) -> Result<Vec<u8>> {
 pub fn write(files: &[KeyFile], into: &Path) -> Result<()> {
     fs::create_dir_all(into).doing(into.display())?;
     for file in files {
-        // Whoever lists the folder meanwhile must not see half a file, or a young one.
+        // A program that lists the folder meanwhile must not see half a file, or a young one.
         let path = into.join(&file.name);
         let hidden = into.with_extension("part");
         let mut written = File::create(&hidden).doing(hidden.display())?;

@@ -46,7 +46,7 @@ impl HungMount {
 
 impl Drop for HungMount {
     fn drop(&mut self) {
-        // Whoever waits gets an error now.
+        // What waits gets an error now.
         drop(self.device.take());
         let _ = unmount(&self.directory, UnmountFlags::DETACH);
     }

@@ -10,16 +10,19 @@
 //! | [`probe`] | a bot's status API |
 //! | [`alertmanager`] | the real Alertmanager with the shipped configuration |
 //! | [`canned`] | an HTTP server that answers as the test says |
+//! | [`doctor`] | what `doctor` and `service` say |
 //! | [`hosts`] | hosts with a network and a name of their own |
 //! | [`npm`] | packages as a lockfile says |
+//! | [`pm2`] | the real pm2 with a home of its own |
 //! | [`net`] | free ports, a small HTTP client, the text form of metrics |
 //! | [`rotation`] | log files, written and rotated in every style, with what was written |
 //! | [`recorder`] | a webhook receiver that remembers what it was sent |
 //! | [`stack`] | the loop, from the shipped `alerting-rules` |
 //! | [`story`] | what the demo shows and the tests check, step by step |
 //! | [`strace`] | the calls in a trace |
+//! | [`supervised`] | bots under a supervisor that is a script, and a remediator that may stop them |
 //! | [`systemd`] | a real systemd of its own for one test |
-//! | [`wall_clock`] | a wall clock that is wrong |
+//! | [`wrong_clock`] | a clock that is wrong |
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -28,11 +31,13 @@ use std::time::{Duration, Instant};
 
 pub mod alertmanager;
 pub mod canned;
+pub mod doctor;
 pub mod fixture;
 pub mod hosts;
 pub mod hung;
 pub mod net;
 pub mod npm;
+pub mod pm2;
 pub mod probe;
 pub mod process;
 pub mod recorder;
@@ -40,9 +45,10 @@ pub mod rotation;
 pub mod stack;
 pub mod story;
 pub mod strace;
+pub mod supervised;
 pub mod systemd;
-pub mod wall_clock;
 pub mod world;
+pub mod wrong_clock;
 
 /// A failure is a sentence for a person.
 pub type Result<T> = std::result::Result<T, String>;
@@ -64,7 +70,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// Bounds everything that waits: each wait by its own limit, all of them together by one,
-/// and at once when somebody asks to stop.
+/// and at once after a request to stop.
 #[derive(Clone, Debug)]
 pub struct Patience {
     began: Instant,
@@ -93,7 +99,7 @@ impl Patience {
         self.began.elapsed()
     }
 
-    /// Whether somebody asked to stop.
+    /// Whether there was a request to stop.
     pub fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
@@ -145,6 +151,16 @@ impl Patience {
         }
         Ok(())
     }
+}
+
+/// Waits until `holds`, at most a minute. Panics after that.
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let bound = Duration::from_secs(60);
+    let held = Patience::new(bound).wait_until(bound, what, || match holds() {
+        true => Ok(()),
+        false => Err("not yet".to_owned()),
+    });
+    held.unwrap_or_else(|failure| panic!("{failure}"));
 }
 
 /// Says that a test, or a part of it, cannot run on this machine. Also shown when the test

@@ -12,7 +12,7 @@ use ureq::Agent;
 
 use crate::{Doing, Result};
 
-/// A port on 127.0.0.1 that nobody listens on: `preferred`, or any other.
+/// A port on 127.0.0.1 without a listener: `preferred`, or any other.
 ///
 /// It is below the range from which the kernel takes the ports of outgoing connections,
 /// so nothing else takes it by chance before its server listens. Each test process has a

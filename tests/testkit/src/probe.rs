@@ -131,7 +131,7 @@ mod tests {
     use crate::net;
 
     #[test]
-    fn it_says_what_it_is_told_and_when() {
+    fn it_answers_what_was_set_and_when() {
         let probe = HttpProbe::start();
         let ask = |port: u16| {
             let answer = net::get(&format!("http://127.0.0.1:{port}/")).unwrap();

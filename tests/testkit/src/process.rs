@@ -20,7 +20,7 @@ const POLL: Duration = Duration::from_millis(3);
 /// A running child. Dropping it stops it.
 ///
 /// Only its own pid is ever signalled, and only while it has not been waited for, so the
-/// pid cannot have become somebody else's.
+/// pid cannot be that of another process.
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -64,7 +64,8 @@ impl Process {
         let mut words: Vec<&OsStr> = dies_with_parent.iter().map(OsStr::new).collect();
         words.extend(wrapper.iter().map(OsStr::new));
         words.push(program.as_os_str());
-        let child = Command::new(words[0])
+        let mut command = Command::new(words[0]);
+        command
             .args(&words[1..])
             .args(args)
             // What is configured on this machine does not count.
@@ -72,12 +73,16 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(errors)
-            .process_group(0)
-            .spawn()
-            .doing(format_args!("cannot start {}", program.display()))?;
+            .process_group(0);
+        Self::spawn(&program.display().to_string(), command, log)
+    }
+
+    /// Spawns a command that appends what it prints to the file `log`.
+    pub fn spawn(name: &str, mut command: Command, log: &Path) -> Result<Self> {
+        let child = command.spawn();
         Ok(Self {
-            name: program.display().to_string(),
-            child,
+            name: name.to_owned(),
+            child: child.doing(format_args!("cannot start {name}"))?,
             log: log.to_owned(),
             ended: None,
         })
@@ -212,6 +217,29 @@ pub fn run<A: AsRef<OsStr>>(
     let read = |file: &tempfile::NamedTempFile| std::fs::read(file.path()).doing(&name);
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     Ok((status, text(read(&out)?), text(read(&err)?)))
+}
+
+/// Kills the process of this number, if its command line still holds `shape`.
+pub fn end(pid: &str, shape: &str) {
+    let Some(pid) = pid.trim().parse().ok().and_then(Pid::from_raw) else {
+        return;
+    };
+    let line = std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero()));
+    if String::from_utf8_lossy(&line.unwrap_or_default()).contains(shape) {
+        let _ = kill_process(pid, Signal::KILL);
+    }
+}
+
+/// Asks the process of this number to end (SIGTERM).
+pub fn terminate(pid: &str) {
+    let pid = pid.trim().parse().ok().and_then(Pid::from_raw);
+    let _ = kill_process(pid.expect("a pid"), Signal::TERM);
+}
+
+/// Whether there is a process of this number that has not ended.
+pub fn is_alive(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+    !pid.trim().is_empty() && stat.is_ok_and(|stat| !stat.contains(") Z "))
 }
 
 /// Finds a program on the PATH under one of its names.

@@ -199,12 +199,12 @@ impl Site {
         self
     }
 
-    /// A log that nobody waits for.
+    /// A log that no test waits for.
     pub fn alone(dir: &Path, session: &str) -> Self {
         Self::new(dir, session, "out", Arc::default(), Arc::default())
     }
 
-    /// The number of lines that were begun: nobody may ever count more.
+    /// The number of lines that were begun; a count is never higher.
     pub fn begun(&self) -> u64 {
         self.begun.load(Ordering::SeqCst)
     }
@@ -364,7 +364,7 @@ pub fn gzip(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// An open file descriptor of somebody who writes lines.
+/// An open file descriptor of a process that writes lines.
 #[derive(Debug)]
 pub struct Writer<'a> {
     site: &'a Site,
@@ -474,7 +474,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Which files of a site the reader is told to follow.
+/// Which files of a site the reader follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Glob {
     /// `*.log` of the directory they share, as `~/.pm2/logs/*.log`.
@@ -499,14 +499,14 @@ pub struct Style {
     /// Whether all lines are the same.
     pub same: bool,
     /// Whether every line can be counted by a reader that looks often enough. Where all lines
-    /// are the same, one generation cannot always be told from a copy of another: then only
+    /// are the same, one generation cannot always be distinguished from a copy of another: then only
     /// that nothing is counted twice is certain.
     pub exact: bool,
     run: fn(&Site) -> Result<()>,
 }
 
 impl Style {
-    /// Writes and rotates until the site is told to stop.
+    /// Writes and rotates until the site is stopped.
     pub fn run(&self, site: &Site) -> Result<()> {
         (self.run)(site).doing(self.name)
     }
@@ -614,7 +614,7 @@ fn rename_create(site: &Site) -> Result<()> {
     Ok(())
 }
 
-/// The program is told to reopen its log, and takes a second over it; another process of
+/// The program gets a signal to reopen its log, and takes a second over it; another process of
 /// the same program has done so already.
 fn old_still_written(site: &Site) -> Result<()> {
     let mut log = site.open()?;
@@ -971,7 +971,7 @@ fn rename_full_speed(site: &Site) -> Result<()> {
     Ok(())
 }
 
-/// Lines of many kilobytes, below any sensible bound, cut by whoever reads in chunks.
+/// Lines of many kilobytes, below any sensible bound, cut by a reader of chunks.
 fn long_lines(site: &Site) -> Result<()> {
     let mut log = site.open()?;
     for turn in 1u64.. {

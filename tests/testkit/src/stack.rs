@@ -91,7 +91,7 @@ impl Host {
         self.sessions.join(session)
     }
 
-    /// What the connection probe does when it is asked about a session: print
+    /// What the connection probe does when a program asks about a session: print
     /// `connected`, `disconnected` or any other word, `hang`, or `crash`.
     pub fn probe_says(&self, session: &str, what: &str) -> Result<()> {
         let path = self.probe.with_file_name("answers").join(session);
@@ -224,7 +224,7 @@ pub struct Stack {
     processes: Vec<Process>,
     /// The machines with bots.
     pub hosts: Vec<Host>,
-    /// What a person would have been told.
+    /// The messages to the person.
     pub person: Recorder,
     /// Port of Prometheus.
     pub prometheus_port: u16,
@@ -533,15 +533,15 @@ impl Stack {
             )?;
         }
         // The pager sends nothing: it hears nothing that the person does not.
-        let told = format!(
-            "    webhook_configs:\n      - url: {}\n\n  - name: nobody\n\n  - name: pager\n",
+        let receivers = format!(
+            "    webhook_configs:\n      - url: {}\n\n  - name: \"null\"\n\n  - name: pager\n",
             self.person.url()
         );
         let alertmanager = replace(
             &shipped,
             &[
                 (webhook, &webhooks, 1),
-                (person, &told, 1),
+                (person, &receivers, 1),
                 ("group_wait: 30s", "group_wait: 1s", 1),
                 // Long enough to see the alert before it is answered, also on a busy machine.
                 ("group_wait: 10s", "group_wait: 3s", 1),

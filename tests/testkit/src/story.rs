@@ -371,7 +371,7 @@ fn cleaned(
     })
 }
 
-/// The alert ends everywhere, and a person was told both.
+/// The alert ends everywhere, and a person got a message about both.
 fn resolved(stack: &Stack, patience: &Patience, tell: &mut dyn FnMut(&str, &str)) -> Result<()> {
     let gone = |alerts: Vec<Alert>| match of(BLOATED, &alerts).next() {
         None => Ok(()),
@@ -385,7 +385,7 @@ fn resolved(stack: &Stack, patience: &Patience, tell: &mut dyn FnMut(&str, &str)
     })?;
     patience.wait_until(
         STEP,
-        "resolved: a person was told of the emergency and of its end",
+        "resolved: a person got messages about the emergency and its end",
         || {
             let told: Vec<String> = stack
                 .person
@@ -405,7 +405,9 @@ fn resolved(stack: &Stack, patience: &Patience, tell: &mut dyn FnMut(&str, &str)
     )?;
     tell(
         "resolved",
-        &format!("no alert is left for {BLOATED}; a person was told when it began and ended"),
+        &format!(
+            "no alert is left for {BLOATED}; a person got a message when it began and when it ended"
+        ),
     );
     Ok(())
 }
@@ -469,7 +471,7 @@ fn stayed_green(stack: &Stack, tell: &mut dyn FnMut(&str, &str)) -> Result<()> {
          or count_over_time(ALERTS{{session=\"\",alertstate=\"firing\"}}[1h])"
     ))?;
     if !others.is_empty() {
-        return Err(format!("green: alerts that nobody expected: {others:?}"));
+        return Err(format!("green: unexpected alerts: {others:?}"));
     }
     let highest = stack.query("max_over_time(baileys_auth_accumulated_files[1h])")?;
     for session in MODERN.into_iter().chain(["company_normal"]) {

@@ -1,6 +1,17 @@
 //! Reads what `strace -f -o FILE` writes.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
+
+use crate::process;
+
+/// Where strace is. Panics where it is not installed.
+pub fn program() -> PathBuf {
+    let found = process::find(&["strace"]);
+    found.unwrap_or_else(|| {
+        panic!("strace is missing; run: sudo apt-get install --no-install-recommends strace")
+    })
+}
 
 /// One system call of one thread.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -38,6 +38,14 @@ macro_rules! programs {
     };
 }
 
+/// A [`World`](crate::world::World) with the programs under test.
+#[macro_export]
+macro_rules! world {
+    () => {
+        $crate::world::World::new($crate::programs!())
+    };
+}
+
 /// What the probe does with the file of a session, `$1`:
 ///
 /// - `hold`: answer `connected` to the first call, hold later ones until the word changes;
@@ -109,6 +117,11 @@ impl Ran {
         self
     }
 
+    /// Exit code, standard output and standard error.
+    pub fn parts(self) -> (i32, String, String) {
+        (self.code, self.out, self.err)
+    }
+
     /// Its standard output, which must be JSON.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
@@ -127,6 +140,8 @@ pub struct World {
     pub port: u16,
     /// Flags for the server and for commands, beside those for the directories.
     pub flags: Vec<String>,
+    /// Variables for the server and for commands, as `NAME=value`.
+    pub env: Vec<String>,
     dir: TempDir,
 }
 
@@ -147,6 +162,7 @@ impl World {
             within: SOON,
             port: net::free_port(None).unwrap(),
             flags: Vec::new(),
+            env: Vec::new(),
             dir,
         };
         world.token(TOKEN, 0o600);
@@ -160,9 +176,56 @@ impl World {
         self
     }
 
+    /// All that is waited for together takes at most `bound`.
+    pub fn patient(mut self, bound: Duration) -> Self {
+        self.patience = Patience::new(bound);
+        self
+    }
+
+    /// The directory of this world.
+    pub fn root(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// Below the directory of this world. `log` is what the server printed.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
+    }
+
+    /// Writes a file below the directory of this world, and the directories for it.
+    pub fn write(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// Reads a file below the directory of this world; empty if there is none.
+    pub fn read(&self, name: &str) -> String {
+        String::from_utf8_lossy(&fs::read(self.path(name)).unwrap_or_default()).into_owned()
+    }
+
+    /// A program of this name comes first on the PATH from now on: a shell script, which runs in
+    /// the directory of this world.
+    pub fn stand_in(&self, name: &str, script: &str) {
+        let text = format!("#!/bin/sh\ncd {}\n{script}", self.root().display());
+        self.write(&format!("bin/{name}"), &text);
+        let mode = Permissions::from_mode(0o755);
+        fs::set_permissions(self.path("bin").join(name), mode).unwrap();
+    }
+
+    /// What goes before a program, so that it gets [`World::env`] and finds what
+    /// [`World::stand_in`] wrote.
+    pub(crate) fn env_wrapper(&self) -> Vec<String> {
+        let bin = self.path("bin");
+        let mut words = self.env.clone();
+        if bin.exists() {
+            let path = std::env::var("PATH").unwrap_or_default();
+            words.push(format!("PATH={}:{path}", bin.display()));
+        }
+        if !words.is_empty() {
+            words.insert(0, "env".to_owned());
+        }
+        words
     }
 
     /// The auth folder of a session.
@@ -182,6 +245,16 @@ impl World {
         self.bot_of(session, fixture, probe, QUARTER)
     }
 
+    /// The same world, with bots that have a normal folder and have been silent for a quarter
+    /// of an hour. The probe is not prepared for them.
+    pub fn quiet(self, sessions: &[&str]) -> Self {
+        let quiet = SystemTime::now() - QUARTER;
+        for session in sessions {
+            fixture::unpack("normal", &self.folder(session), quiet).unwrap();
+        }
+        self
+    }
+
     /// Lays out a bot that has been `silent` for so long.
     pub fn bot_of(&self, session: &str, fixture: &str, probe: &str, silent: Duration) -> Snapshot {
         fixture::unpack(fixture, &self.folder(session), SystemTime::now() - silent).unwrap();
@@ -189,7 +262,7 @@ impl World {
         self.snapshot(session)
     }
 
-    /// What the probe does when it is asked about the session.
+    /// What the probe does when a program asks about the session.
     pub fn probe_says(&self, session: &str, what: &str) {
         // Never half a word.
         let (part, path) = (self.path("probe/part"), self.path("probe").join(session));
@@ -225,7 +298,7 @@ impl World {
     /// Waits until the probe holds a call for a session whose word is `hold`.
     pub fn wait_until_asked(&self, session: &str) {
         let asked = self.path("probe").join(format!("{session}.asked"));
-        self.wait_for_file("the probe is asked", &asked);
+        self.wait_for_file("a call of the probe", &asked);
     }
 
     /// The folder as it is now.
@@ -268,14 +341,31 @@ impl World {
         self.flags.extend(self.probe_flags());
     }
 
+    /// The same world; every program asks the probe.
+    pub fn probed(mut self) -> Self {
+        self.with_probe();
+        self
+    }
+
+    /// The same world; every program reads this configuration.
+    pub fn configured(mut self, yaml: &str) -> Self {
+        self.with_config(yaml);
+        self
+    }
+
     /// From now on every program reads this configuration.
     pub fn with_config(&mut self, yaml: &str) {
-        let path = self.path("config.yml");
-        fs::write(&path, yaml).unwrap();
-        let flag = format!("--config.file={}", path.display());
+        self.configure(yaml);
+        let flag = format!("--config.file={}", self.path("config.yml").display());
         if !self.flags.contains(&flag) {
             self.flags.push(flag);
         }
+    }
+
+    /// Writes the configuration; `DIR` is the directory of this world.
+    pub fn configure(&self, yaml: &str) {
+        let dir = self.root().display().to_string();
+        self.write("config.yml", &yaml.replace("DIR", &dir));
     }
 
     /// The flags of the exporter: sessions and [`World::flags`].
@@ -331,11 +421,32 @@ impl World {
     /// Starts a server behind `wrapper` and waits until it is ready.
     pub fn start(&mut self, wrapper: &[&str], program: &Path, args: Vec<String>) {
         let log = self.path("log");
-        let server = Process::start_in(wrapper, program, args, &log);
-        self.server = Some(server.unwrap());
+        let env = self.env_wrapper();
+        let words = env
+            .iter()
+            .map(String::as_str)
+            .chain(wrapper.iter().copied());
+        let words: Vec<&str> = words.collect();
+        let server = Process::start_in(&words, program, args, &log);
+        self.adopt(server.unwrap());
+        self.wait_until_ready();
+        self.wait_for_first_calls();
+    }
+
+    /// From now on this is the server.
+    pub(crate) fn adopt(&mut self, server: Process) {
+        self.server = Some(server);
+    }
+
+    /// The programs under test.
+    pub(crate) fn programs(&self) -> &Programs {
+        &self.programs
+    }
+
+    /// Waits until the server is ready.
+    pub fn wait_until_ready(&self) {
         let ready = self.url("/-/ready");
         self.wait("the server is ready", || net::get(&ready)?.ok());
-        self.wait_for_first_calls();
     }
 
     /// Until a probe that holds its calls has answered the first one, which the start makes.
@@ -383,8 +494,13 @@ impl World {
 
     /// Ends the server as systemd does and returns how it ended.
     pub fn stop(&mut self) -> ExitStatus {
+        self.server().terminate();
+        self.wait_for_end()
+    }
+
+    /// Waits until the server has ended, and returns how.
+    pub fn wait_for_end(&mut self) -> ExitStatus {
         let mut server = self.server.take().expect("a server was started");
-        server.terminate();
         self.wait("the server ends", || {
             server.ended()?.ok_or_else(|| "it runs".to_owned())
         })
@@ -466,7 +582,14 @@ impl World {
 
     /// Runs a program with these arguments and flags.
     pub fn run(&self, program: impl AsRef<Path>, args: &[&str], flags: Vec<String>) -> Ran {
-        discreet_run(program.as_ref(), args, flags)
+        let args = args.iter().map(|arg| (*arg).to_owned()).chain(flags);
+        let env = self.env_wrapper();
+        let Some(first) = env.first() else {
+            return discreet_run(program.as_ref(), args);
+        };
+        let program = program.as_ref().display().to_string();
+        let words = env[1..].iter().cloned().chain([program]).chain(args);
+        discreet_run(Path::new(first), words)
     }
 
     /// Runs a command of `baileys_exporter` on this host.
@@ -536,9 +659,8 @@ impl World {
     }
 }
 
-fn discreet_run(program: &Path, args: &[&str], flags: Vec<String>) -> Ran {
-    let args = args.iter().map(|arg| (*arg).to_owned());
-    let ran = Ran::of(program, args.chain(flags));
+fn discreet_run(program: &Path, args: impl IntoIterator<Item = String>) -> Ran {
+    let ran = Ran::of(program, args);
     for text in [&ran.out, &ran.err] {
         assert_discreet("a command's output", text);
         assert!(!text.contains("panicked at"), "{ran:#?}");

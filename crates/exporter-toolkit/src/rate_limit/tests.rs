@@ -21,7 +21,7 @@ fn a_bucket_fills_with_time() {
 }
 
 #[test]
-fn one_too_many_is_told_when_to_retry() {
+fn one_too_many_gets_a_time_to_retry() {
     let time = ManualClock::new(std::time::UNIX_EPOCH);
     let limit = RateLimit::new(RATE, time.clock());
     for _ in 0..RATE.burst {

@@ -381,7 +381,7 @@ fn a_copy_of_a_log_whose_lines_are_all_alike_counts_once() {
 /// Incomplete rotations are not saved, and after a log was copied and truncated nothing shows that
 /// there were generations in between.
 #[test]
-fn what_came_and_went_while_nobody_looked_is_read() {
+fn what_came_and_went_between_two_looks_is_read() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     std::fs::write(at("a-out.log"), "").unwrap();
@@ -465,7 +465,7 @@ fn what_came_and_went_while_the_log_had_no_file_is_read() {
 /// A rotated file has the inode of a deleted file, and is renamed while it is compared with the
 /// checkpoint of that file.
 #[test]
-fn a_file_that_could_not_be_compared_is_asked_for_again() {
+fn a_file_that_could_not_be_compared_is_requested_again() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     std::fs::write(at("a-out.log"), lines("a", 20..30)).unwrap();

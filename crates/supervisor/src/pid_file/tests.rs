@@ -109,7 +109,7 @@ async fn a_pid_file_is_another_source_in_another_pid_namespace() {
         seen_from("container", "/a").id()
     );
     assert_ne!(seen_from("host", "/a").id(), seen_from("host", "/b").id());
-    // Where it cannot be told, nothing is believed.
+    // Where it is unknown, nothing is believed.
     let path = dir.path().join("bot.pid");
     fs::write(&path, std::process::id().to_string()).unwrap();
     let nowhere = seen_from("nowhere", &path.display().to_string());

@@ -109,7 +109,7 @@ fn what_remains_is_seen() {
     let home = Path::new("/home/bots/.pm2");
     let (dir, proc) = (dir.path(), ProcDir::at(dir.path()));
     let proc = &proc;
-    // Numbers that no real process has: the kernel is asked about missing ones.
+    // Numbers that no real process has: the kernel is queried about missing ones.
     let process = |pid: u32, name: &str, state: &str, parent: u32, environ: &str| {
         let place = dir.join(pid.to_string());
         fs::create_dir(&place).unwrap();

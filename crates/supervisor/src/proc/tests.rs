@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 fn a_process_as_proc_shows_it() {
     let dir = tempfile::tempdir().unwrap();
     let proc = ProcDir::at(dir.path());
-    // An id that no real process has: the kernel is asked about missing ones.
+    // An id that no real process has: the kernel is queried about missing ones.
     let info = |state: &str, threads: u32, flags: u32| {
         let place = dir.path().join("5000001");
         fs::create_dir_all(&place).unwrap();

@@ -67,7 +67,7 @@ fn a_session_is_called_by_what_varies() {
 }
 
 #[test]
-fn copies_are_told_by_their_names() {
+fn copies_are_recognized_by_their_names() {
     for copy in [
         "backup",
         "auth_backup_2024",

@@ -1,9 +1,7 @@
-use std::ffi::OsStr;
 use std::path::Path;
 
 use super::*;
-use crate::config::{CommonFlags, RemediatorFlags, Settings};
-use crate::folder::SessionsPath;
+use crate::config::{Settings, flags_in};
 use crate::folder::identity::insurable;
 use crate::remediator::console::context;
 use crate::remediator::quarantine::LockedFolder;
@@ -27,15 +25,7 @@ fn settings(dir: &Path) -> Settings {
         "connection: {{command: [echo, disconnected], quiet: 1ms, trust: ['*']}}\nprocesses:\n  - name: bots\n    allow_restart: true\n    command: {{stop: ['true'], start: ['true'], gone: [sh, {path}/gone.sh]}}\n"
     );
     std::fs::write(dir.join("config.yml"), yaml).unwrap();
-    let common = CommonFlags {
-        sessions_path: vec![SessionsPath::parse(OsStr::new(&dir.join("sessions"))).unwrap()],
-        config_file: Some(dir.join("config.yml")),
-        ..CommonFlags::default()
-    };
-    let remediator = RemediatorFlags {
-        state_path: Some(dir.join("state")),
-        ..RemediatorFlags::default()
-    };
+    let (common, remediator) = flags_in(dir);
     Settings::load(&common, &remediator).unwrap()
 }
 

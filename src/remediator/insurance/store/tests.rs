@@ -45,7 +45,7 @@ fn copies_are_private_and_come_back_as_they_were() {
         !format!("{:?}", copies).contains("999100"),
         "no number in debug output"
     );
-    // Opened up by somebody, closed again with the next copy.
+    // Its mode was changed; the next copy restores it.
     std::fs::set_permissions(&dir, PermissionsExt::from_mode(0o755)).unwrap();
     add(&store, "bot", &creds("Q0M=", 32), now());
     assert_eq!(mode(&dir), 0o700);
@@ -145,7 +145,7 @@ fn a_damaged_copy_counts_for_nothing() {
         .unwrap()
         .into_iter()
         .filter(|(_, copy)| copy.is_some());
-    assert_eq!(whole.count(), 3, "the damaged one took nobody's place");
+    assert_eq!(whole.count(), 3, "the damaged one took no place");
 }
 
 #[test]

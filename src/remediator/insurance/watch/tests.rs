@@ -321,7 +321,7 @@ fn only_what_two_reads_agree_on_is_good() {
         said(vec![whole(31, 1), whole(32, 2), whole(32, 2)]),
         "good 32"
     );
-    // The same file by its times and other bytes, and the reverse: somebody is writing.
+    // The same file by its times and other bytes, and the reverse: another process is writing.
     assert_eq!(
         said(vec![whole(31, 1), whole(32, 1), whole(32, 1)]),
         "good 32"

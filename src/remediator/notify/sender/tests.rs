@@ -34,7 +34,7 @@ async fn a_command_reads_the_text_and_its_failure_repeats_none_of_it() {
 }
 
 #[test]
-fn an_answer_about_the_message_itself_is_told_from_others() {
+fn an_answer_about_the_message_itself_is_distinguished() {
     for status in [400, 405, 413, 414, 422] {
         assert!(refuses_the_message(status), "{status}");
     }

@@ -1,7 +1,7 @@
 use super::*;
-use crate::config::{CommonFlags, RemediatorFlags, Settings};
+use crate::config::{Settings, flags_in};
 use crate::control::Service;
-use crate::folder::{SessionsPath, Timestamp};
+use crate::folder::Timestamp;
 use crate::policy::StopRefusal;
 use crate::remediator::console::context;
 use crate::remediator::insurance::stop::RESTORE_TIMEOUT;
@@ -17,7 +17,6 @@ use crate::remediator::restart::state::{Phase, RestartEnd, Trigger};
 use crate::remediator::store::queue::{Accepted, Request, Via};
 use crate::remediator::store::runs::{Action, Ending, Run, Status};
 use clock::Clock;
-use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Instant;
@@ -26,7 +25,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The bots `a` and `b` of one process, which runs while DIR/runs is there; `DIR/down.sh`
-/// is asked about them while it does not.
+/// answers for them while it does not.
 struct World {
     dir: tempfile::TempDir,
     known: Vec<Found>,
@@ -106,15 +105,7 @@ impl World {
     }
 
     fn settings(dir: &std::path::Path) -> Settings {
-        let common = CommonFlags {
-            sessions_path: vec![SessionsPath::parse(OsStr::new(&dir.join("sessions"))).unwrap()],
-            config_file: Some(dir.join("config.yml")),
-            ..CommonFlags::default()
-        };
-        let remediator = RemediatorFlags {
-            state_path: Some(dir.join("state")),
-            ..RemediatorFlags::default()
-        };
+        let (common, remediator) = flags_in(dir);
         Settings::load(&common, &remediator).unwrap()
     }
 
@@ -179,7 +170,7 @@ impl World {
     }
 
     fn phases(&self) -> Vec<Phase> {
-        let owed = self
+        let pending = self
             .coordinator
             .ctx
             .store
@@ -187,7 +178,7 @@ impl World {
             .restarts()
             .pending()
             .unwrap();
-        owed.into_iter().map(|owed| owed.phase).collect()
+        pending.into_iter().map(|one| one.phase).collect()
     }
 
     /// Resumes what is pending, until this holds.
@@ -260,7 +251,7 @@ fn wait_for(path: &std::path::Path, there: bool) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_journal_that_stalls_after_the_stop_leaves_nobody_stopped() {
+async fn a_journal_that_stalls_after_the_stop_leaves_no_bot_stopped() {
     let world = World::new(
         Bounds {
             down: SECOND * 3,
@@ -298,7 +289,7 @@ async fn a_journal_that_stalls_after_the_stop_leaves_nobody_stopped() {
             .pending()
             .unwrap()
             .is_empty(),
-        "nothing is owed"
+        "no restart is pending"
     );
     assert_eq!(
         (world.left("a"), world.left("b")),
@@ -398,12 +389,12 @@ async fn a_clean_up_that_takes_too_long_is_broken_off_and_the_bot_started() {
             .pending()
             .unwrap()
             .is_empty(),
-        "nothing is owed"
+        "no restart is pending"
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_is_stopped_and_started_under_a_clean_up_of_the_same_process() {
+async fn no_bot_is_stopped_and_started_under_a_clean_up_of_the_same_process() {
     let world = World::new(
         Bounds {
             others: SECOND,
@@ -452,7 +443,7 @@ async fn nobody_is_stopped_and_started_under_a_clean_up_of_the_same_process() {
 
 /// The looks take time, and a person who was paged is as fast.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whom_a_person_stops_during_the_looks_is_not_started() {
+async fn a_bot_that_a_person_stops_during_the_checks_is_not_started() {
     let world = World::new(bounds(), "");
     // The second one to be asked is the sibling.
     world.write(
@@ -469,12 +460,12 @@ async fn whom_a_person_stops_during_the_looks_is_not_started() {
         .resume_pending_restarts(&world.known)
         .await;
     world.coordinator.drained().await;
-    assert!(!world.runs().exists(), "nobody has started it");
+    assert!(!world.runs().exists(), "it was not started");
 }
 
 /// Two bots of one identity break its keys.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_nobody_can_see_is_started_once() {
+async fn a_bot_that_cannot_be_observed_is_started_once() {
     let world = World::new(bounds(), "").fast();
     world.write("start.sh", "echo x >>starts; touch unknown");
     world.write("gone.sh", "[ -e unknown ] && exit 7; test ! -e runs");

@@ -619,7 +619,7 @@ fn a_start_is_not_repeated_before_its_process_had_time_to_show() {
 }
 
 #[test]
-fn what_ends_after_its_start_is_told_once_and_counts_as_down() {
+fn a_bot_that_ends_after_its_start_is_reported_once_and_counts_as_down() {
     let state = in_phase(Phase::RunningNotConnected);
     let (state, effects) = next(&state, &looked(&state, Seen::Gone), at(1, 1));
     assert!(state.ended && effects.contains(&Effect::Notify(Notice::Ended)));

@@ -2,8 +2,8 @@ use clock::Clock;
 use std::path::Path;
 
 use super::*;
-use crate::config::{CommonFlags, RemediatorFlags};
-use crate::folder::{SessionsPath, Timestamp};
+use crate::config::flags_in;
+use crate::folder::Timestamp;
 use crate::remediator::restart::state::{Forbids, RestartEnd, Times, Trigger};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -24,16 +24,7 @@ fn settings(dir: &Path) -> Settings {
 }
 
 fn load(dir: &Path) -> Settings {
-    let (config, sessions) = (dir.join("config.yml"), dir.join("sessions"));
-    let common = CommonFlags {
-        config_file: Some(config),
-        sessions_path: vec![SessionsPath::parse(sessions.as_os_str()).unwrap()],
-        ..CommonFlags::default()
-    };
-    let remediator = RemediatorFlags {
-        state_path: Some(dir.join("state")),
-        ..RemediatorFlags::default()
-    };
+    let (common, remediator) = flags_in(dir);
     Settings::load(&common, &remediator).unwrap()
 }
 
@@ -180,7 +171,7 @@ async fn a_start_is_waited_for_until_the_process_shows() {
         std::fs::write(&config, format!("{before}start: [{start}]{after}")).unwrap();
         load(dir.path())
     };
-    // It returns at once; the process shows once somebody has asked twice.
+    // It returns at once; the process shows at the second query.
     std::fs::write(
         dir.path().join("gone.sh"),
         format!(

@@ -14,7 +14,7 @@ fn files(count: u64) -> Vec<FileRecord> {
 }
 
 #[test]
-fn a_run_is_told_step_by_step() {
+fn a_run_is_shown_step_by_step() {
     let (_dir, store) = open();
     store.queue().accept(&[request("a")], at(0)).unwrap();
     let run = store.queue().take(at(1), &[]).unwrap().unwrap();
@@ -46,7 +46,7 @@ fn a_run_is_told_step_by_step() {
         .unwrap();
     let undo = store
         .runs()
-        .begin("a", Action::Undo, "somebody", at(5))
+        .begin("a", Action::Undo, "a person", at(5))
         .unwrap();
     store
         .runs()
@@ -99,7 +99,7 @@ fn the_detail_goes_with_its_run_and_is_bounded() {
     for second in 0..4 {
         let id = store
             .runs()
-            .begin("a", Action::Cleanup, "somebody", at(second))
+            .begin("a", Action::Cleanup, "a person", at(second))
             .unwrap();
         store.audit().set_plan(id, "x", &[], &files(10)).unwrap();
         ids.push(id);

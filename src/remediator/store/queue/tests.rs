@@ -95,7 +95,7 @@ fn an_emergency_does_not_rest_after_a_clean_up() {
     let later = at(31 + 6 * 60);
     let undo = store
         .runs()
-        .begin("a", Action::Undo, "somebody", later)
+        .begin("a", Action::Undo, "a person", later)
         .unwrap();
     store
         .runs()
@@ -274,7 +274,7 @@ fn what_was_done_while_a_run_waited_is_seen() {
     accept(&store, &request("a", Action::Cleanup, "t1"), at(0)).unwrap();
     let id = store
         .runs()
-        .begin("a", Action::Undo, "somebody", at(0))
+        .begin("a", Action::Undo, "a person", at(0))
         .unwrap();
     assert!(
         store.queue().take(at(0), &[]).unwrap().is_none(),
@@ -306,7 +306,7 @@ fn sessions_of_a_stopped_service_are_claimed_and_not_taken() {
     assert_eq!(
         (taken.session.as_str(), taken.action),
         ("a", Action::Plan),
-        "a plan stops nobody"
+        "a plan stops no bot"
     );
     assert_eq!(store.queue().take(at(0), &busy).unwrap(), None);
     assert_eq!(

@@ -7,7 +7,7 @@ fn only_runs_of_dead_processes_are_orphans_and_end_once() {
     let (_dir, store) = open();
     let id = store
         .runs()
-        .begin("a", Action::Cleanup, "somebody", at(0))
+        .begin("a", Action::Cleanup, "a person", at(0))
         .unwrap();
     assert_eq!(
         store.runs().orphans().unwrap().len(),
@@ -21,7 +21,7 @@ fn only_runs_of_dead_processes_are_orphans_and_end_once() {
     );
     let orphan = other
         .runs()
-        .begin("b", Action::Cleanup, "somebody", at(0))
+        .begin("b", Action::Cleanup, "a person", at(0))
         .unwrap();
     drop(other);
     let ids: Vec<i64> = store

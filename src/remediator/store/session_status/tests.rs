@@ -61,7 +61,7 @@ fn alert(
 fn person(store: &Store, action: Action, when: i64, told: Result<(), (Status, &'static str)>) {
     let id = store
         .runs()
-        .begin("a", action, "somebody", at(when))
+        .begin("a", action, "a person", at(when))
         .unwrap();
     finish(store, id, told, when + 1);
 }
@@ -144,7 +144,7 @@ fn refusals_go_on_until_something_else_or_an_hour_without_any() {
         "an hour"
     );
     assert!(!refused.goes_on(at(19 - 61)), "a wrong clock");
-    // What a person is told says nothing of the alerts.
+    // The answer to a person says nothing about the alerts.
     for told in [STALE, CONNECTED, FAILED] {
         person(&store, Action::Cleanup, 30, told);
         assert_eq!(status_of(&store).refused, Some(refused.clone()));
@@ -295,7 +295,7 @@ fn a_run_that_moved_nothing_is_no_clean_up() {
     for (status, files) in [(Status::Done, 0), (Status::Failed, 7), (Status::Refused, 7)] {
         let id = store
             .runs()
-            .begin("a", Action::Cleanup, "somebody", at(0))
+            .begin("a", Action::Cleanup, "a person", at(0))
             .unwrap();
         let ending = Ending {
             files: BTreeMap::from([(Kind::Session, files)]),
@@ -307,10 +307,10 @@ fn a_run_that_moved_nothing_is_no_clean_up() {
             (None, status)
         );
     }
-    // A restart ended it: nobody counted what was left.
+    // A restart ended it: what was left was not counted.
     let id = store
         .runs()
-        .begin("a", Action::Cleanup, "somebody", at(2))
+        .begin("a", Action::Cleanup, "a person", at(2))
         .unwrap();
     let ending = Ending {
         files: BTreeMap::from([(Kind::Session, 7)]),

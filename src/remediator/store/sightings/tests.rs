@@ -19,7 +19,7 @@ fn who_was_seen_alive_survives_and_a_wrong_clock_does_not() {
         .unwrap();
     store
         .sightings()
-        .trust("a", &["p".into()], "somebody", at(0))
+        .trust("a", &["p".into()], "a person", at(0))
         .unwrap();
     drop(store);
     let store = Store::open(dir.path()).unwrap();
@@ -28,7 +28,7 @@ fn who_was_seen_alive_survives_and_a_wrong_clock_does_not() {
     assert_eq!(
         memory.trusted["p"],
         Trust {
-            by: "somebody".into(),
+            by: "a person".into(),
             at: at(0)
         }
     );

@@ -42,7 +42,7 @@ fn a_file_that_configures_nothing_is_an_error() {
 }
 
 #[test]
-fn what_is_asked_of_clients_becomes_no_less() {
+fn the_demands_on_clients_become_no_weaker() {
     let dir = tempfile::tempdir().unwrap();
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = rcgen::CertificateParams::new(vec!["a".to_owned()])

@@ -26,7 +26,7 @@ async fn unknown_and_connected_is_not_started() {
 
 /// Of many sessions whose source hangs, the one that is connected is heard.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn all_sessions_are_asked_at_once() {
+async fn all_sessions_are_queried_at_once() {
     let world = World::new(bounds(), "");
     for n in 0..20 {
         std::fs::create_dir(world.dir.path().join(format!("sessions/c{n:02}"))).unwrap();
@@ -93,7 +93,7 @@ async fn a_restart_that_is_over_is_not_resumed_while_its_record_cannot_be_delete
     assert_eq!(world.stops(), (0, 0), "nothing was called");
 }
 
-/// Whoever may write into one folder may have written it.
+/// Any user that may write into one folder may have written it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_record_in_a_folder_speaks_for_its_own_service_only() {
     let world = World::new(bounds(), "").configured(|yaml| yaml.replace("bots", "'{session}'"));
@@ -128,7 +128,7 @@ async fn the_record_in_a_folder_speaks_for_its_own_service_only() {
 
 /// Its alert would fire for ever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_waits_for_a_session_whose_folder_is_gone() {
+async fn a_session_whose_folder_is_gone_is_not_waited_for() {
     let world = World::new(bounds(), "");
     let run = world.asked();
     let mut state = world.intend(&run, Trigger::Emergency).unwrap();
@@ -152,7 +152,7 @@ async fn nobody_waits_for_a_session_whose_folder_is_gone() {
 
 /// Another folder stands where the locked one was: its lock protects nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_is_stopped_whose_folder_was_replaced() {
+async fn no_bot_is_stopped_whose_folder_was_replaced() {
     let world = World::new(bounds(), "");
     // The second one to be asked is the sibling.
     world.write(
@@ -183,7 +183,7 @@ async fn a_stop_that_was_not_called_is_not_counted() {
     let world = World::new(bounds(), "")
         .configured(|yaml| yaml.replace("/ask.sh]", "/ask.sh, '{session}']"))
         .fast();
-    // The sibling is asked last.
+    // The sibling is queried last.
     world.write("ask.sh", "[ $1 = b ] && touch asked; echo connected");
     let run = world.asked();
     let (ctx, asked) = (
@@ -220,7 +220,7 @@ async fn a_stop_that_was_not_called_is_not_counted() {
 
 /// Neither the locks nor the record of a sibling's run wait for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_journal_that_stalls_after_a_failed_start_leaves_nobody_stopped() {
+async fn a_journal_that_stalls_after_a_failed_start_leaves_no_bot_stopped() {
     for has_sibling in [false, true] {
         let world = World::new(bounds(), "").fast();
         world.write("start.sh", "[ -e called ] && touch runs; touch called");

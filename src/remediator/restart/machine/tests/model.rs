@@ -35,7 +35,7 @@ struct Coordinator {
     /// The effect that is under way, and when its result is there.
     awaited: Option<(Effect, Now, bool)>,
     disk: Option<Restart>,
-    /// A start was called whose record could not be written: killed now, nobody knows of it.
+    /// A start was called whose record could not be written: killed now, the start is lost.
     unrecorded: bool,
 }
 
@@ -445,7 +445,7 @@ impl ModelWorld {
             let was_waiting = state.phase == Phase::WaitingForConnection;
             self.all[who].alive = Some(state);
             self.feed(who, &Event::OwnRestart, None);
-            // It ran after its start, and nobody has watched since; unless another may have
+            // It ran after its start, and was not observed since; unless another may have
             // stopped it, which starts it then.
             let is = self.all[who].alive.as_ref().map(|state| state.phase);
             if was_waiting && is == Some(Phase::RunningNotConnected) && !self.other_is_pending(who)
@@ -535,7 +535,7 @@ impl ModelWorld {
                     }
                 }
             }
-            // Nobody notices what an operator does beside an outage.
+            // What an operator does during an outage is not noticed.
             112..114 if !self.unseen_start => self.outage = true,
             114..118 => self.outage = false,
             118 => self.disk_fails = true,

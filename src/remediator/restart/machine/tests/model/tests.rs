@@ -33,7 +33,7 @@ proptest! {
 
     /// A start that never works is retried, and the notice repeated, for as long as it lasts.
     #[test]
-    fn a_start_that_never_works_is_retried_and_told_of(
+    fn a_start_that_never_works_is_retried_and_reported(
         steps in prop::collection::vec(any::<u8>(), 0..60),
         choices in prop::collection::vec(any::<u8>(), 200),
     ) {

@@ -40,7 +40,7 @@ fn timed_out<T: std::fmt::Debug>(looked: io::Result<T>) -> bool {
 
 #[test]
 fn a_directory_that_hangs_costs_one_thread_and_no_other_directory() {
-    let looks = Looks::new(Duration::from_millis(50));
+    let looks = BoundedBlocking::new(Duration::from_millis(50));
     let hung = Hung::new();
     for _ in 0..20 {
         assert!(timed_out(looks.run(Path::new("/s/hung"), hung.look())));
@@ -50,7 +50,7 @@ fn a_directory_that_hangs_costs_one_thread_and_no_other_directory() {
     }
     assert_eq!(hung.began.load(Ordering::SeqCst), 1, "one look at a time");
     assert_eq!(looks.overdue(), 1);
-    let patient = Looks {
+    let patient = BoundedBlocking {
         timeout: SOON,
         ..looks.clone()
     };
@@ -67,7 +67,7 @@ fn a_directory_that_hangs_costs_one_thread_and_no_other_directory() {
 
 #[test]
 fn the_threads_that_hang_are_bounded() {
-    let looks = Looks::new(Duration::from_millis(5));
+    let looks = BoundedBlocking::new(Duration::from_millis(5));
     let hung = Hung::new();
     for directory in 0..3 * MAX_STUCK {
         let directory = format!("/nowhere/{directory}");
@@ -76,7 +76,7 @@ fn the_threads_that_hang_are_bounded() {
     // All of them are on the mount `/`.
     assert_eq!(looks.overdue(), MAX_STUCK_OF_A_MOUNT);
     // Another mount is looked at.
-    let patient = Looks {
+    let patient = BoundedBlocking {
         timeout: SOON,
         ..looks.clone()
     };
@@ -86,7 +86,7 @@ fn the_threads_that_hang_are_bounded() {
 
 #[test]
 fn a_look_waits_for_another_one_at_the_same_directory() {
-    let looks = Looks::new(SOON);
+    let looks = BoundedBlocking::new(SOON);
     let hung = Hung::new();
     let first = std::thread::spawn({
         let (looks, look) = (looks.clone(), hung.look());
@@ -107,7 +107,7 @@ fn a_look_waits_for_another_one_at_the_same_directory() {
 #[test]
 fn a_round_over_many_that_hang_takes_little_longer_than_over_one() {
     let hung = Hung::new();
-    let mut round = Looks::new(Duration::from_millis(400)).round();
+    let mut round = BoundedBlocking::new(Duration::from_millis(400)).round();
     for directory in 0..100 {
         let directory = format!("/nowhere/{directory}");
         assert!(timed_out(round.run(Path::new(&directory), hung.look())));
@@ -122,7 +122,7 @@ fn a_round_over_many_that_hang_takes_little_longer_than_over_one() {
 
 #[test]
 fn a_look_that_panics_is_an_error_and_frees_its_directory() {
-    let looks = Looks::new(SOON);
+    let looks = BoundedBlocking::new(SOON);
     let broke: io::Result<()> = looks.run(Path::new("/s/a"), || {
         std::panic::resume_unwind(Box::new(()))
     });
@@ -149,7 +149,7 @@ fn the_mount_of_a_path() {
 
 #[test]
 fn a_look_within_a_look_is_a_part_of_it() {
-    let looks = Looks::new(SOON);
+    let looks = BoundedBlocking::new(SOON);
     let within = looks.clone();
     let work = move || within.run(Path::new("/s/a"), || 2).unwrap();
     assert_eq!(looks.run(Path::new("/s/a"), work).unwrap(), 2);

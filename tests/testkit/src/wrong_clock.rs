@@ -1,4 +1,4 @@
-//! A wall clock that is wrong, for some programs.
+//! A clock that is wrong, for some programs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::{Doing, Result, process};
 
-/// Wall time of the program is off by as many seconds as the file `$WRONG_BY` says. The other
-/// clocks are right.
+/// The clock `CLOCK` of the program is off by as many seconds as the file `$WRONG_BY` says. The
+/// other clocks are right.
 const SHIM: &str = r#"
 #include <fcntl.h>
 #include <stdlib.h>
@@ -17,7 +17,7 @@ const SHIM: &str = r#"
 int clock_gettime(clockid_t id, struct timespec *time) {
     long failed = syscall(SYS_clock_gettime, id, time);
     const char *path = getenv("WRONG_BY");
-    if (failed || id != CLOCK_REALTIME || !path) return failed;
+    if (failed || id != CLOCK || !path) return failed;
     char text[32] = {0};
     int file = open(path, O_RDONLY | O_CLOEXEC);
     if (file < 0) return failed;
@@ -27,26 +27,39 @@ int clock_gettime(clockid_t id, struct timespec *time) {
 }
 "#;
 
-/// A wall clock. At first it is right.
+/// One clock of a program. At first it is right.
 #[derive(Debug)]
-pub struct WallClock {
+pub struct WrongClock {
     library: PathBuf,
     wrong_by: PathBuf,
 }
 
-impl WallClock {
-    /// Its files go to `dir`.
+impl WrongClock {
+    /// The wall clock. Its files go to `dir`.
     ///
     /// # Errors
     /// `cc` is missing or fails.
-    pub fn new(dir: &Path) -> Result<Self> {
-        let source = dir.join("wall-clock.c");
+    pub fn wall(dir: &Path) -> Result<Self> {
+        Self::new(dir, "CLOCK_REALTIME")
+    }
+
+    /// Monotonic time. Its files go to `dir`.
+    ///
+    /// # Errors
+    /// `cc` is missing or fails.
+    pub fn monotonic(dir: &Path) -> Result<Self> {
+        Self::new(dir, "CLOCK_MONOTONIC")
+    }
+
+    fn new(dir: &Path, clock: &str) -> Result<Self> {
+        let source = dir.join("wrong-clock.c");
+        let which = format!("-DCLOCK={clock}");
         let clock = Self {
-            library: dir.join("wall-clock.so"),
+            library: dir.join("wrong-clock.so"),
             wrong_by: dir.join("wrong-by"),
         };
         fs::write(&source, SHIM).doing(source.display())?;
-        let args = ["-shared", "-fPIC", "-o"].map(str::to_owned);
+        let args = [which.as_str(), "-shared", "-fPIC", "-o"].map(str::to_owned);
         let paths = [&clock.library, &source].map(|path| path.display().to_string());
         let args = args.into_iter().chain(paths);
         let (status, _, err) = process::run(Path::new("cc"), args, Duration::from_secs(60))?;

@@ -41,15 +41,16 @@ thread_local! {
 
 /// Runs looks within the bounds of this module. Clones share the bounds.
 #[derive(Clone, Debug)]
-pub struct Looks {
+pub struct BoundedBlocking {
     pool: Arc<Pool>,
     timeout: Duration,
 }
 
-impl Default for Looks {
+impl Default for BoundedBlocking {
     /// All of a program share the bounds.
     fn default() -> Self {
-        static OF_THE_PROGRAM: LazyLock<Looks> = LazyLock::new(|| Looks::new(LOOK_TIMEOUT));
+        static OF_THE_PROGRAM: LazyLock<BoundedBlocking> =
+            LazyLock::new(|| BoundedBlocking::new(LOOK_TIMEOUT));
         OF_THE_PROGRAM.clone()
     }
 }
@@ -94,8 +95,8 @@ impl Drop for Ends<'_> {
     }
 }
 
-impl Looks {
-    /// Bounds of their own, for a test. Programs use [`Looks::default`].
+impl BoundedBlocking {
+    /// Bounds of their own, for a test. Programs use [`BoundedBlocking::default`].
     pub fn new(timeout: Duration) -> Self {
         Self {
             pool: Arc::default(),
@@ -147,7 +148,7 @@ impl Looks {
     /// The same for async code.
     ///
     /// # Errors
-    /// As [`Looks::run`].
+    /// As [`BoundedBlocking::run`].
     pub async fn run_async<T: Send + 'static>(
         &self,
         directory: &Path,
@@ -313,16 +314,16 @@ impl Looks {
 /// little longer than for one: what one has taken too long leaves less for the others.
 #[derive(Debug)]
 pub struct Round {
-    looks: Looks,
+    looks: BoundedBlocking,
     /// What was spent on looks that did not answer.
     spent: Duration,
 }
 
 impl Round {
-    /// As [`Looks::run`].
+    /// As [`BoundedBlocking::run`].
     ///
     /// # Errors
-    /// As [`Looks::run`].
+    /// As [`BoundedBlocking::run`].
     pub fn run<T: Send + 'static>(
         &mut self,
         directory: &Path,

@@ -461,10 +461,12 @@ impl LastEventReader {
             if !starts && last == Some((by, session.clone())) {
                 continue;
             }
-            patterns.scan(&new[from..at], &mut state, &mut scratch, |hit, found| {
+            // Not this line, because lines that belong to it may follow.
+            let begin = at - line.len();
+            patterns.scan(&new[from..begin], &mut state, &mut scratch, |hit, found| {
                 sink(events, hit, found);
             });
-            from = at;
+            from = begin;
             if let Some(session) = &session {
                 let events = events.entry(Arc::clone(session)).or_insert_with(new_log);
                 let at = date_in(&text).or_else(|| date_in(line));

@@ -373,7 +373,7 @@ fn a_place_where_the_remediator_cannot_work_is_counted() {
         ("token", 1.0, Some("no such directory")),
         ("bot=missing", 1.0, None),
     ] {
-        let mut world = new_world();
+        let mut world = testkit::world!();
         world.with_probe();
         world.bot("company_962302", "normal", "disconnected");
         for empty in ["empty", "none"] {
@@ -403,7 +403,7 @@ fn a_place_where_the_remediator_cannot_work_is_counted() {
 
 #[test]
 fn a_missing_path_is_counted_until_it_is_there() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     world.with_probe();
     world.with_config("{}");
     let path = flag(&world, "late");
@@ -429,7 +429,7 @@ fn a_missing_path_is_counted_until_it_is_there() {
 
 #[test]
 fn a_read_only_root_is_counted() {
-    let mut world = new_world();
+    let mut world = testkit::world!();
     world.with_probe();
     world.bot("company_962302", "normal", "disconnected");
     world.bot("company_other", "normal", "disconnected");
@@ -456,7 +456,7 @@ fn a_read_only_root_is_counted() {
 /// Without a journal nothing can be served: no metric tells, but the target that is down.
 #[test]
 fn serve_ends_where_the_state_directory_cannot_be_written() {
-    let world = new_world();
+    let world = testkit::world!();
     let mut args = world.serve_args();
     args.retain(|arg| !arg.starts_with("--state.path"));
     args.push(format!(

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | [`fixture`] | unpacks `tests/fixtures`, compares folders |
 //! | [`process`] | a child process that is stopped by its own pid |
-//! | [`world`] | one host for a test: folders, bots, a configuration, one server, its commands |
+//! | [`mod@world`] | one host for a test: folders, bots, a configuration, one server, its commands |
 //! | [`probe`] | a bot's status API |
 //! | [`alertmanager`] | the real Alertmanager with the shipped configuration |
 //! | [`canned`] | an HTTP server that answers as the test says |
@@ -20,7 +20,7 @@
 //! | [`stack`] | the loop, from the shipped `alerting-rules` |
 //! | [`story`] | what the demo shows and the tests check, step by step |
 //! | [`strace`] | the calls in a trace |
-//! | [`supervised`] | bots under a supervisor that is a script, and a remediator that may stop them |
+//! | [`mod@supervised`] | bots under a supervisor that is a script, and a remediator that may stop them |
 //! | [`systemd`] | a real systemd of its own for one test |
 //! | [`wrong_clock`] | a clock that is wrong |
 

@@ -38,7 +38,7 @@ macro_rules! programs {
     };
 }
 
-/// A [`World`](crate::world::World) with the programs under test.
+/// A [`World`] with the programs under test.
 #[macro_export]
 macro_rules! world {
     () => {

@@ -256,7 +256,7 @@ fn a_new_root_is_watched_after_a_reload() {
 #[test]
 fn a_reload_changes_who_is_polled_and_who_is_told() {
     let servers = ["[]"; 2].map(|none| CannedServer::start(Canned::json(none)).unwrap());
-    let mut world = new_world();
+    let mut world = testkit::world!();
     world.with_probe();
     world.bot("a", BLOATED, "disconnected");
     let config = |n: usize| {

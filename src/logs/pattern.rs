@@ -12,6 +12,7 @@ mod scan;
 mod shape;
 mod shipped;
 mod sieve;
+mod words;
 
 use std::borrow::Cow;
 

@@ -3,10 +3,11 @@
 
 use std::sync::LazyLock;
 
-use regex::bytes::{Captures, Regex, RegexBuilder, RegexSet, RegexSetBuilder, SetMatches};
+use regex::bytes::{Captures, Regex, RegexSet, RegexSetBuilder, SetMatches};
 
 use super::shape::RecordShape;
 use super::shipped::{conflict, prefix, source_code, stream_error};
+use super::words::{ANOTHER_PROGRAM, expression};
 
 /// What a record says about the end of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -147,18 +148,6 @@ enum Is {
     BareCode,
 }
 
-/// Words for other programs and connections, in the log of a bot.
-pub(super) const ANOTHER_PROGRAM: &str = concat!(
-    r"\b(?:telegram|telegraf|discord|slack|signal-cli|chatwoot|typebot|dify|n8n|openai|chatgpt|gpt|gemini|groq|",
-    r"deepseek|anthropic|claude|elevenlabs|dialogflow|firebase|firestore|supabase|redis|mysql|mariadb|",
-    r"postgres\w*|mongo\w*|sqlite|amqp|rabbitmq|kafka|mqtt|crm|erp|smtp|imap|e?mail|spotify|youtube|tiktok|",
-    r"instagram|facebook|twitter|github|stripe|paypal|mercado ?pago|webhooks?|proxy|panel|dashboard|",
-    r"api|http|oauth|jwt|token|socket\.io|tickets?|orders?|pedidos?|backend|database|ftp|ssh|vpn|printer|",
-    r"impresora|impressora|minio|cloudinary)\b|",
-    r"\b(?:user|usuario|usu.{1,2}rio|admin|customer|pengguna) [\w@.-]{1,40} (?:was |has been )?logged out\b|",
-    r"\bkullan.{1,2}c.{1,2} |\bm.{1,2}.{1,2}teri "
-);
-
 /// In the order of [`Is`].
 const SIGNS: [&str; 29] = [
     stream_error!("401"),
@@ -282,15 +271,6 @@ const AFTERWARDS: &str = concat!(
 
 pub(super) fn compiled(sources: &[&str]) -> Option<RegexSet> {
     RegexSetBuilder::new(sources)
-        .case_insensitive(true)
-        .multi_line(true)
-        .unicode(false)
-        .build()
-        .ok()
-}
-
-pub(super) fn expression(source: &str) -> Option<Regex> {
-    RegexBuilder::new(source)
         .case_insensitive(true)
         .multi_line(true)
         .unicode(false)

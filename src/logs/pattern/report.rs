@@ -5,9 +5,10 @@ use std::sync::LazyLock;
 
 use regex::bytes::{Regex, RegexSet};
 
-use super::close::{BOOM, CLOSE_EVENT, ENDING, compiled, expression, reason};
+use super::close::{BOOM, CLOSE_EVENT, ENDING, compiled, reason};
 use super::shape::RecordShape;
 use super::shipped::{BANNED, LOGGED_OUT, REPLACED, prefix};
+use super::words::expression;
 
 /// The beginning of a report.
 const BEGINNING: &str = concat!(

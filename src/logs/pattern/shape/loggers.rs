@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use regex::bytes::Regex;
 
-use super::super::close::{ANOTHER_PROGRAM, expression};
+use super::super::words::{ANOTHER_PROGRAM, expression};
 
 /// A level.
 const LEVEL: &str = r"(?i:trace|debug|verbose|info|information|notice|log|warn|warning|error|err|fatal|critical|severe)";

@@ -183,10 +183,7 @@ fn a_restart_while_it_is_waited_for_is_no_stop() {
         "{run}\n{}",
         world.read("log")
     );
-    let late = world.metric(
-        "baileys_remediator_service_not_back",
-        &[("reason", "not_connected")],
-    );
+    let late = world.metric("service_not_back", &[("reason", "not_connected")]);
     assert_eq!(late, 1.0);
     assert_eq!((world.calls("stop"), world.calls("start")), (2, 2));
 }

@@ -339,6 +339,22 @@ fn the_routes_fit_into_an_existing_alertmanager() {
             "{labels:?}: {out}{err}"
         );
     }
+    // A route above them that takes every alert hides them, unless it says `continue`.
+    let text = fs::read_to_string(dir.path().join("alertmanager.yml")).unwrap();
+    for (goes_on, receivers) in [("", "others"), (", continue: true", "others,operator")] {
+        let above = format!("  routes:\n    - {{receiver: others{goes_on}}}\n");
+        let catching = dir.path().join("catching.yml");
+        fs::write(&catching, text.replacen("  routes:\n", &above, 1)).unwrap();
+        let catching = format!("--config.file={}", catching.display());
+        let labels = ["alertname=BaileysDecryptErrors", "severity=warning"];
+        let args = ["config", "routes", "test", &catching];
+        let args = args.iter().chain(&labels);
+        let (status, out, err) = process::run(Path::new("amtool"), args, BOUND).unwrap();
+        assert!(
+            status.success() && out.trim() == receivers,
+            "{goes_on}: {out}{err}"
+        );
+    }
     // The same inhibition as that of the shipped file.
     let shipped = fs::read_to_string(repository("alerting-rules/alertmanager.yml")).unwrap();
     let (_, inhibition) = shipped.split_once("inhibit_rules:\n").unwrap();

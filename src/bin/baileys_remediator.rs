@@ -53,7 +53,7 @@ struct Cli {
 enum Command {
     /// Check the configuration file. Exit code 0: it can be used, 2: an error, with its line and column.
     CheckConfig,
-    /// Receive Alertmanager's webhook and act on it.
+    /// Act on alerts: poll Alertmanager, receive its webhook, or evaluate the folders.
     Serve {
         /// Address to listen on. Repeatable.
         #[arg(

@@ -35,7 +35,7 @@ const OTHERS_END_WITHIN: Duration = Duration::from_secs(120);
 pub enum RestartResult {
     /// The service is being stopped or started; wait.
     Busy,
-    /// It need not be stopped: it is down already, or its bot is disconnected.
+    /// It is not stopped: it is down, its bot is disconnected, or its window cannot be used now.
     NeedsNoStop,
     /// It was handled.
     Ended(RunResult),

@@ -312,7 +312,7 @@ fn the_log_tells_whether_the_bot_is_connected() {
         (opened(3), "connected", "the connection was opened 3h"),
         // A source that showed this bot's connection is believed when it shows its end.
         (opened(3) + &line(hours(2), "connection closed"), "disconnected", "the connection was closed 2h"),
-        (line(hours(2), "connection errored"), "unknown", "that the same process had opened it"),
+        (line(hours(2), "connection errored"), "unknown", "that the same logger of the same process had opened it"),
         (opened(24 * 40) + &line(hours(2), "connection closed"), "unknown", "has not seen the session alive"),
         // Something was written since: a bot connected.
         (opened(60) + &line(hours(50), "connection closed"), "unknown", "a file was written since"),
@@ -327,7 +327,7 @@ fn the_log_tells_whether_the_bot_is_connected() {
         (
             opened(3) + &line(hours(2), "connection closed").replace("\"pid\":7", "\"pid\":8"),
             "unknown",
-            "that the same process had opened it",
+            "that the same logger of the same process had opened it",
         ),
         (
             opened(3)

@@ -586,7 +586,7 @@ pub fn short_prometheus(
             ("evaluation_interval: 15s", "evaluation_interval: 1s", 1),
             ("[\"127.0.0.1:9093\"]", &format!("{alertmanagers:?}"), 1),
             (
-                "      - targets: [\"127.0.0.1:10273\"]\n        # labels:\n        #   instance: bots1.example.org\n",
+                "      - targets: [\"127.0.0.1:10273\"]\n        # labels:\n        #   instance: bots1:10273\n",
                 exporters,
                 1,
             ),

@@ -286,7 +286,7 @@ fn a_reload_changes_who_is_polled_and_who_is_told() {
     hang_up(&mut world, &second);
     polled(&world, 1, 1);
     let former = servers[0].requests().len();
-    // Its alert asks for a run, and its person is told of it.
+    // An alert of the new Alertmanager starts a run, and the new command reports it.
     let mut firing = alert("a", "cleanup");
     firing["fingerprint"] = json!("1");
     firing["status"] = json!({"state": "active"});
@@ -304,7 +304,7 @@ fn a_reload_changes_who_is_polled_and_who_is_told() {
     });
     assert!(!world.path("told-0").exists());
     assert_eq!(servers[0].requests().len(), former, "it is still polled");
-    // Without the key nobody is polled.
+    // Without the key no Alertmanager is polled.
     hang_up(&mut world, "{}");
     world.wait("no Alertmanager is polled", || {
         let name = "baileys_remediator_alertmanager_up";

@@ -8,7 +8,7 @@ use super::super::words::{ANOTHER_PROGRAM, expression};
 
 /// A level.
 const LEVEL: &str = r"(?i:trace|debug|verbose|info|information|notice|log|warn|warning|error|err|fatal|critical|severe)";
-/// A level at which nobody prints chats.
+/// Levels that bots do not use for chat messages.
 const BAD: &str = r"(?i:warn|warning|error|err|fatal|critical|severe)";
 /// A category or module. A word with only a capital is the name of a person.
 const NAME: &str = r"(?:[a-z][\w$./@-]{0,80}|[A-Z][\w$]{0,40}(?:[./][\w$]{1,40}){1,6})";

@@ -30,7 +30,7 @@ const HOSTS: usize = 500;
 const TIERS: [&str; 2] = ["warning", "cleanup"];
 /// Six minutes: Alertmanager repeats each of its posts once in that time.
 const SECONDS: u64 = 360;
-/// As in `src/remediator/service/polling.rs`: a host without alerts looks at those of all hosts
+/// As in `src/remediator/serve/polling.rs`: a host without alerts looks at those of all hosts
 /// at every 20th poll.
 const ALL_HOSTS_EVERY: u32 = 20;
 /// How many alerts Prometheus posts together.

@@ -393,6 +393,35 @@ fn labels_are_on_every_series_of_both_programs_and_in_the_rules() {
 }
 
 #[test]
+fn a_variable_is_filled_in_only_where_the_docs_say() {
+    let machine = Machine::new();
+    let root = machine.sessions("${HOME}");
+    let yaml = format!("sessions: {{paths: [\"{root}/${{HOME}}\"]}}\n");
+    let file = machine.write("config.yml", &yaml);
+    let named = [
+        ("BAILEYS_CONFIG", file.as_path()),
+        ("HOME", Path::new("/root")),
+    ];
+    let status = machine.run(EXPORTER, &["status", "--output=json"], &named);
+    assert_eq!(
+        shown(&status),
+        [("${HOME}".to_owned(), "warning".to_owned())],
+        "{}",
+        status.err
+    );
+    // Where names are filled in, it is no name.
+    for wrong in [
+        "connection: {command: [test, '${HOME}']}\n",
+        "processes: [{pid_file: '/nowhere/${HOME}.pid'}]\n",
+    ] {
+        let file = machine.write("config.yml", &format!("{yaml}{wrong}"));
+        let said = machine.check(EXPORTER, &file);
+        assert_eq!(said.code, 2, "{wrong}");
+        assert!(said.err.contains("nothing fills {HOME}"), "{}", said.err);
+    }
+}
+
+#[test]
 fn one_file_serves_many_hosts() {
     let machine = Machine::new();
     let host = hostname();

@@ -564,7 +564,8 @@ fn the_recipes_load_and_name_a_supervisor() {
         fixture::unpack("normal", &folder, SystemTime::now()).unwrap();
         let yaml = yaml
             .replace("/opt/ai-admin/baileys_sessions", &at("sessions"))
-            .replace("/home/bots/.pm2", &at("pm2"));
+            .replace("/home/bots/.pm2", &at("pm2"))
+            .replace("127.0.0.1:9093", "127.0.0.1:1");
         std::fs::write(dir.path().join("config.yml"), &yaml).unwrap();
         let output = Command::new(env!("CARGO_BIN_EXE_baileys_remediator"))
             .args(["doctor", "--output=json"])

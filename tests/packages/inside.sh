@@ -47,6 +47,7 @@ in_the_unit() {
   sed -E "s|^ExecStart=baileys_remediator serve (.*)|ExecStart=baileys_remediator $* \\1|; s/^Type=.*/Type=oneshot/; s/^Restart=.*/StandardOutput=truncate:\/said\nStandardError=truncate:\/err/" \
     "$from" >/run/systemd/system/try@.service
   systemctl daemon-reload
+  systemctl reset-failed try@bots 2>/dev/null || true
   systemctl start try@bots || { cat /said /err; return 1; }
 }
 
@@ -71,8 +72,16 @@ sees_the_bot() { curl -fsS "$exporter/metrics" | grep '^baileys_auth_folder_up{s
 # A host with a bot under pm2.
 useradd --create-home --shell /bin/bash bots
 mkdir /home/bots/sessions
-cp -a /fixture/. /home/bots/sessions/company_962302
-find /home/bots/sessions/company_962302 -type f -exec touch -d '20 minutes ago' {} +
+# folder FIXTURE NAME: an auth folder whose newest file is 20 minutes old.
+folder() {
+  local to=/home/bots/sessions/$2 by at file
+  cp -a "/fixture/$1" "$to"
+  by=$(find "$to" -type f -printf '%T@\n' | sort -n | tail -n1)
+  by=$(($(date +%s) - 1200 - ${by%.*}))
+  while read -r at file; do touch -d "@$((${at%.*} + by))" "$file"; done < <(find "$to" -type f -printf '%T@ %p\n')
+  chown -R bots: "$to"
+}
+folder normal company_962302
 echo 'setInterval(() => {}, 1000);' >/home/bots/bot.js
 chown -R bots: /home/bots
 as_bots pm2 start /home/bots/bot.js --name company_962302 >/dev/null
@@ -100,6 +109,21 @@ in_the_unit service company_962302 --stop || fail "service --stop"
 as_bots pm2 jlist | grep -q '"status":"stopped"' || fail "the bot was not stopped"
 in_the_unit service company_962302 --start || fail "service --start"
 as_bots pm2 jlist | grep -q '"status":"online"' || fail "the bot was not started"
+
+# The unit cleans up. After that the bot can delete its folder, as many do at a logout.
+folder bloated company_2
+as_bots pm2 start /home/bots/bot.js --name company_2 >/dev/null
+systemctl restart baileys_remediator@bots
+until_true "the remediator sees both bots" sessions_of_the_remediator 2
+sees_it_run() { in_the_unit doctor company_2 --output=json || true; grep -q '"finding": *"alive"' /said; }
+until_true "the process of the bot is seen" sees_it_run
+in_the_unit clean company_2 && fail "a bot that runs was cleaned"
+as_bots pm2 stop company_2 >/dev/null
+in_the_unit clean company_2 || fail "clean"
+[[ $(find /home/bots/sessions/company_2/.baileys_quarantine -type f -name 'pre-key-*' | wc -l) -gt 200 ]] || fail "little was moved: $(cat /said)"
+as_bots node -e 'require("fs").rmSync("/home/bots/sessions/company_2", {recursive: true})' || fail "the bot cannot delete its folder"
+as_bots pm2 delete company_2 >/dev/null
+until_true "the remediator sees one bot" sessions_of_the_remediator 1
 
 # A reload puts another configuration in force, in the same processes.
 before=$(main_pids)
@@ -166,5 +190,14 @@ grep -q 'Of the next version' /usr/local/lib/systemd/system/baileys_exporter@.se
 systemctl restart 'baileys_*@*'
 until_true "both are restarted after the upgrade" restarted
 all_is_right
+# The static programs reach an Alertmanager by its name.
+echo '127.0.0.1 am-a.example.org' >>/etc/hosts
+node -e 'require("http").createServer((request, answer) => answer.end("[]")).listen(9093, "127.0.0.1")' &
+alertmanager=$!
+sed -i 's|http://127.0.0.1:9093|http://am-a.example.org:9093|' /etc/baileys/config.yml
+systemctl reload baileys_remediator@bots
+reaches_alertmanager() { curl -fsS "$remediator/metrics" | grep '^baileys_remediator_alertmanager_up{.*am-a.example.org.*} 1$'; }
+until_true "the remediator reaches Alertmanager" reaches_alertmanager
+kill "$alertmanager"
 systemctl disable --quiet --now baileys_exporter@bots baileys_remediator@bots
 as_bots pm2 kill >/dev/null

@@ -56,7 +56,7 @@ done
 
 # --- a fresh Debian -----------------------------------------------------------------------
 . /etc/os-release
-mmdebstrap --quiet --variant=minbase --include=systemd,systemd-sysv,iproute2,nodejs,curl,ca-certificates \
+mmdebstrap --quiet --variant=minbase --include=systemd,systemd-sysv,iproute2,nodejs,curl,ca-certificates,zsh,fish \
   "${VERSION_CODENAME:-bookworm}" "$root"
 mount -t proc proc "$root/proc"
 cp "$deb" "$root/1.deb"
@@ -75,7 +75,17 @@ inside apt-get install -qq -y --no-install-recommends /1.deb >"$work/log" || fai
 [[ -z $(find "$root/etc/systemd" -name '*baileys*') ]] || fail "the package enables a unit"
 [[ $(stat -c '%a %U' "$root/var/lib/baileys_remediator") == "700 root" ]] || fail "no state directory"
 [[ -s $root/usr/share/man/man1/baileys_remediator-clean.1.gz ]] || fail "no man pages"
-inside bash -c '. /usr/share/bash-completion/completions/baileys_remediator'
+for program in baileys_exporter baileys_remediator; do
+  inside bash -c ". /usr/share/bash-completion/completions/$program" || fail "completion for bash"
+  inside zsh -n "/usr/share/zsh/vendor-completions/_$program" || fail "completion for zsh"
+  inside fish -n "/usr/share/fish/vendor_completions.d/$program.fish" || fail "completion for fish"
+done
+# check-config reads the configuration as shipped.
+inside install -d -o bin /opt/ai-admin/baileys_sessions
+for program in baileys_exporter baileys_remediator; do
+  inside "$program" check-config --config.file=/etc/baileys/config.yml || fail "$program check-config"
+done
+rm -r "$root/opt/ai-admin"
 # The configuration works as it is.
 inside baileys_exporter rules --config.file=/etc/baileys/config.yml | grep -q BaileysAuthFilesCleanup || fail "rules"
 sed -i 's|/opt/ai-admin/baileys_sessions|/home/bots/sessions|' "$config"
@@ -104,6 +114,16 @@ unpacked=$(cd "$root" && echo opt/baileys_exporter-*)
 for program in baileys_exporter baileys_remediator; do
   [[ $(file -b "$root/$unpacked/usr/local/bin/$program") =~ static ]] || fail "$program of the tarball is not static"
 done
+# They need no library, not even to resolve a name.
+mkdir -p "$work"/empty/{etc,sessions,state}
+cp "$root/$unpacked/usr/local/bin/baileys_remediator" "$work/empty"
+echo '127.0.0.1 am-a.example.org' >"$work/empty/etc/hosts"
+cat >"$work/empty/config.yml" <<'CONFIG'
+sessions: {paths: [/sessions]}
+alertmanager: {urls: ["http://am-a.example.org:1"]}
+CONFIG
+said=$(chroot "$work/empty" /baileys_remediator doctor --config.file=/config.yml --state.path=/state 2>&1) || true
+[[ $said == *refused* ]] || fail "a static program does not resolve names: $said"
 # The same files as in the package.
 list() { sed -E 's|^usr/local/|usr/|; s|zsh/site-functions|zsh/vendor-completions|' | sort; }
 (cd "$root/$unpacked" && find usr etc -type f) | list >"$work/tarball.list"
@@ -137,7 +157,9 @@ umount "$root/proc"
 npm ci --silent --ignore-scripts --no-audit --no-fund --prefix tests/pm2
 cp -a tests/pm2/node_modules "$root/opt/node_modules"
 ln -s /opt/node_modules/pm2/bin/pm2 "$root/usr/local/bin/pm2"
-mkdir -p "$root/fixture" && tar -C "$root/fixture" -xzf tests/fixtures/normal.tar.gz
+mkdir -p "$root"/fixture/{normal,bloated}
+tar -C "$root/fixture/normal" -xzf tests/fixtures/normal.tar.gz
+tar -C "$root/fixture/bloated" -xzf tests/fixtures/bloated-classic-387.tar.gz
 cp tests/packages/inside.sh docs/install.md "$root"
 mkdir "$root/downloads" && cp "$packages"/* "$root/downloads"
 group=/sys/fs/cgroup/$(basename "$work")

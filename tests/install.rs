@@ -472,6 +472,49 @@ fn prometheus_loads_the_rules_as_the_page_says() {
     seen.unwrap_or_else(|failure| panic!("{failure}"));
 }
 
+/// The page has an operator ask Prometheus whether it reaches both programs.
+#[test]
+fn prometheus_reaches_both_programs_as_the_page_says() {
+    let host = Host::new();
+    let ecosystem = repository("deploy/pm2/ecosystem.config.js");
+    host.pm2(&["start", &ecosystem.display().to_string()]);
+    host.both_are_ready();
+    let port = net::free_port(None).unwrap();
+    let mut text = block("prometheus.yml").replace("  - baileys.rules.yml\n", "  []\n");
+    for (shipped, own) in [(10273, host.exporter), (10274, host.remediator)] {
+        let shipped = format!("127.0.0.1:{shipped}");
+        assert!(text.contains(&shipped), "{text}");
+        text = text.replace(&shipped, &format!("127.0.0.1:{own}"));
+    }
+    let text = format!("global: {{scrape_interval: 1s}}\n{text}");
+    fs::write(host.path("prometheus.yml"), text).unwrap();
+    let program = process::find(&["prometheus"]).expect("Prometheus is not installed");
+    let args = [
+        format!("--config.file={}", host.path("prometheus.yml")),
+        format!("--storage.tsdb.path={}", host.path("data")),
+        format!("--web.listen-address=127.0.0.1:{port}"),
+    ];
+    let log = host.path("prometheus.log");
+    let _prometheus = Process::start("prometheus", &program, &args, Path::new(&log)).unwrap();
+    let command = block("targets").replace(":9090", &format!(":{port}"));
+    host.wait("both are up", || {
+        let args = ["-c", &command].map(str::to_owned);
+        let (_, out, err) = process::run(Path::new("sh"), args, BOUND)?;
+        let is_up = |line: &&str| line.contains("bots1:1027") && line.contains("=> 1 ");
+        match out.lines().filter(is_up).count() {
+            2 => Ok(()),
+            _ => Err(format!("{out}{err}")),
+        }
+    });
+}
+
+#[test]
+fn the_readme_installs_as_the_page_does() {
+    let readme = fs::read_to_string(repository("README.md")).unwrap();
+    let commands = format!("```sh\n{}```\n", block("debian"));
+    assert!(readme.contains(&commands), "{commands}");
+}
+
 /// The set-up without Prometheus: the shipped configuration with one block replaced.
 #[test]
 fn the_local_trigger_fits_into_the_shipped_configuration() {
@@ -522,8 +565,9 @@ fn every_block_of_the_page_is_run() {
                 let by_shell = [
                     format!("run_block {name}\n"),
                     format!("run_block \"{name}\"\n"),
-                    format!("block {name} >"),
                     format!("run_block {name})"),
+                    format!("run_block_as_bots {name}\n"),
+                    format!("run_block_as_bots \"{name}\"\n"),
                 ];
                 let is_run = by_rust.iter().any(|call| here.contains(call))
                     || by_shell.iter().any(|call| inside.contains(call));

@@ -41,8 +41,9 @@ impl Host {
         world.with_probe();
         // A probe that is under way when time is put ahead does not time out.
         let probe = "connection: {timeout: 10m}\n";
+        let notify = world.path("notified").display().to_string();
         world.with_config(&format!(
-            "trigger: local\narmed: {{look_every: 1s}}\n{probe}"
+            "trigger: local\narmed: {{look_every: 1s}}\n{probe}notify: {{command: [sh, -c, 'cat >> \"$1\"', sh, {notify}]}}\n"
         ));
         Self {
             clock: WrongClock::monotonic(world.root()).unwrap(),
@@ -88,6 +89,18 @@ impl Host {
     fn armed(&self) -> usize {
         let name = "baileys_remediator_armed_runs";
         self.world.metrics().having(name, &[]).count()
+    }
+
+    fn wait_for_notification(&mut self, line: &str) {
+        for _ in 0..5 {
+            let text = fs::read_to_string(self.world.path("notified")).unwrap_or_default();
+            if text.contains(line) {
+                return;
+            }
+            self.pass(61);
+        }
+        let text = fs::read_to_string(self.world.path("notified"));
+        panic!("no {line:?} in {text:?}");
     }
 
     fn wait_for_runs(&self, session: &str, runs: usize) {
@@ -148,6 +161,15 @@ fn a_folder_is_cleaned_when_it_has_held_its_tier_for_two_minutes() {
             false => Err(format!("{runs:#?}")),
         }
     });
+    // A person is told, and the next message is a minute later at the earliest.
+    for line in [
+        "\nwarned: warning tier, 130 accumulated files\n",
+        "\nbot: emergency done, 294 files moved, ",
+        "\nbusy: emergency refused: connected; ",
+        "\nbot: emergency tier is over, ",
+    ] {
+        host.wait_for_notification(line);
+    }
     // It is off, and says so.
     let (status, _) = host.world.deliver(&[]);
     assert_eq!(status, 404);

@@ -343,6 +343,47 @@ fn push_and_pull_together_run_an_action_once() {
     world.finish();
 }
 
+/// A refused run does not make room for a second one of the same alert.
+#[test]
+fn push_and_pull_together_arm_a_run_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = testkit::world!();
+    world.with_probe();
+    let webhook = world.url("/webhook");
+    let alertmanager =
+        alertmanager_with_webhook(&dir.path().join("a"), Options::default(), &webhook);
+    world.with_config(&config(
+        &[alertmanager.url()],
+        "webhook: {match: {instance: \"h:10273\"}}\n",
+    ));
+    let before = world.bot("bot", BLOATED, "connected");
+    let args = world.serve_args();
+    world.start(&["env", "HOST=h"], Path::new(REMEDIATOR), args);
+    ready(&world, &alertmanager);
+    alertmanager
+        .post(vec![alert("h", "bot", "cleanup", 0)])
+        .unwrap();
+    world.wait("a delivery", || {
+        match world.metric("webhook_alerts_total", &[]) {
+            0.0 => Err("none".into()),
+            _ => Ok(()),
+        }
+    });
+    wait_for_polled(&world, "retry_later", 1.0);
+    let runs = world.runs_of("bot");
+    assert_eq!(runs.len(), 1, "{runs:#?}");
+    assert_eq!(runs[0]["reason"], "connected", "{runs:#?}");
+    assert_eq!(
+        world
+            .metrics()
+            .having("baileys_remediator_armed_runs", &[])
+            .count(),
+        1
+    );
+    world.unchanged("bot", &before);
+    world.finish();
+}
+
 #[test]
 fn all_down_is_a_metric_and_a_log_line_and_no_action() {
     let dir = tempfile::tempdir().unwrap();

@@ -581,7 +581,7 @@ fn the_real_pm2() {
             let report = world.service(session, &[verb]);
             assert_eq!(report.code, 2, "{why}: {report:?}");
             assert!(
-                report.err.contains("pm2 knows no process of this name"),
+                report.err.contains("pm2 knows no process named"),
                 "{why}: {report:?}"
             );
             assert_eq!(report.presence, "unknown", "{why}");

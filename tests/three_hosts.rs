@@ -171,10 +171,9 @@ impl Host {
             .clone()
     }
 
-    /// The runs that are done.
+    /// The clean-ups that are done.
     fn done(&self) -> usize {
-        let runs = self.runs();
-        runs.iter().filter(|run| run["status"] == "done").count()
+        self.runs().iter().filter(|run| is_done(run)).count()
     }
 }
 
@@ -411,14 +410,15 @@ impl Fleet {
         for host in &self.hosts {
             let (name, session) = (host.name, host.session);
             let runs = host.runs();
-            let done: Vec<&Value> = runs.iter().filter(|run| run["status"] == "done").collect();
+            let done: Vec<&Value> = runs.iter().filter(|run| is_done(run)).collect();
             assert_eq!(done.len(), 1, "{name}: {runs:#?}");
             for run in &runs {
                 assert_eq!(run["session"], session, "{name}: {run:#}");
                 let by = run["requested_by"].as_str().unwrap();
                 assert!(by.starts_with("alert "), "{name}: {run:#}");
                 // Asked before the bot was stopped, or again after it was cleaned.
-                let is_expected = run["status"] == "done"
+                let is_expected = is_done(run)
+                    || run["action"] == "plan"
                     || ["connected", "cooldown"]
                         .map(Value::from)
                         .contains(&run["reason"]);
@@ -452,6 +452,12 @@ fn each_of_three_hosts_cleans_its_own_session_once() {
         "each_of_three_hosts_cleans_its_own_session_once",
         three_hosts,
     );
+}
+
+/// The same without namespaces: no host can be parted from the others.
+#[test]
+fn each_of_three_hosts_on_loopback_addresses_cleans_its_own_session_once() {
+    three_hosts(Isolation::Loopback);
 }
 
 fn three_hosts(isolation: Isolation) {
@@ -554,6 +560,12 @@ fn clock_is_off(host: &Host) {
         "{}",
         host.name
     );
+}
+
+/// Whether it is a clean-up that is done. A scrape while the files of a bloated folder are written
+/// may show a lower tier, whose alert asks for a plan.
+fn is_done(run: &Value) -> bool {
+    run["status"] == "done" && run["action"] != "plan"
 }
 
 /// A firing alert for the session `bot` of a host, as Prometheus posts it.

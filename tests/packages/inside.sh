@@ -45,7 +45,7 @@ in_the_unit() {
   local from
   from=$(systemctl show --property=FragmentPath --value baileys_remediator@bots)
   sed -E "s|^ExecStart=baileys_remediator serve (.*)|ExecStart=baileys_remediator $* \\1|; s/^Type=.*/Type=oneshot/; s/^Restart=.*/StandardOutput=truncate:\/said\nStandardError=truncate:\/err/" \
-    "$from" >/run/systemd/system/try@.service
+    "$from" >/run/systemd/system/try@.service || return
   systemctl daemon-reload
   systemctl reset-failed try@bots 2>/dev/null || true
   systemctl start try@bots || { cat /said /err; return 1; }
@@ -66,6 +66,12 @@ run_block() {
   echo "==> $1"
   [[ $(block "$1") ]] || fail "docs/install.md has no block $1"
   . <(block "$1")
+}
+run_block_as_bots() {
+  echo "==> $1"
+  [[ $(block "$1") ]] || fail "docs/install.md has no block $1"
+  block "$1" >/as_bots.sh
+  as_bots bash -e /as_bots.sh >/dev/null
 }
 sees_the_bot() { curl -fsS "$exporter/metrics" | grep '^baileys_auth_folder_up{session="company_962302"} 1'; }
 
@@ -94,6 +100,9 @@ systemctl() {
 }
 run_block debian
 both_are_ready
+# The default place of the configuration file.
+as_bots baileys_exporter status | grep -q '^company_962302 ' || fail "/etc/baileys/config.yml is not read"
+[[ $(systemctl show --property=TasksMax --value baileys_remediator@bots) == infinity ]] || fail "the tasks of the remediator are limited"
 [[ $(stat -c %U /var/lib/baileys_exporter /var/lib/baileys_remediator | sort -u) == bots ]] || fail "the state belongs to others"
 all_is_right
 # The remediator may do all that it must, in the folder and with pm2, also as a service.
@@ -104,26 +113,14 @@ node -e '
   const runs = s.sources.some(x => x.source === "process" && x.finding !== "silent");
   if (bad.length || !runs) { console.log(JSON.stringify(s)); process.exit(1); }
 ' || fail "doctor --try"
-sed -i 's/# allow_restart: true/allow_restart: true/' /etc/baileys/config.yml
+sed -i 's/# allow_restart: true/allow_restart: true\n    connect_timeout: 5s/' /etc/baileys/config.yml
 in_the_unit service company_962302 --stop || fail "service --stop"
 as_bots pm2 jlist | grep -q '"status":"stopped"' || fail "the bot was not stopped"
+# So does the exporter's unit.
+state_of_the_bot() { curl -fsS "$exporter/metrics" | grep "^baileys_auth_connection_state{session=\"company_962302\",state=\"$1\"} 1"; }
+until_true "the exporter sees that the bot is gone" state_of_the_bot disconnected
 in_the_unit service company_962302 --start || fail "service --start"
 as_bots pm2 jlist | grep -q '"status":"online"' || fail "the bot was not started"
-
-# The unit cleans up. After that the bot can delete its folder, as many do at a logout.
-folder bloated company_2
-as_bots pm2 start /home/bots/bot.js --name company_2 >/dev/null
-systemctl restart baileys_remediator@bots
-until_true "the remediator sees both bots" sessions_of_the_remediator 2
-sees_it_run() { in_the_unit doctor company_2 --output=json || true; grep -q '"finding": *"alive"' /said; }
-until_true "the process of the bot is seen" sees_it_run
-in_the_unit clean company_2 && fail "a bot that runs was cleaned"
-as_bots pm2 stop company_2 >/dev/null
-in_the_unit clean company_2 || fail "clean"
-[[ $(find /home/bots/sessions/company_2/.baileys_quarantine -type f -name 'pre-key-*' | wc -l) -gt 200 ]] || fail "little was moved: $(cat /said)"
-as_bots node -e 'require("fs").rmSync("/home/bots/sessions/company_2", {recursive: true})' || fail "the bot cannot delete its folder"
-as_bots pm2 delete company_2 >/dev/null
-until_true "the remediator sees one bot" sessions_of_the_remediator 1
 
 # A reload puts another configuration in force, in the same processes.
 before=$(main_pids)
@@ -153,9 +150,35 @@ apt-get install -qq -y --reinstall /2.deb >/dev/null
 both_still() { curl -fsS "$remediator/-/ready"; }
 until_true "the remediator runs after the reinstallation" both_still
 
-# Removed: stopped. Installed again: still enabled, and not started. Purged: forgotten.
+# An alert has the unit stop a bot that takes its time, and the package is removed meanwhile:
+# the run is completed first, and the bot runs again. It can then delete its folder, with the
+# quarantine.
+cat >/am.js <<'AM'
+require("http")
+  .createServer((request, answer) => answer.end(require("fs").readFileSync("/alerts.json")))
+  .listen(9093, "127.0.0.1");
+AM
+echo '[]' >/alerts.json
+node /am.js &
+alertmanager=$!
+folder bloated company_2
+echo 'process.on("SIGINT", () => {}); setInterval(() => {}, 1000);' >/home/bots/slow.js
+as_bots pm2 start /home/bots/slow.js --name company_2 --kill-timeout 10000 >/dev/null
+until_true "the remediator sees both bots" sessions_of_the_remediator 2
+labels=$(printf '"ladder":"baileys_auth_files","tier":"emergency","session":"company_2","instance":"%s:10273"' "$(uname -n)")
+printf '[{"labels":{%s},"fingerprint":"2","startsAt":"%s","status":{"state":"active"}}]' "$labels" "$(date -u +%FT%TZ)" >/alerts.new
+mv /alerts.new /alerts.json
+runs_of_the_bot() { as_bots baileys_remediator runs --session=company_2 --output=json | tr -d ' \n' | grep "\"status\":\"$1\""; }
+until_true "a run of the other bot" runs_of_the_bot running
 apt-get remove -qq -y baileys-exporter >/dev/null
 both_are_gone || fail "they run although they were removed"
+kill "$alertmanager"
+[[ $(find /home/bots/sessions/company_2/.baileys_quarantine -type f -name 'pre-key-*' | wc -l) -gt 200 ]] || fail "the run was not completed"
+as_bots pm2 jlist | grep -o '"status":"[a-z]*"' | sort | uniq -c | grep -q '2 "status":"online"' || fail "a bot was not started again"
+as_bots node -e 'require("fs").rmSync("/home/bots/sessions/company_2", {recursive: true})' || fail "the bot cannot delete its folder"
+as_bots pm2 delete company_2 >/dev/null
+
+# Installed again: still enabled, and not started. Purged: forgotten.
 apt-get install -qq -y /2.deb >/dev/null
 both_are_gone || fail "the package has started something"
 systemctl is-enabled --quiet baileys_remediator@bots || fail "a removed unit is forgotten"
@@ -170,11 +193,18 @@ purge
 # pm2 runs both.
 apt-get install -qq -y ./*.deb >/dev/null
 run_block "pm2 root"
-block pm2 >/pm2.sh
-as_bots bash -e /pm2.sh >/dev/null
+run_block_as_bots pm2
 all_is_right
-[[ $(as_bots pm2 jlist | grep -o '"status":"online"' | wc -l) == 3 ]] || fail "pm2: $(as_bots pm2 list)"
-as_bots pm2 delete baileys_exporter baileys_remediator >/dev/null
+online() { as_bots pm2 jlist | grep -o '"status":"online"' | wc -l; }
+[[ $(online) == 3 ]] || fail "pm2: $(as_bots pm2 list)"
+apt-get install -qq -y -o Dpkg::Options::=--force-confold /2.deb >/dev/null
+before=$(as_bots pm2 pid baileys_exporter)
+run_block_as_bots "pm2 upgrade"
+[[ $(as_bots pm2 pid baileys_exporter) != "$before" ]] || fail "pm2 has restarted nothing"
+all_is_right
+run_block_as_bots "pm2 uninstall"
+[[ $(online) == 1 ]] || fail "pm2: $(as_bots pm2 list)"
+! grep -q baileys_ /home/bots/.pm2/dump.pm2 || fail "pm2 would start them after a boot"
 purge
 
 # The tarball.
@@ -192,7 +222,8 @@ until_true "both are restarted after the upgrade" restarted
 all_is_right
 # The static programs reach an Alertmanager by its name.
 echo '127.0.0.1 am-a.example.org' >>/etc/hosts
-node -e 'require("http").createServer((request, answer) => answer.end("[]")).listen(9093, "127.0.0.1")' &
+echo '[]' >/alerts.json
+node /am.js &
 alertmanager=$!
 sed -i 's|http://127.0.0.1:9093|http://am-a.example.org:9093|' /etc/baileys/config.yml
 systemctl reload baileys_remediator@bots

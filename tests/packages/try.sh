@@ -185,7 +185,7 @@ BOOT
 sh -c 'echo $$ >"$1/cgroup.procs" && exec unshare --pid --mount --net --ipc --uts --cgroup --fork --kill-child=KILL bash "$2" "$3"' \
   sh "$group" "$work/boot.sh" "$root" >"$work/boot.log" 2>&1 &
 systemd=$!
-for ((i = 0; i < 300; i++)); do
+for ((i = 0; i < 900; i++)); do
   [[ ! -s $root/result ]] || break
   kill -0 "$systemd" 2>/dev/null || break
   sleep 1

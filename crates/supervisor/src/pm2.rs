@@ -251,8 +251,26 @@ impl OnePm2 {
             .filter(|entry| entry.is_named(&self.name))
             .collect();
         match entries.is_empty() {
-            true => Err("pm2 knows no process of this name".into()),
+            true => Err(self.no_such_process(list)),
             false => Ok(entries),
+        }
+    }
+
+    /// Names the process that was looked for, and some that there are.
+    fn no_such_process(&self, list: &[Pm2Process]) -> String {
+        let is_printable = |name: &&str| name.bytes().all(|byte| byte.is_ascii_graphic());
+        let names: BTreeSet<&str> = list
+            .iter()
+            .filter_map(|entry| entry.name.as_str())
+            .collect();
+        let names: Vec<&str> = names.into_iter().filter(is_printable).take(5).collect();
+        match names.is_empty() {
+            true => format!("pm2 knows no process named {:?}", self.name),
+            false => format!(
+                "pm2 knows no process named {:?}, but {}",
+                self.name,
+                names.join(", ")
+            ),
         }
     }
 

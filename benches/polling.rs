@@ -200,22 +200,27 @@ impl Measured {
             // As if it had been running for some time.
             let mut poll = (random() * f64::from(ALL_HOSTS_EVERY)) as u32;
             tokio::spawn(async move {
+                let mut busy = 0u32;
                 tokio::time::sleep(poller.pause(0, 0.5).mul_f64(random())).await;
                 while !stop.load(Ordering::Relaxed) {
-                    ask(&poller, false, expected, &polls).await;
+                    match ask(&poller, false, expected, &polls).await {
+                        true => busy += 1,
+                        false => busy = 0,
+                    }
                     poll += 1;
                     if expected == 0 && poll.is_multiple_of(ALL_HOSTS_EVERY) {
                         ask(&poller, true, 0, &polls).await;
                     }
-                    tokio::time::sleep(poller.pause(0, random())).await;
+                    tokio::time::sleep(poller.pause(busy, random())).await;
                 }
             });
         }
     }
 }
 
-/// Polls once. An answer without the alerts that it must hold has failed.
-async fn ask(poller: &Poller, all_hosts: bool, expected: usize, polls: &Mutex<Polls>) {
+/// Polls once; whether Alertmanager was busy. An answer without the alerts that it must hold has
+/// failed.
+async fn ask(poller: &Poller, all_hosts: bool, expected: usize, polls: &Mutex<Polls>) -> bool {
     let began = Instant::now();
     let answers = poller.poll(all_hosts).await;
     let took = began.elapsed().as_secs_f64() * 1e3;
@@ -227,9 +232,13 @@ async fn ask(poller: &Poller, all_hosts: bool, expected: usize, polls: &Mutex<Po
     let mut polls = polls.lock().unwrap();
     polls.took.push(took);
     match wrong {
-        Some(error) if error.ends_with("503") => polls.turned_away += 1,
+        Some(error) if error.ends_with("503") => {
+            polls.turned_away += 1;
+            return true;
+        }
         wrong => polls.failed.extend(wrong),
     }
+    false
 }
 
 /// The shipped route or receiver of the remediator, for one host.

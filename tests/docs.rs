@@ -5,6 +5,8 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
@@ -536,6 +538,32 @@ fn yaml_blocks(text: &str) -> Vec<&str> {
     blocks
         .map(|rest| rest.split("```").next().unwrap())
         .collect()
+}
+
+#[test]
+fn the_notifications_load() {
+    let (_, page) = doc("docs/configuration.md");
+    let (_, section) = page.split_once("\n## Notifications\n").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("notify.url");
+    std::fs::write(&secret, "https://hooks.example.org/x\n").unwrap();
+    std::fs::set_permissions(&secret, Permissions::from_mode(0o600)).unwrap();
+    let blocks = yaml_blocks(section);
+    assert_eq!(blocks.len(), 3, "ntfy, Telegram and Slack");
+    for block in blocks {
+        let yaml = block.replace("/etc/baileys/notify.url", &secret.display().to_string());
+        let yaml = format!("trigger: local\nsessions: {{paths: [/nowhere]}}\n{yaml}");
+        let config = dir.path().join("config.yml");
+        std::fs::write(&config, &yaml).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_baileys_remediator"))
+            .arg("check-config")
+            .arg(format!("--config.file={}", config.display()))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{yaml}{said}");
+    }
 }
 
 #[test]

@@ -23,7 +23,7 @@ pub struct Meaning {
 }
 
 /// Every command of both programs.
-pub const MEANINGS: [Meaning; 10] = [
+pub const MEANINGS: [Meaning; 11] = [
     Meaning {
         commands: "`baileys_exporter`",
         done: "ended by a signal",
@@ -71,6 +71,12 @@ pub const MEANINGS: [Meaning; 10] = [
         done: "the connection of at least one session is known",
         refused: "the connection of every session is unknown",
         failed: "an error, or there is no session",
+    },
+    Meaning {
+        commands: "`baileys_remediator notify`",
+        done: "the test message was sent",
+        refused: "it was not sent",
+        failed: "an error, or no `notify` is configured",
     },
     Meaning {
         commands: "`baileys_remediator service`",

@@ -32,11 +32,13 @@ use super::store::{self, Store};
 mod alertmanagers;
 mod bulk;
 mod doctor;
+mod notify;
 mod privileges;
 mod record;
 
 pub use self::bulk::clean_many;
 pub use self::doctor::doctor;
+pub use self::notify::test_notify;
 pub use super::outcome::Exit;
 pub use record::show;
 

@@ -3,8 +3,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::config::{Placeholders, System};
-use crate::remediator::notify::{Outbox, Reports, Sender};
+use crate::remediator::notify::{Outbox, Reports, Sender, title};
 use crate::remediator::overview::{StatusNotice, overview};
 use crate::remediator::store::StoreError;
 use crate::remediator::store::runs::{Run, RunsSeen};
@@ -30,7 +29,7 @@ struct Notifying {
 impl Notifying {
     fn new(began: Instant) -> Self {
         Self {
-            title: format!("baileys_remediator on {}", System.hostname()),
+            title: title(),
             reports: Reports::default(),
             outbox: Outbox::default(),
             began,
@@ -102,7 +101,7 @@ impl Remediator {
         let now = self.clock.since(notifying.began);
         self.live.notified(sent.is_ok());
         match sent {
-            Ok(()) => {
+            Ok(_) => {
                 if std::mem::take(&mut notifying.fails) {
                     tracing::info!("notifications are sent again");
                 }

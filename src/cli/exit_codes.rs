@@ -64,7 +64,7 @@ pub const MEANINGS: [Meaning; 11] = [
         commands: "`baileys_remediator clean`, `undo`, `creds restore`",
         done: "done",
         refused: "a guard refused, and no file was touched; or `undo` left a file, because the folder has a newer one or it is missing",
-        failed: "an error, or no such session or run",
+        failed: "an error, or no such session or run; for `undo` also where there is no journal",
     },
     Meaning {
         commands: "`baileys_remediator doctor`",

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex};
 use testkit::net;
 use testkit::world::{World, alert, assert_discreet};
 
+const REMEDIATOR: &str = env!("CARGO_BIN_EXE_baileys_remediator");
 const BLOATED: &str = "bloated-classic-387";
 /// Part of a URL that is a secret.
 const SECRET: &str = "bot12345:AAsecretAA";
@@ -283,4 +284,45 @@ fn a_test_message_that_is_not_sent_says_why_and_shows_no_secret() {
     }
     // Without the flag nothing is sent.
     world.remediator(&["notify"]).must(2, &["--test"]);
+}
+
+/// Without Prometheus nothing else would tell of it.
+#[test]
+fn a_lost_journal_is_told_without_prometheus() {
+    let mut world = testkit::world!()
+        .probed()
+        .configured("")
+        .within(5 * testkit::world::SOON);
+    let told = world.path("told");
+    world.with_config(&format!(
+        "trigger: local\nnotify: {{command: [/bin/sh, -c, 'cat >> \"$1\"', sh, {}]}}\n",
+        told.display()
+    ));
+    world.bot("bot", BLOATED, "connected");
+    let token = format!("--webhook.token-file={}", world.path("token").display());
+    let args = world.serve_args().into_iter().filter(|arg| *arg != token);
+    let args = args.collect();
+    world.start(&[], REMEDIATOR.as_ref(), args);
+    world.wait("the first look", || match world.log().contains("news") {
+        true => Ok(()),
+        false => Err("not yet".into()),
+    });
+    let journal = world.path("state/journal.sqlite");
+    let kept = world.path("kept.sqlite");
+    fs::rename(&journal, &kept).unwrap();
+    let says = |words: &str| {
+        world.wait(words, || {
+            let text = fs::read_to_string(&told).unwrap_or_default();
+            match text.contains(words) {
+                true => Ok(()),
+                false => Err(text),
+            }
+        });
+    };
+    says("\nThe journal cannot be used, so no run begins");
+    fs::rename(&kept, &journal).unwrap();
+    says("\nno longer: The journal cannot be used");
+    let text = fs::read_to_string(&told).unwrap();
+    assert!(!text.contains(&*world.root().to_string_lossy()), "{text}");
+    world.finish();
 }

@@ -608,8 +608,12 @@ fn alerts_of_other_hosts_are_counted_until_one_is_of_this_host() {
     // Where the webhook is on, the variable must be set.
     let args: Vec<String> = world.serve_args();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let ran = world.run(REMEDIATOR, &args, Vec::new());
-    ran.must(2, &["webhook.match.job", "\"JOB\" is not set"]);
+    let not_set = ["webhook.match.job", "\"JOB\" is not set"];
+    world.run(REMEDIATOR, &args, Vec::new()).must(2, &not_set);
+    let token = format!("--webhook.token-file={}", world.path("token").display());
+    world
+        .remediator(&["check-config", &token])
+        .must(2, &not_set);
     world.start_remediator_in(&["env", "JOB=baileys"]);
     let here = |tier: &str| {
         let mut alert = alert("bot", tier);

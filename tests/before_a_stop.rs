@@ -1,4 +1,4 @@
-//! What can be known before a bot is stopped is checked before: six kinds of restarts that
+//! What can be known before a bot is stopped is checked before: seven kinds of restarts that
 //! could only fail; what an emergency does that may not stop the bot; and what of before the
 //! stop still counts after it.
 #![allow(
@@ -394,6 +394,31 @@ fn a_stop_that_cannot_be_called_counts_as_none() {
             .sum("baileys_remediator_service_stops_total", &[]),
         Ok(0.0)
     );
+}
+
+/// A release that was removed, with the program that starts the bot in it.
+#[test]
+fn a_start_command_that_does_not_exist() {
+    let (mut world, before) = testkit::supervised_bot!();
+    world.reconfigure("start: [sh,", "start: [/srv/releases/7/start,");
+    world.start();
+    let run = no_bot_is_stopped(&world, &before, "not_restartable");
+    let detail = run["detail"].as_str().unwrap();
+    let why = "the program of the start command does not exist";
+    assert!(
+        detail.contains(why) && detail.contains("the bot is connected"),
+        "{detail}"
+    );
+    assert_eq!(world.status()["armed"][0]["action"], "emergency");
+    let (_, doctor, _) = world.command(&["doctor", "bot"]).parts();
+    assert!(doctor.contains(why), "{doctor}");
+    let (code, service, err) = world.command(&["service", "bot"]).parts();
+    assert!(code == 0 && service.contains(why), "{service}{err}");
+    // Nor by hand.
+    let (code, _, err) = world.command(&["service", "bot", "--stop"]).parts();
+    assert!(code == 2 && err.contains(why), "{code} {err}");
+    world.is_connected().unwrap();
+    assert_eq!(world.calls("stop"), 0);
 }
 
 /// A glob that is written wrongly, or an entry behind one that takes every session.

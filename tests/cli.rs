@@ -358,6 +358,18 @@ fn plan_clean_undo() {
     world
         .remediator(&["runs"])
         .must(2, &["no journal at", "--state.path"]);
+    // A new journal would know no run.
+    let journal = world.path("state").join("journal.sqlite");
+    for wanted in ["1", "20260101T000000Z-abcdef"] {
+        world.remediator(&["undo", wanted]).must(
+            2,
+            &[
+                &format!("no journal at {}", journal.display()),
+                "--state.path",
+                "--config.file",
+            ],
+        );
+    }
     // Nor would a new journal pause a `serve` that uses another one.
     for args in [&["pause", "--reason=x"][..], &["resume"]] {
         world

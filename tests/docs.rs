@@ -442,6 +442,7 @@ fn configuration_md_names_every_flag_and_key() {
         (remediator, &["creds", "restore"]),
         (remediator, &["doctor"]),
         (remediator, &["service"]),
+        (remediator, &["notify"]),
         (remediator, &["status"]),
         (remediator, &["pause"]),
         (remediator, &["resume"]),

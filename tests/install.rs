@@ -537,6 +537,25 @@ fn the_local_trigger_fits_into_the_shipped_configuration() {
     // Not beside it.
     let (code, said) = check(&format!("{shipped}\n{}", block("local")));
     assert_eq!(code, Some(2), "{said}");
+    // With another way to notify, the test message of the page arrives.
+    let told = dir.path().join("told");
+    let local: String = block("local")
+        .lines()
+        .map(|line| match line.starts_with("notify:") {
+            true => format!("notify: {{command: [tee, {}]}}\n", told.display()),
+            false => format!("{line}\n"),
+        })
+        .collect();
+    let (code, said) = check(&format!("{before}\n{local}\n{after}"));
+    assert_eq!(code, Some(0), "{said}");
+    let command = block("notify")
+        .replace("sudo -u bots baileys_remediator", REMEDIATOR)
+        .replace("/etc/baileys/config.yml", &config.display().to_string());
+    let args = ["-c".to_owned(), command];
+    let (status, out, err) = process::run(Path::new("sh"), args, BOUND).unwrap();
+    assert!(status.success(), "{out}{err}");
+    let text = fs::read_to_string(&told).unwrap();
+    assert!(text.contains("This is a test of `notify`"), "{text}");
 }
 
 /// Each command of the page is one that a test runs, or is named here.

@@ -16,11 +16,12 @@ use std::sync::{Arc, Mutex};
 use testkit::net;
 use testkit::world::{World, alert, assert_discreet};
 
+const REMEDIATOR: &str = env!("CARGO_BIN_EXE_baileys_remediator");
 const BLOATED: &str = "bloated-classic-387";
 /// Part of a URL that is a secret.
 const SECRET: &str = "bot12345:AAsecretAA";
 
-/// A server that answers each `POST` with 200 and keeps it. Its thread ends with the test.
+/// A server that answers each `POST` with one status and keeps it. Its thread ends with the test.
 struct Inbox {
     port: u16,
     posts: Arc<Mutex<Vec<(String, String)>>>,
@@ -28,12 +29,16 @@ struct Inbox {
 
 impl Inbox {
     fn start(port: u16) -> Self {
+        Self::answering(port, "200 OK")
+    }
+
+    fn answering(port: u16, status: &'static str) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
         let posts = Arc::<Mutex<Vec<_>>>::default();
         let kept = Arc::clone(&posts);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                if let Some(post) = stream.ok().and_then(|stream| read(&stream)) {
+                if let Some(post) = stream.ok().and_then(|stream| read(&stream, status)) {
                     kept.lock().unwrap().push(post);
                 }
             }
@@ -47,8 +52,8 @@ impl Inbox {
     }
 }
 
-/// Head and body of a request.
-fn read(mut stream: &TcpStream) -> Option<(String, String)> {
+/// Head and body of a request, which gets this status.
+fn read(mut stream: &TcpStream, status: &str) -> Option<(String, String)> {
     let (mut head, mut reader) = (String::new(), BufReader::new(stream));
     while !head.ends_with("\r\n\r\n") {
         if reader.read_line(&mut head).ok()? == 0 {
@@ -62,8 +67,8 @@ fn read(mut stream: &TcpStream) -> Option<(String, String)> {
     });
     let mut body = vec![0; length?];
     reader.read_exact(&mut body).ok()?;
-    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
-    stream.write_all(answer).ok()?;
+    let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
+    stream.write_all(answer.as_bytes()).ok()?;
     Some((head, String::from_utf8(body).ok()?))
 }
 
@@ -199,4 +204,125 @@ fn a_way_that_cannot_be_used_is_refused_at_the_start() {
     world
         .remediator(&["serve", &port])
         .must(2, &["notify: give either command or webhook"]);
+}
+
+/// The message arrives, and what is said of it holds no secret.
+#[test]
+fn a_test_message_arrives_by_both_ways() {
+    let inbox = Inbox::start(net::free_port(None).unwrap());
+    let mut world = testkit::world!();
+    let file = world.path("notify.url");
+    let url = format!("http://127.0.0.1:{}/{SECRET}\n", inbox.port);
+    fs::write(&file, url).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    world.with_config(&format!(
+        "notify: {{webhook: {{url_file: {}, json: {{text: '{{text}}'}}}}}}\n",
+        file.display()
+    ));
+    let ran = world.remediator(&["notify", "--test"]);
+    let ran = ran.must(0, &["was sent: the webhook answered with status 200"]);
+    assert!(!format!("{ran:?}").contains(SECRET), "{ran:?}");
+    let (head, body) = inbox.posts().remove(0);
+    assert!(head.starts_with(&format!("POST /{SECRET} ")), "{head}");
+    assert!(body.contains("This is a test of `notify`"), "{body}");
+
+    let told = world.path("told");
+    world.with_config(&format!(
+        "notify: {{command: [/bin/sh, -c, 'echo {SECRET}; cat >> \"$1\"', sh, {}]}}\n",
+        told.display()
+    ));
+    let ran = world.remediator(&["notify", "--test"]);
+    let ran = ran.must(0, &["was sent: the command exited with 0"]);
+    assert!(!format!("{ran:?}").contains(SECRET), "{ran:?}");
+    let text = fs::read_to_string(&told).unwrap();
+    assert!(text.contains("This is a test of `notify`"), "{text}");
+}
+
+#[test]
+fn a_test_message_that_is_not_sent_says_why_and_shows_no_secret() {
+    let server = Inbox::answering(net::free_port(None).unwrap(), "500 Internal Server Error");
+    let mut world = testkit::world!();
+    let token = world.path("notify.token");
+    fs::write(&token, SECRET).unwrap();
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
+    let closed = net::free_port(None).unwrap();
+    for (notify, code, says) in [
+        ("{}".to_owned(), 2, "no `notify` is configured"),
+        (
+            format!("notify: {{command: [/bin/sh, -c, 'echo {SECRET} >&2; exit 3']}}"),
+            1,
+            "was not sent: the command exited with 3",
+        ),
+        (
+            format!("notify: {{command: [/nonexistent/{SECRET}]}}"),
+            1,
+            "was not sent: the command cannot be started",
+        ),
+        (
+            format!(
+                "notify: {{webhook: {{url: 'http://127.0.0.1:{}/{SECRET}', http_config: {{authorization: {{credentials_file: {}}}}}}}}}",
+                server.port,
+                token.display()
+            ),
+            1,
+            "was not sent: the server answered with status 500",
+        ),
+        (
+            format!("notify: {{webhook: {{url: 'http://127.0.0.1:{closed}/{SECRET}'}}}}"),
+            1,
+            "was not sent: ",
+        ),
+        (
+            "notify: {webhook: {url_file: /nonexistent/notify.url}}".to_owned(),
+            1,
+            "was not sent: ",
+        ),
+    ] {
+        world.with_config(&format!("{notify}\n"));
+        let ran = world.remediator(&["notify", "--test"]).must(code, &[says]);
+        assert!(!format!("{ran:?}").contains(SECRET), "{ran:?}");
+    }
+    // Without the flag nothing is sent.
+    world.remediator(&["notify"]).must(2, &["--test"]);
+}
+
+/// Without Prometheus nothing else would tell of it.
+#[test]
+fn a_lost_journal_is_told_without_prometheus() {
+    let mut world = testkit::world!()
+        .probed()
+        .configured("")
+        .within(5 * testkit::world::SOON);
+    let told = world.path("told");
+    world.with_config(&format!(
+        "trigger: local\nnotify: {{command: [/bin/sh, -c, 'cat >> \"$1\"', sh, {}]}}\n",
+        told.display()
+    ));
+    world.bot("bot", BLOATED, "connected");
+    let token = format!("--webhook.token-file={}", world.path("token").display());
+    let args = world.serve_args().into_iter().filter(|arg| *arg != token);
+    let args = args.collect();
+    world.start(&[], REMEDIATOR.as_ref(), args);
+    world.wait("the first look", || match world.log().contains("news") {
+        true => Ok(()),
+        false => Err("not yet".into()),
+    });
+    let journal = world.path("state/journal.sqlite");
+    let kept = world.path("kept.sqlite");
+    fs::rename(&journal, &kept).unwrap();
+    let says = |words: &str| {
+        world.wait(words, || {
+            let text = fs::read_to_string(&told).unwrap_or_default();
+            match text.contains(words) {
+                true => Ok(()),
+                false => Err(text),
+            }
+        });
+    };
+    says("\nThe journal cannot be used, so no run begins");
+    fs::rename(&kept, &journal).unwrap();
+    says("\nno longer: The journal cannot be used");
+    let text = fs::read_to_string(&told).unwrap();
+    assert!(!text.contains(&*world.root().to_string_lossy()), "{text}");
+    world.finish();
 }

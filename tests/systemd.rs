@@ -539,3 +539,51 @@ fn a_unit_that_would_not_come_back_as_it_was_is_not_stopped() {
         },
     );
 }
+
+/// A unit without its file, a masked one, and one of `systemd-run`.
+#[test]
+fn a_unit_that_could_not_be_started_again_is_not_stopped() {
+    systemd::inside(
+        "a_unit_that_could_not_be_started_again_is_not_stopped",
+        || {
+            let bot = Bot::new("", "");
+            let path = Path::new(systemd::UNITS).join(UNIT);
+            let text = fs::read_to_string(&path).unwrap();
+            let refused = |why: &str| {
+                assert_eq!(bot.property("ActiveState"), "active", "{why}");
+                let call = bot.world.remediator(&["service", "bot", "--stop"]);
+                assert_ne!(call.code, 0, "{why}: {call:#?}");
+                assert!(call.err.contains(why), "{why}: {call:#?}");
+                assert_eq!(bot.property("ActiveState"), "active", "{why}");
+            };
+            // systemd has not been told.
+            fs::remove_file(&path).unwrap();
+            refused("its file was removed");
+            bot.alert("emergency");
+            let run = bot.ended();
+            assert_eq!(run["reason"], "not_restartable", "{run}");
+            bot.systemctl(&["daemon-reload"]);
+            refused("its file was removed");
+            std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+            bot.systemctl(&["daemon-reload"]);
+            refused("the unit is masked");
+            fs::remove_file(&path).unwrap();
+            bot.systemctl(&["daemon-reload"]);
+            assert_eq!((bot.calls(), bot.starts(), bot.moved()), ((0, 0), 0, 0));
+
+            bot.systemctl(&["stop", UNIT]);
+            bot.becomes("inactive");
+            let argv = text
+                .lines()
+                .find_map(|line| line.strip_prefix("ExecStart="));
+            let argv = argv.unwrap().split(' ');
+            let args: Vec<&str> = ["--unit", UNIT, "--"].into_iter().chain(argv).collect();
+            let systemd_run = process::find(&["systemd-run"]).unwrap();
+            let (status, out, err) = process::run(&systemd_run, &args, SOON).unwrap();
+            assert!(status.success(), "{out}{err}");
+            bot.is_back();
+            refused("the unit is transient");
+            bot.finish();
+        },
+    );
+}

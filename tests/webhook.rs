@@ -596,6 +596,53 @@ fn alerts_that_ask_for_nothing() {
     world.finish();
 }
 
+/// Labels with placeholders, and alerts of which none has them.
+#[test]
+fn alerts_of_other_hosts_are_counted_until_one_is_of_this_host() {
+    let host = process::run(&process::find(&["uname"]).unwrap(), ["-n"], SOON);
+    let host = host.unwrap().1.trim().to_owned();
+    let mut world = testkit::world!()
+        .probed()
+        .configured("webhook: {match: {instance: '{hostname}:10273', job: '${JOB}'}}\n");
+    world.bot("bot", BLOATED, "disconnected");
+    // Where the webhook is on, the variable must be set.
+    let args: Vec<String> = world.serve_args();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let not_set = ["webhook.match.job", "\"JOB\" is not set"];
+    world.run(REMEDIATOR, &args, Vec::new()).must(2, &not_set);
+    let token = format!("--webhook.token-file={}", world.path("token").display());
+    world
+        .remediator(&["check-config", &token])
+        .must(2, &not_set);
+    world.start_remediator_in(&["env", "JOB=baileys"]);
+    let here = |tier: &str| {
+        let mut alert = alert("bot", tier);
+        alert["labels"]["instance"] = json!(format!("{host}:10273"));
+        alert
+    };
+    let others = [alert("bot", "cleanup"), alert("bot", "emergency")];
+    for _ in 0..2 {
+        assert_eq!(world.accepted(&others), 0);
+        assert_eq!(world.metric("unmatched_alerts", &[]), 2.0);
+    }
+    let told = "none has the labels of this host: correct webhook.match";
+    let line = world.log();
+    let line: Vec<&str> = line.lines().filter(|line| line.contains(told)).collect();
+    assert_eq!(line.len(), 1, "{line:?}");
+    assert!(
+        line[0].contains("job=baileys") && line[0].contains(&format!("instance={host}:10273")),
+        "{line:?}"
+    );
+    assert!(world.runs().is_empty());
+
+    assert_eq!(world.accepted(&[here("warning")]), 1);
+    assert_eq!(world.metric("unmatched_alerts", &[]), 0.0);
+    assert_eq!(world.accepted(&others), 0);
+    assert_eq!(world.metric("unmatched_alerts", &[]), 0.0);
+    world.wait_until_idle();
+    world.finish();
+}
+
 fn promtool_accepts(url: &str) {
     let promtool =
         process::find(&["promtool"]).expect("promtool is missing: sudo apt-get install prometheus");

@@ -149,6 +149,12 @@ enum Command {
         #[arg(long, value_enum, default_value = "table")]
         output: Output,
     },
+    /// Send a test message by the configured `notify`, and say what became of it. Exit code 1: it was not sent.
+    Notify {
+        /// Send one message now.
+        #[arg(long, required = true)]
+        test: bool,
+    },
     /// Show the service of each session and whether it runs; or stop or start one, for example to test permissions.
     Service {
         /// Session name; without it, all sessions.
@@ -235,7 +241,7 @@ async fn program() -> ExitCode {
     cli.log.init();
     let needs_sessions = !matches!(
         cli.command,
-        Command::Runs { .. } | Command::Pause { .. } | Command::Resume
+        Command::Runs { .. } | Command::Pause { .. } | Command::Resume | Command::Notify { .. }
     );
     let load = move || -> Result<Settings, ConfigError> {
         let settings = Settings::load(&cli.common, &cli.remediator)?;
@@ -325,6 +331,7 @@ async fn program() -> ExitCode {
             };
             services::service(&settings, session.as_deref(), task, output).await
         }
+        Command::Notify { test: _ } => console::test_notify(&settings).await,
         Command::Runs {
             command: Some(RunsCommand::Show { id, output: own }),
             output,

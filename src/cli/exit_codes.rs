@@ -23,7 +23,7 @@ pub struct Meaning {
 }
 
 /// Every command of both programs.
-pub const MEANINGS: [Meaning; 10] = [
+pub const MEANINGS: [Meaning; 11] = [
     Meaning {
         commands: "`baileys_exporter`",
         done: "ended by a signal",
@@ -64,13 +64,19 @@ pub const MEANINGS: [Meaning; 10] = [
         commands: "`baileys_remediator clean`, `undo`, `creds restore`",
         done: "done",
         refused: "a guard refused, and no file was touched; or `undo` left a file, because the folder has a newer one or it is missing",
-        failed: "an error, or no such session or run",
+        failed: "an error, or no such session or run; for `undo` also where there is no journal",
     },
     Meaning {
         commands: "`baileys_remediator doctor`",
         done: "the connection of at least one session is known",
         refused: "the connection of every session is unknown",
         failed: "an error, or there is no session",
+    },
+    Meaning {
+        commands: "`baileys_remediator notify`",
+        done: "the test message was sent",
+        refused: "it was not sent",
+        failed: "an error, or no `notify` is configured",
     },
     Meaning {
         commands: "`baileys_remediator service`",

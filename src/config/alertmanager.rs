@@ -8,9 +8,10 @@ use exporter_toolkit::client::check_url;
 use exporter_toolkit::http_config::{HttpClient, HttpConfig};
 use serde::Deserialize;
 
+use super::alert_match::AlertMatch;
 use super::list::list;
+use super::placeholders::{Anywhere, Placeholders, expand};
 use super::span::span;
-use crate::host;
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(30);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,7 +38,11 @@ pub struct Alertmanagers {
 /// The checked section. Its placeholders are filled in by [`AlertmanagerSettings::resolve`]:
 /// only `serve` and `doctor` poll, and only their environment has to hold the variables.
 #[derive(Clone, Debug)]
-pub struct AlertmanagerSettings(Alertmanagers);
+pub struct AlertmanagerSettings {
+    /// With placeholders in its URLs, and without labels.
+    polled: Alertmanagers,
+    matches: AlertMatch,
+}
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -54,47 +59,6 @@ pub struct AlertmanagerSection {
     http_config: HttpConfig,
 }
 
-/// What stands for a placeholder: the host's name and the environment.
-pub trait Placeholders {
-    /// For `{hostname}`.
-    fn hostname(&self) -> String;
-    /// For `${NAME}`; `None` where it is not set.
-    fn variable(&self, name: &str) -> Option<String>;
-}
-
-/// This host and this process.
-#[derive(Clone, Copy, Debug)]
-pub struct System;
-
-impl Placeholders for System {
-    fn hostname(&self) -> String {
-        host::name()
-    }
-
-    fn variable(&self, name: &str) -> Option<String> {
-        std::env::var(name).ok()
-    }
-}
-
-/// Any host and any environment, to check the form of a text.
-pub(super) struct Anywhere;
-
-impl Placeholders for Anywhere {
-    fn hostname(&self) -> String {
-        "host".into()
-    }
-
-    fn variable(&self, _name: &str) -> Option<String> {
-        Some("value".into())
-    }
-}
-
-/// Whether Prometheus takes this as the name of a label.
-pub(super) fn is_label(name: &str) -> bool {
-    let is_word = |c: char| c == '_' || c.is_ascii_alphanumeric();
-    !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()) && name.chars().all(is_word)
-}
-
 impl AlertmanagerSection {
     /// Errors: a sentence that names the key.
     pub fn build(self) -> Result<AlertmanagerSettings, String> {
@@ -106,29 +70,24 @@ impl AlertmanagerSection {
         if self.urls.len() > MAX_URLS {
             return Err(format!("alertmanager.urls: not more than {MAX_URLS}"));
         }
-        for label in self.r#match.keys() {
-            if !is_label(label) {
-                return Err(format!(
-                    "alertmanager.match: {label:?} is not the name of a label; use letters, digits and _"
-                ));
-            }
-        }
         let between = |key: &str, given: Option<Duration>, default| match given {
             Some(given) if !(SHORTEST..=LONGEST).contains(&given) => {
                 Err(format!("alertmanager.{key}: from 1s to 1h"))
             }
             given => Ok(given.unwrap_or(default)),
         };
-        let settings = AlertmanagerSettings(Alertmanagers {
+        let matches = AlertMatch::new("alertmanager.match", self.r#match)?;
+        let polled = Alertmanagers {
             urls: self.urls,
-            matches: self.r#match,
+            matches: BTreeMap::new(),
             interval: between("interval", self.interval, DEFAULT_INTERVAL)?,
             timeout: between("timeout", self.timeout, DEFAULT_TIMEOUT)?,
             client: self
                 .http_config
                 .build()
                 .map_err(|error| format!("alertmanager.http_config.{error}"))?,
-        });
+        };
+        let settings = AlertmanagerSettings { polled, matches };
         // A variable may hold a part of a URL that cannot be guessed here, such as its scheme.
         settings.expanded(&Anywhere, |url| url.contains("${"))?;
         Ok(settings)
@@ -150,7 +109,7 @@ impl AlertmanagerSettings {
         is_unchecked: impl Fn(&str) -> bool,
     ) -> Result<Alertmanagers, String> {
         let mut urls = Vec::new();
-        for (index, text) in self.0.urls.iter().enumerate() {
+        for (index, text) in self.polled.urls.iter().enumerate() {
             let key = format!("alertmanager.urls[{index}]");
             let url = expand(text, placeholders).map_err(|error| format!("{key}: {error}"))?;
             let url = url.trim_end_matches('/').to_owned();
@@ -166,56 +125,12 @@ impl AlertmanagerSettings {
             }
             urls.push(url);
         }
-        let mut matches = BTreeMap::new();
-        for (label, text) in &self.0.matches {
-            let key = format!("alertmanager.match.{label}");
-            let value = expand(text, placeholders).map_err(|error| format!("{key}: {error}"))?;
-            if value.is_empty() {
-                return Err(format!("{key}: the value is empty; no alert has it"));
-            }
-            matches.insert(label.clone(), value);
-        }
         Ok(Alertmanagers {
             urls,
-            matches,
-            ..self.0.clone()
+            matches: self.matches.resolve(placeholders)?,
+            ..self.polled.clone()
         })
     }
-}
-
-/// Fills in `{hostname}` and `${NAME}`.
-///
-/// Errors: a variable is not set or is empty, a brace is not closed, or another placeholder.
-pub fn expand(text: &str, placeholders: &dyn Placeholders) -> Result<String, String> {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some(at) = rest.find(['{', '$']) {
-        out.push_str(&rest[..at]);
-        rest = &rest[at..];
-        if let Some(after) = rest.strip_prefix("{hostname}") {
-            out.push_str(&placeholders.hostname());
-            rest = after;
-        } else if let Some(after) = rest.strip_prefix("${") {
-            let (name, after) = after
-                .split_once('}')
-                .ok_or("a ${ is not closed; write ${NAME}")?;
-            let value = placeholders
-                .variable(name)
-                .filter(|value| !value.is_empty())
-                .ok_or_else(|| {
-                    format!("the environment variable {name:?} is not set or is empty")
-                })?;
-            out.push_str(&value);
-            rest = after;
-        } else if rest.starts_with('{') {
-            return Err("the only placeholders are {hostname} and ${NAME}".into());
-        } else {
-            out.push('$');
-            rest = &rest[1..];
-        }
-    }
-    out.push_str(rest);
-    Ok(out)
 }
 
 #[cfg(test)]

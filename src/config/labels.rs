@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Placeholders;
-use super::alertmanager::{Anywhere, expand, is_label};
+use super::placeholders::{Anywhere, expand, is_label};
 
 /// Labels of Prometheus, of the alerting rules and of the metrics of both programs.
 const RESERVED: [&str; 26] = [

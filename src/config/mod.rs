@@ -2,6 +2,7 @@
 //!
 //! A flag wins over the file. [`Settings`] is what the rest of the program sees.
 
+mod alert_match;
 mod alertmanager;
 pub mod check;
 mod error;
@@ -12,13 +13,15 @@ mod hint;
 mod labels;
 mod list;
 mod notify;
+mod placeholders;
 mod position;
 mod processes;
 mod source;
 mod span;
 mod trigger;
 
-pub use alertmanager::{AlertmanagerSettings, Alertmanagers, Placeholders, System};
+pub use alert_match::AlertMatch;
+pub use alertmanager::{AlertmanagerSettings, Alertmanagers};
 pub use error::ConfigError;
 pub use file::Insurance;
 #[cfg(test)]
@@ -26,6 +29,7 @@ pub(crate) use flags::flags_in;
 pub use flags::{CommonFlags, ExporterFlags, LogFlags, LogFormat, RemediatorFlags};
 pub use labels::CustomLabels;
 pub use notify::{Notify, NotifyUrl, NotifyWebhook};
+pub use placeholders::{Placeholders, System};
 pub use position::Position;
 pub use source::{ConfigSource, OF_THE_MACHINE, VARIABLE};
 pub use span::parse_span;
@@ -33,7 +37,6 @@ pub use trigger::TriggerSource;
 
 use self::processes::MAX_TIMEOUT;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,7 +94,7 @@ pub struct Settings {
     /// Where `serve` gets to know that a folder has reached a tier.
     pub trigger: TriggerSource,
     /// Labels an alert must carry before it acts.
-    pub alert_match: BTreeMap<String, String>,
+    pub alert_match: AlertMatch,
     /// The Alertmanagers that are polled, if any.
     pub alertmanagers: Option<AlertmanagerSettings>,
     /// How a person gets a message about what `serve` has done, if at all.
@@ -398,7 +401,7 @@ impl Settings {
             connection,
             logs: log_settings,
             trigger: remediator.trigger.or(file.trigger).unwrap_or_default(),
-            alert_match,
+            alert_match: AlertMatch::new("webhook.match", alert_match)?,
             alertmanagers,
             notify: file.notify.map(notify::NotifySection::build).transpose()?,
             token_file: remediator

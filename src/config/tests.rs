@@ -2,6 +2,7 @@ use super::*;
 use crate::policy::Tier;
 use crate::policy::insurance::Keep;
 use clap::Parser;
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 
 #[derive(Parser)]
@@ -96,7 +97,8 @@ state: {path: /var/lib/x}
             && !settings.connection.trust.is_match("x")
     );
     assert_eq!(settings.connection.log_fresh, Duration::from_secs(1200));
-    assert_eq!(settings.alert_match["instance"], "host1:10273");
+    let demanded = settings.alert_match.resolve(&System).unwrap();
+    assert_eq!(demanded["instance"], "host1:10273");
     assert_eq!(settings.retention, Duration::from_secs(60 * 86_400));
     let keep = Keep {
         per_identity: 5,
@@ -170,8 +172,8 @@ fn flags_win() {
     assert_eq!(settings.sources[0].path, Path::new("/c"));
     assert_eq!(settings.connection.quiet, Duration::from_secs(1));
     assert_eq!(
-        settings.alert_match,
-        BTreeMap::from([("instance".into(), "x=y".into())])
+        settings.alert_match.resolve(&System),
+        Ok(BTreeMap::from([("instance".into(), "x=y".into())]))
     );
     assert_eq!(
         settings.limits(&session("x")).batch,

@@ -20,7 +20,7 @@ use crate::folder::SessionName;
 
 use window::Windows;
 
-pub use supervisor::{CallError, Observation, Presence};
+pub use supervisor::{CallError, Observation, Presence, StartObstacle};
 
 /// What fills the placeholders of a text: a session's name, the named groups of
 /// `connection.session_pattern`, and the name of this host.
@@ -373,6 +373,13 @@ impl Service {
     /// Whether its process runs.
     pub async fn presence(&self) -> Presence {
         self.observe(&Query::default()).await.presence()
+    }
+
+    /// What certainly keeps a start after a stop from working. `None` also where that is unknown,
+    /// and where it may not be stopped.
+    pub async fn check_restart(&self, query: &Query) -> Option<StartObstacle> {
+        let supervisor = self.restartable().ok()?;
+        supervisor.check_restart(query).await.ok().flatten()
     }
 
     /// Asks it to stop; does not wait until it is gone. Stopping what is stopped is no error.

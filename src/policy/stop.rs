@@ -13,6 +13,7 @@
 //! | it is unknown whether the bot is connected, or only its log says so while files are written | `connection_unknown` |
 //! | dormant, woken recently, or nothing removable | the guard table's own reason |
 //! | the plan would not bring the folder below the alert's tier | `not_worth_a_restart` |
+//! | the service could not be started again | `not_restartable` |
 //! | the service was stopped less than its cooldown ago | `service_cooldown` |
 //! | the service was stopped as often as a day allows | `service_budget` |
 
@@ -21,6 +22,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::connection::{Finding, RecentStep, State, Verdict};
+use crate::control::StartObstacle;
 use crate::folder::{FileName, Inventory, Timestamp};
 
 use super::guard::{CleanRequest, CleanupMode, Limits, Plan, Refusal, facts, plan};
@@ -45,6 +47,8 @@ pub enum StopRefusal {
         /// Files that the table allows to move, but that cannot be moved.
         immovable: usize,
     },
+    /// After a stop it could not be started again.
+    NotRestartable(StartObstacle),
     /// The creds are not in the folder, so it is unknown whether the bot is logged in.
     CredsElsewhere,
     /// creds.json is not logged in: a restart would show a QR code.
@@ -91,6 +95,7 @@ impl StopRefusal {
         match self {
             StopRefusal::Guard(refusal) => refusal.label(),
             StopRefusal::NotWorthARestart { .. } => "not_worth_a_restart",
+            StopRefusal::NotRestartable(_) => "not_restartable",
             StopRefusal::CredsElsewhere => "creds_elsewhere",
             StopRefusal::NotLoggedIn => "not_logged_in",
             StopRefusal::LoggedOut => "logged_out",
@@ -106,9 +111,10 @@ impl StopRefusal {
     }
 
     /// Every value of the label, except those of the guard table.
-    pub const LABELS: [&'static str; 10] = [
+    pub const LABELS: [&'static str; 11] = [
         "creds_elsewhere",
         "not_worth_a_restart",
+        "not_restartable",
         "not_logged_in",
         "logged_out",
         "service_unknown",
@@ -132,6 +138,7 @@ impl StopRefusal {
                 | StopRefusal::BreakerOpen
                 | StopRefusal::CredsNotCopied { .. }
                 | StopRefusal::NotWorthARestart { .. }
+                | StopRefusal::NotRestartable(_)
         )
     }
 }
@@ -151,6 +158,11 @@ impl fmt::Display for StopRefusal {
             StopRefusal::NotWorthARestart { after, threshold, .. } => write!(
                 f,
                 "not worth a restart: {after} accumulated files would stay, and the alert's tier begins at {threshold}; the bot is busy: raise its tiers, or move its keys to a database"
+            ),
+            StopRefusal::NotRestartable(obstacle) => write!(
+                f,
+                "the service could not be started again after a stop: {obstacle}; to fix: {}",
+                obstacle.fix()
             ),
             StopRefusal::CredsElsewhere => f.write_str(
                 "the creds of this session are not in its folder: nothing tells whether it is logged in, so it is not stopped; it is cleaned while it is disconnected",
@@ -216,6 +228,8 @@ pub struct StopInputs<'a> {
     pub tier: Tier,
     /// Files of the folder that cannot be moved.
     pub immovable: &'a BTreeMap<FileName, Immovable>,
+    /// What keeps the service from being started again.
+    pub obstacle: Option<StartObstacle>,
     /// The service's own record.
     pub service: &'a RestartBudget,
 }
@@ -269,6 +283,9 @@ pub fn may_stop(before: &StopInputs<'_>, now: Timestamp) -> Result<Plan, StopRef
             threshold,
             immovable: plan.left_out.values().sum(),
         });
+    }
+    if let Some(obstacle) = before.obstacle {
+        return Err(StopRefusal::NotRestartable(obstacle));
     }
     before.service.may_be_stopped()?;
     Ok(plan)

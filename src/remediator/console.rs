@@ -32,11 +32,13 @@ use super::store::{self, Store};
 mod alertmanagers;
 mod bulk;
 mod doctor;
+mod notify;
 mod privileges;
 mod record;
 
 pub use self::bulk::clean_many;
 pub use self::doctor::doctor;
+pub use self::notify::test_notify;
 pub use super::outcome::Exit;
 pub use record::show;
 
@@ -261,7 +263,7 @@ async fn clean_recorded(ctx: &Context, found: &Found, ask: CleanRequest) -> Exit
 }
 
 /// Finds the run that an operator gave by its name in the quarantine, or by its number.
-fn quarantine_name(settings: &Settings, wanted: &str) -> Result<QuarantineName, String> {
+fn quarantine_name(store: &Store, wanted: &str) -> Result<QuarantineName, String> {
     if let Some(name) = QuarantineName::parse(wanted) {
         return Ok(name);
     }
@@ -270,7 +272,6 @@ fn quarantine_name(settings: &Settings, wanted: &str) -> Result<QuarantineName, 
             "{wanted:?} is neither the number nor the name of a run; `baileys_remediator runs` lists both"
         ));
     };
-    let store = Store::open_existing(&settings.state_path).map_err(|error| error.to_string())?;
     let record = store.audit().show(&RunKey::Id(number));
     let record = record.map_err(|error| error.to_string())?;
     let run = match record {
@@ -296,7 +297,13 @@ fn quarantine_name(settings: &Settings, wanted: &str) -> Result<QuarantineName, 
 
 /// `undo RUN`.
 pub async fn undo(settings: Settings, run: &str, force: bool, yes: bool) -> Exit {
-    let name = match block_in_place(|| quarantine_name(&settings, run)) {
+    // A new journal would know nothing of the run, and `serve` nothing of its undo.
+    let named = block_in_place(|| {
+        let store = Store::open_existing(&settings.state_path);
+        let store = store.map_err(|error| error.to_string())?;
+        quarantine_name(&store, run)
+    });
+    let name = match named {
         Ok(name) => name,
         Err(error) => return fail(&error),
     };

@@ -94,7 +94,7 @@ declare_metrics! {
     NOTIFICATIONS: counter "baileys_remediator_notifications_total" &["outcome"],
         "Messages of `notify` since the start, by outcome: sent, failed (and tried again).";
     OTHER_HOSTS: gauge "baileys_remediator_unmatched_alerts" &[],
-        "Alerts about auth folders while none of them has the labels of this host (alertmanager.match), as of the last look at all hosts; 0 while one has, and where no Alertmanager is polled.";
+        "Alerts about auth folders while none of them has the labels of this host: alertmanager.match, as of the last look at all hosts, and webhook.match, as of the last hour; 0 while one has (webhook: within 24 hours).";
     RELOAD_SUCCESS: gauge "baileys_remediator_config_last_reload_successful" &[],
         "1 if the last load of the configuration succeeded; after a failure the former one stays in force.";
     RELOAD_TIME: gauge "baileys_remediator_config_last_reload_success_timestamp_seconds" &[],
@@ -149,6 +149,8 @@ pub struct Live {
     notifications_failed: AtomicU64,
     /// Alerts of other hosts where none is of this one.
     pub others: AtomicU64,
+    /// The same of the webhook.
+    pub unmatched: AtomicU64,
     /// Alerts truncated by Alertmanager.
     pub truncated: AtomicU64,
     /// Bytes in all quarantines.
@@ -413,7 +415,7 @@ fn add_live(out: &mut MetricFamilies, live: &Live) {
     out.add(
         &OTHER_HOSTS,
         &[],
-        live.others.load(Ordering::Relaxed) as f64,
+        (live.others.load(Ordering::Relaxed) + live.unmatched.load(Ordering::Relaxed)) as f64,
     );
     out.add(
         &TRUNCATED,

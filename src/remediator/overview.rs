@@ -67,6 +67,8 @@ pub struct ServiceState {
 pub struct StatusNotice {
     /// What it is about.
     pub kind: StatusNoticeKind,
+    /// What it is about among those of its kind: the same as long as it goes on.
+    pub subject: String,
     /// A sentence that follows the label of the kind.
     pub text: String,
 }
@@ -102,14 +104,18 @@ impl StatusNoticeKind {
 impl Overview {
     /// What an operator should know first, the most important at the top.
     pub fn notices(&self) -> Vec<StatusNotice> {
-        let notice = |kind, text| StatusNotice { kind, text };
+        let notice = |kind, subject: &str, text| StatusNotice {
+            kind,
+            subject: subject.to_owned(),
+            text,
+        };
         let paused = self.pause.paused.iter().map(|entry| {
             let text = format!("since {} by {}: {}", entry.since, entry.by, entry.reason);
-            notice(StatusNoticeKind::Paused, text)
+            notice(StatusNoticeKind::Paused, "", text)
         });
         let breaker = self.pause.breaker.iter().map(|entry| {
             let text = format!("since {}: {}", entry.since, entry.reason);
-            notice(StatusNoticeKind::BreakerOpen, text)
+            notice(StatusNoticeKind::BreakerOpen, "", text)
         });
         let not_back = self.not_back.iter().map(|late| {
             let undo = late.run.as_ref().map_or(String::new(), |run| {
@@ -122,11 +128,11 @@ impl Overview {
                 "({}) since {}: service {}, session {}, run {}{undo}{forbidden}",
                 late.reason, late.since, late.service, late.session, late.run_id
             );
-            notice(StatusNoticeKind::NotBack, text)
+            notice(StatusNoticeKind::NotBack, &late.session, text)
         });
         let restarts = self.services.iter().filter_map(|service| {
             let text = format!("service {}, phase {}", service.service, service.phase?);
-            Some(notice(StatusNoticeKind::Restart, text))
+            Some(notice(StatusNoticeKind::Restart, &service.service, text))
         });
         let armed = self.armed.iter().map(|run| {
             let text = format!(
@@ -135,7 +141,7 @@ impl Overview {
                 run.action.label(),
                 run.since
             );
-            notice(StatusNoticeKind::Armed, text)
+            notice(StatusNoticeKind::Armed, &run.session, text)
         });
         paused
             .chain(breaker)

@@ -14,7 +14,7 @@
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
@@ -77,6 +77,7 @@ mod refusal_log;
 mod reload;
 mod sessions;
 mod token;
+mod unmatched;
 mod work;
 
 pub use self::check::check_settings;
@@ -102,6 +103,8 @@ pub struct Remediator {
     /// Bytes in each session's quarantine.
     held: Mutex<HashMap<String, u64>>,
     live: Live,
+    /// What the webhook gets for other hosts.
+    unmatched: unmatched::Unmatched,
     /// What the local trigger found at its last evaluation.
     standings: Mutex<Vec<Standing>>,
     pages: page_cache::Pages,
@@ -139,6 +142,7 @@ impl Remediator {
             reloaded: watch::Sender::new(()),
             reload_refusals: refusals("/-/reload"),
             refusals: refusals("the webhook"),
+            unmatched: unmatched::Unmatched::new(clock.clone()),
             store,
             clock,
             active: Mutex::default(),
@@ -250,6 +254,8 @@ impl Remediator {
                 let failed = |error| self.journal.note_failure(&Err(error));
                 let read = read.map_err(failed).ok();
                 let journal = read.as_ref().map(|(totals, seen)| (totals, seen));
+                let unmatched = self.unmatched.count();
+                self.live.unmatched.store(unmatched, Ordering::Relaxed);
                 let process = ProcessState {
                     live: &self.live,
                     sessions: sessions.len(),

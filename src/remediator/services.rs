@@ -2,6 +2,7 @@
 //! starts one. Touches no file of a session and writes no record of a run.
 
 use clock::Clock;
+use supervisor::Query;
 
 use crate::cli::{complain, defer_signals, print, table};
 use crate::config::Settings;
@@ -66,8 +67,12 @@ pub async fn service(
             ));
             continue;
         };
+        let mut obstacle = None;
         let (done, presence) = match task {
-            Task::Show => (Ok(()), service.presence().await),
+            Task::Show => {
+                obstacle = service.check_restart(&Query::default()).await;
+                (Ok(()), service.presence().await)
+            }
             Task::Stop | Task::Start => {
                 let sessions: Vec<Found> = known
                     .iter()
@@ -92,7 +97,14 @@ pub async fn service(
         if wanted.is_some_and(|wanted| wanted != presence) {
             exit = Exit::Failed;
         }
-        rows.push(ServiceRow::new(session, Some(&service), presence));
+        let mut row = ServiceRow::new(session, Some(&service), presence);
+        if let Some(obstacle) = obstacle {
+            row.detail = format!(
+                "it is not stopped, because it could not be started again: {obstacle}; to fix: {}",
+                obstacle.fix()
+            );
+        }
+        rows.push(row);
     }
     show(&rows, output);
     exit

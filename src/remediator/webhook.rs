@@ -61,6 +61,11 @@ pub struct Alert {
 }
 
 impl Alert {
+    /// Identifies it among all alerts of one Alertmanager.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
     /// A label's value.
     pub fn label(&self, name: &str) -> Option<&str> {
         self.labels.get(name).map(String::as_str)

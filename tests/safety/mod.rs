@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use baileys_exporter::connection::{Evidence, Finding, State, Verdict, fold};
+use baileys_exporter::control::StartObstacle;
 use baileys_exporter::folder::{
     Creds, CredsFacts, Entry, FileName, Inventory, Kind, SessionActivity, Shape, Stamp, Timestamp,
 };
@@ -515,6 +516,7 @@ struct Asked {
     creds: Creds,
     findings: Vec<Finding>,
     logged_out: bool,
+    obstacle: Option<StartObstacle>,
     stops: Vec<i64>,
     limits: Limits,
 }
@@ -532,6 +534,7 @@ impl Asked {
             }),
             findings: vec![finding, Finding::Quiet],
             logged_out: false,
+            obstacle: None,
             stops: Vec::new(),
             limits: Limits::default(),
         }
@@ -561,6 +564,7 @@ impl Asked {
                 self.files
                     .extend((0..200).map(|n| (format!("session-{n}.0.json"), n % 10 * DAY)));
             }
+            "not_restartable" => self.obstacle = Some(StartObstacle::AutoRemove),
             "service_cooldown" => self.stops.push(HOUR),
             "service_budget" => self.stops.extend([7 * HOUR, 12 * HOUR]),
             other => panic!("docs/safety.md: the policy knows no {other} here"),
@@ -609,6 +613,7 @@ impl Asked {
             mode: CleanupMode::Emergency,
             tier: Tier::Emergency,
             immovable: &BTreeMap::new(),
+            obstacle: self.obstacle,
             service: &RestartBudget {
                 stops: self
                     .stops

@@ -161,6 +161,8 @@ impl HttpClient {
     /// Sends a `POST` with this body, of this media type. `timeout` is that of the request;
     /// reading the credentials may take as long again.
     ///
+    /// Returns the status.
+    ///
     /// Errors: as [`HttpClient::get`], but any status from 200 to 299 is a success.
     pub async fn post(
         &self,
@@ -168,10 +170,10 @@ impl HttpClient {
         body: (&'static str, String),
         timeout: Duration,
         max_body: usize,
-    ) -> Result<(), HttpError> {
+    ) -> Result<u16, HttpError> {
         let headers = self.headers(timeout).await?;
         match post_with(url, &headers, body, &self.tls, timeout, max_body).await {
-            Ok((200..=299, _)) => Ok(()),
+            Ok((status @ 200..=299, _)) => Ok(status),
             Ok((status, _)) => Err(HttpError::Status(status)),
             Err(error) => Err(HttpError::Client(error)),
         }

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::exec::Exec;
+use crate::bounded::within;
+use crate::exec::{Exec, find_program};
 use crate::{
-    ArgTemplate, CallError, CallOptions, Observation, Placeholders, Presence, Query, Supervisor,
-    Template,
+    ArgTemplate, CallError, CallOptions, Observation, Placeholders, Presence, Query, StartObstacle,
+    Supervisor, Template,
 };
 
 /// For `systemctl --user` and the like.
@@ -106,7 +107,20 @@ impl Supervisor for OneCommands {
         }
     }
 
+    async fn check_restart(&self, query: &Query) -> Result<Option<StartObstacle>, String> {
+        let Some(program) = self.start.as_ref().and_then(|start| start.first()) else {
+            return Ok(None);
+        };
+        let program = program.clone();
+        let work = move || Ok(find_program(&program));
+        within("looking for the start command", query.timeout, work).await
+    }
+
     async fn stop(&self, call: CallOptions) -> Result<(), CallError> {
+        // Where that is unknown, the stop is called.
+        if let Ok(Some(obstacle)) = self.check_restart(&Query::default()).await {
+            return Err(obstacle.into());
+        }
         act(
             "stop",
             self.stop.as_deref(),

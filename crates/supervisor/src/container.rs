@@ -12,7 +12,7 @@ use crate::exec::{Exec, argv};
 use crate::proc::with_mark;
 use crate::{
     ArgTemplate, CallError, CallOptions, Observation, Placeholders, Presence, QUERY_TIMEOUT, Query,
-    Supervisor, Template,
+    StartObstacle, Supervisor, Template,
 };
 
 /// What `inspect` prints is read up to here.
@@ -108,14 +108,15 @@ impl Supervisor for OneContainer {
         }
     }
 
+    async fn check_restart(&self, query: &Query) -> Result<Option<StartObstacle>, String> {
+        Ok(self.inspect(query.timeout).await?.obstacle())
+    }
+
     async fn stop(&self, call: CallOptions) -> Result<(), CallError> {
         let found = self.inspect(QUERY_TIMEOUT).await;
         let found = found.map_err(CallError::NotCalled)?;
-        if found.auto_remove != Some(false) {
-            return Err(CallError::NotCalled(
-                "not tried: the container is removed when it stops (--rm), and could not be started again"
-                    .into(),
-            ));
+        if let Some(obstacle) = found.obstacle() {
+            return Err(obstacle.into());
         }
         if found.labels.unwrap_or_default().contains_key(SWARM_LABEL) {
             return Err(CallError::NotCalled(
@@ -179,6 +180,10 @@ struct RestartPolicy {
 }
 
 impl InspectedContainer {
+    fn obstacle(&self) -> Option<StartObstacle> {
+        (self.auto_remove != Some(false)).then_some(StartObstacle::AutoRemove)
+    }
+
     /// The runtime starts it again after any end but a stop.
     fn was_asked_to_stop(&self) -> bool {
         let policy = self.restart.as_ref().map(|policy| policy.name.as_str());

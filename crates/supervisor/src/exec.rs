@@ -3,17 +3,20 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::fs::File;
-use std::path::Path;
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::AsyncReadExt;
 use tokio::process::{ChildStderr, Command};
 
-use crate::{CallError, CallOptions};
+use crate::{CallError, CallOptions, StartObstacle};
 
 /// What it said on standard error is waited for this long, where something it left running
 /// still holds that.
@@ -344,6 +347,31 @@ fn path() -> OsString {
     std::env::var_os("PATH")
         .filter(|path| !path.is_empty())
         .unwrap_or_else(|| DEFAULT_PATH.into())
+}
+
+/// What keeps a program from being run with a clean environment. Blocks.
+pub(crate) fn find_program(program: &str) -> Option<StartObstacle> {
+    let places: Vec<PathBuf> = match program.contains('/') {
+        true => vec![Path::new(DIR).join(program)],
+        false => std::env::split_paths(&path())
+            .map(|dir| dir.join(program))
+            .collect(),
+    };
+    let is_there = |place: &Path| match fs::metadata(place) {
+        Ok(_) => true,
+        Err(error) => !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory),
+    };
+    let can_run = |place: &Path| {
+        let is_directory = fs::metadata(place).is_ok_and(|metadata| metadata.is_dir());
+        let denied = matches!(access(place, Access::EXEC_OK), Err(Errno::ACCESS));
+        !is_directory && !denied
+    };
+    let found: Vec<&PathBuf> = places.iter().filter(|place| is_there(place)).collect();
+    match (found.is_empty(), found.iter().any(|place| can_run(place))) {
+        (true, _) => Some(StartObstacle::NoProgram),
+        (false, false) => Some(StartObstacle::NotExecutable),
+        (false, true) => None,
+    }
 }
 
 /// Owned arguments.

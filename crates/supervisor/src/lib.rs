@@ -20,6 +20,7 @@ pub mod bounded;
 mod commands;
 mod container;
 pub mod exec;
+mod obstacle;
 mod pid_file;
 mod pm2;
 pub mod proc;
@@ -36,6 +37,7 @@ use async_trait::async_trait;
 pub use commands::Commands;
 pub use container::{Container, Runtime};
 pub use exec::ExecError;
+pub use obstacle::StartObstacle;
 pub use pid_file::PidFile;
 pub use pm2::Pm2;
 pub use systemd::SystemdUnit;
@@ -166,6 +168,14 @@ pub enum CallError {
     },
 }
 
+impl From<StartObstacle> for CallError {
+    fn from(obstacle: StartObstacle) -> Self {
+        CallError::NotCalled(format!(
+            "not tried: {obstacle}, so it could not be started again"
+        ))
+    }
+}
+
 impl CallError {
     /// Whether the call may have had an effect, now or later.
     pub fn may_have_acted(&self) -> bool {
@@ -205,6 +215,12 @@ pub trait Supervisor: fmt::Debug + Send + Sync {
     /// Whether the process runs. Changes nothing, and never fails: what goes wrong is
     /// [`Observation::Unknown`].
     async fn observe(&self, query: &Query) -> Observation;
+
+    /// What certainly keeps a start after a stop from working. Changes nothing. [`stop`](Self::stop)
+    /// refuses for the same.
+    ///
+    /// Errors: it is unknown. Why, as a sentence.
+    async fn check_restart(&self, query: &Query) -> Result<Option<StartObstacle>, String>;
 
     /// Asks it to stop. Does not wait until it is gone: observe it. Stopping what is stopped
     /// is no error.

@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use crate::bounded::within;
 use crate::proc::{ProcDir, boot_id, read_small, wall_clock};
 use crate::{
-    CallError, CallOptions, Observation, Placeholders, Query, Supervisor, Template, TemplateError,
+    CallError, CallOptions, Observation, Placeholders, Query, StartObstacle, Supervisor, Template,
+    TemplateError,
 };
 
 /// The kernel tells a process's start to the second only.
@@ -78,6 +79,10 @@ impl Supervisor for OnePidFile {
         within("reading the pid file", query.timeout, work)
             .await
             .unwrap_or_else(Observation::Unknown)
+    }
+
+    async fn check_restart(&self, _: &Query) -> Result<Option<StartObstacle>, String> {
+        Ok(None)
     }
 
     async fn stop(&self, _: CallOptions) -> Result<(), CallError> {

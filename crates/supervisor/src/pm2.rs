@@ -26,10 +26,11 @@ use tokio::time::Instant;
 
 use crate::bounded::within;
 use crate::exec::{Exec, argv};
+use crate::obstacle::is_missing_under;
 use crate::proc::{ProcDir, read_small, with_mark};
 use crate::{
     ArgTemplate, CallError, CallOptions, Observation, Placeholders, QUERY_TIMEOUT, Query,
-    Supervisor, Template,
+    StartObstacle, Supervisor, Template,
 };
 
 /// The list of pm2 holds the environment of every process.
@@ -122,6 +123,11 @@ impl Supervisor for OnePm2 {
         self.look(query).await.unwrap_or_else(Observation::Unknown)
     }
 
+    async fn check_restart(&self, query: &Query) -> Result<Option<StartObstacle>, String> {
+        let list = self.list(query.timeout, query.max_age).await?;
+        self.obstacle(&self.entries(&list)?, query.timeout).await
+    }
+
     async fn stop(&self, call: CallOptions) -> Result<(), CallError> {
         let not_called = CallError::NotCalled;
         let list = self.list(QUERY_TIMEOUT, Duration::ZERO).await;
@@ -138,6 +144,10 @@ impl Supervisor for OnePm2 {
         let ids = to_stop(&entries).map_err(not_called)?;
         if ids.is_empty() {
             return Ok(());
+        }
+        // Where that is unknown, the stop is called.
+        if let Ok(Some(obstacle)) = self.obstacle(&entries, QUERY_TIMEOUT).await {
+            return Err(obstacle.into());
         }
         let pids: BTreeSet<u32> = entries.iter().filter_map(|entry| entry.pid()).collect();
         let kept = self.keep_tree(pids, QUERY_TIMEOUT).await;
@@ -212,6 +222,30 @@ impl OnePm2 {
                 })
             }
         }
+    }
+
+    /// Looks for the files of these processes where the daemon would look.
+    async fn obstacle(
+        &self,
+        entries: &[&Pm2Process],
+        timeout: Duration,
+    ) -> Result<Option<StartObstacle>, String> {
+        let places: Vec<_> = entries
+            .iter()
+            .flat_map(|entry| entry.pm2_env.places())
+            .collect();
+        let home = self.home.clone();
+        let work = move || {
+            let Some(daemon) = daemon_pid(&home) else {
+                return Ok(None);
+            };
+            let root = PathBuf::from(format!("/proc/{daemon}/root"));
+            let missing = places
+                .iter()
+                .find(|(_, path)| is_missing_under(&root, path));
+            Ok(missing.map(|(obstacle, _)| *obstacle))
+        };
+        within("looking for the script", timeout, work).await
     }
 
     /// Keeps these processes and all that they have started, beside those kept before that
@@ -390,6 +424,12 @@ struct Env {
     /// When it was last started, in milliseconds since the epoch.
     #[serde(default)]
     pm_uptime: Value,
+    /// The script or program, absolute.
+    #[serde(default)]
+    pm_exec_path: Value,
+    /// The directory it is started in.
+    #[serde(default)]
+    pm_cwd: Value,
     #[serde(default)]
     watch: Value,
     #[serde(default)]
@@ -444,6 +484,21 @@ impl Env {
             _ => true,
         };
         self.status == "stopped" && self.autorestart == Value::Bool(true) && !has_codes
+    }
+
+    /// What must be there for a start, and what is wrong if it is not.
+    fn places(&self) -> impl Iterator<Item = (StartObstacle, PathBuf)> + use<> {
+        let places = [
+            (StartObstacle::NoDirectory, &self.pm_cwd),
+            (StartObstacle::NoScript, &self.pm_exec_path),
+        ];
+        places
+            .map(|(obstacle, place)| {
+                let path = place.as_str().map(PathBuf::from);
+                Some((obstacle, path.filter(|path| path.is_absolute())?))
+            })
+            .into_iter()
+            .flatten()
     }
 
     fn is_started_by_others(&self) -> bool {

@@ -9,15 +9,16 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::bounded::within;
 use crate::exec::{Exec, argv};
+use crate::obstacle::UnitFile;
 use crate::proc::with_mark;
 use crate::{
     ArgTemplate, CallError, CallOptions, ExecError, Observation, Placeholders, QUERY_TIMEOUT,
-    Query, Supervisor, Template,
+    Query, StartObstacle, Supervisor, Template,
 };
 
 /// What `systemctl show` prints is read up to here.
 const MAX_STATE_BYTES: u64 = 64 << 10;
-const PROPERTIES: &str = "--property=LoadState,ActiveState,SubState,MainPID,ControlPID,Job,ControlGroup,TasksCurrent,TriggeredBy,RequiredBy,RequisiteOf,BoundBy,ConsistsOf,PropagatesStopTo,InactiveEnterTimestampMonotonic,Result,Restart,NRestarts,RestartPreventExitStatus,ConditionResult,AssertResult";
+const PROPERTIES: &str = "--property=LoadState,ActiveState,SubState,MainPID,ControlPID,Job,ControlGroup,TasksCurrent,TriggeredBy,RequiredBy,RequisiteOf,BoundBy,ConsistsOf,PropagatesStopTo,InactiveEnterTimestampMonotonic,Result,Restart,NRestarts,RestartPreventExitStatus,ConditionResult,AssertResult,Transient,FragmentPath,NeedDaemonReload";
 /// Units that systemd stops along with this one, and does not start again with it.
 const STOPPED_ALONG: [&str; 5] = [
     "RequiredBy",
@@ -115,9 +116,16 @@ impl Supervisor for Systemd {
         with_mark(observed, query.timeout).await
     }
 
+    async fn check_restart(&self, query: &Query) -> Result<Option<StartObstacle>, String> {
+        obstacle(&self.show(query.timeout).await?, query.timeout).await
+    }
+
     async fn stop(&self, call: CallOptions) -> Result<(), CallError> {
         let not_called = CallError::NotCalled;
         let state = self.show(QUERY_TIMEOUT).await.map_err(not_called)?;
+        if let Some(obstacle) = obstacle(&state, QUERY_TIMEOUT).await.map_err(not_called)? {
+            return Err(obstacle.into());
+        }
         if let Some(problem) = state.problem() {
             return Err(not_called(problem.into()));
         }
@@ -176,6 +184,17 @@ impl Systemd {
     }
 }
 
+async fn obstacle(state: &UnitState, timeout: Duration) -> Result<Option<StartObstacle>, String> {
+    let file = match state.changed_file() {
+        Some(path) => {
+            let work = move || Ok(UnitFile::at(&path));
+            within("looking for the file of the unit", timeout, work).await?
+        }
+        None => UnitFile::Other,
+    };
+    Ok(state.obstacle(file))
+}
+
 fn with_hint(error: CallError) -> CallError {
     match error {
         CallError::Failed {
@@ -214,13 +233,29 @@ impl UnitState {
             (Some("loaded"), Some(_)) => Some(
                 "not tried: a timer, socket or path unit (TriggeredBy) could start the unit in the middle of the clean-up",
             ),
-            (Some("not-found"), _) => Some("not tried: systemd knows no such unit"),
-            (Some("masked"), _) => {
-                Some("not tried: the unit is masked and could not be started again")
-            }
-            (Some(_), _) => Some("not tried: systemd cannot load the unit; see `systemctl status`"),
+            (Some(_), _) => Some("not tried: the unit is not loaded; see `systemctl status`"),
             (None, _) => Some(NOT_TRIED),
         }
+    }
+
+    /// What keeps it from being started again, with what its file is now.
+    fn obstacle(&self, file: UnitFile) -> Option<StartObstacle> {
+        match (self.value("LoadState")?, file) {
+            ("loaded", _) if self.value("Transient") == Some("yes") => {
+                Some(StartObstacle::TransientUnit)
+            }
+            ("not-found", _) | ("loaded", UnitFile::Missing) => Some(StartObstacle::NoUnitFile),
+            ("masked", _) | ("loaded", UnitFile::Masks) => Some(StartObstacle::MaskedUnit),
+            ("bad-setting" | "error", _) => Some(StartObstacle::UnloadableUnit),
+            _ => None,
+        }
+    }
+
+    /// The file that systemd has loaded, where systemd says that it has changed or is gone: what
+    /// this program alone does not see may be outside its own mounts.
+    fn changed_file(&self) -> Option<PathBuf> {
+        let path = self.value("FragmentPath").filter(|path| !path.is_empty())?;
+        (self.value("NeedDaemonReload") == Some("yes")).then(|| path.into())
     }
 
     /// The units that a stop would take along. Not targets: they group units, and run nothing.
@@ -302,7 +337,8 @@ impl UnitState {
             return unknown("systemctl did not say which processes the unit has");
         };
         let changing = |why: &str| Observation::Changing(format!("the unit is {active}{why}"));
-        if (load, active) == ("loaded", "active") && main > 0 {
+        // Masked, or with a file that is gone, it runs on.
+        if active == "active" && main > 0 {
             return Observation::Running {
                 pids: vec![main],
                 mark: None,

@@ -83,6 +83,7 @@ fn without_creds_no_sender_key_goes_and_no_bot_is_stopped() {
             mode: CleanupMode::Emergency,
             tier: Tier::Emergency,
             immovable: &BTreeMap::new(),
+            obstacle: None,
             service: &budget,
         };
         may_stop(&inputs, now()).unwrap_err()

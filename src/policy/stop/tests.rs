@@ -77,6 +77,7 @@ struct Case {
     mode: CleanupMode,
     tier: Tier,
     immovable: BTreeMap<FileName, Immovable>,
+    obstacle: Option<StartObstacle>,
     service: RestartBudget,
 }
 
@@ -89,6 +90,7 @@ fn case() -> Case {
         mode: CleanupMode::Emergency,
         tier: Tier::Emergency,
         immovable: BTreeMap::new(),
+        obstacle: None,
         service: rested(),
     }
 }
@@ -103,6 +105,7 @@ impl Case {
             mode,
             tier,
             immovable,
+            obstacle,
             service,
         } = self;
         let limits = Limits::default();
@@ -115,6 +118,7 @@ impl Case {
             mode: *mode,
             tier: *tier,
             immovable,
+            obstacle: *obstacle,
             service,
         };
         may_stop(&before, now())
@@ -216,6 +220,17 @@ fn the_table() {
     );
 }
 
+/// It comes before a cooldown, which ends by itself.
+#[test]
+fn a_service_that_could_not_be_started_again_is_not_stopped() {
+    for obstacle in StartObstacle::ALL {
+        let mut case = case();
+        case.obstacle = Some(obstacle);
+        case.service.stops = vec![Duration::ZERO];
+        assert_eq!(case.asked(), Err(StopRefusal::NotRestartable(obstacle)));
+    }
+}
+
 fn clock_set() -> StopRefusal {
     StopRefusal::ClockSet(RecentStep::within(DAY, Some(Duration::ZERO)).unwrap())
 }
@@ -238,6 +253,7 @@ fn a_cleanup_is_left_where_only_the_stop_is_refused() {
         why: "x".into(),
     };
     for refusal in [
+        StopRefusal::NotRestartable(StartObstacle::AutoRemove),
         not_worth,
         cooldown,
         budget,
@@ -351,6 +367,7 @@ fn labels_are_whole() {
             threshold: 1,
             immovable: 0,
         },
+        StopRefusal::NotRestartable(StartObstacle::NoScript),
         StopRefusal::NotLoggedIn,
         StopRefusal::LoggedOut,
         StopRefusal::ServiceUnknown("x".into()),

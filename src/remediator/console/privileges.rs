@@ -2,6 +2,7 @@
 
 use anstyle::AnsiColor;
 use clock::Clock;
+use supervisor::{QUERY_TIMEOUT, Query};
 
 use crate::cli::table;
 use crate::config::Settings;
@@ -14,7 +15,8 @@ use super::super::quarantine::{LockedFolder, Obstacle};
 use super::super::runner::blocking;
 
 /// Checks one folder and each file in it. With `trial` it also tries a lock and a rename inside
-/// the quarantine, and what puts a copy of creds.json back where an emergency may stop the bot.
+/// the quarantine, and what puts a copy of creds.json back where an emergency may stop the bot. Asks
+/// the supervisor whether the bot could be started again.
 pub(super) async fn look(
     settings: &Settings,
     found: &Found,
@@ -23,7 +25,7 @@ pub(super) async fn look(
 ) -> Vec<PermissionFinding> {
     let place = found.place.clone();
     let is_stopped = privileges::is_stopped(settings, &found.session);
-    blocking(move || {
+    let mut findings = blocking(move || {
         let mut findings = match privileges::look(&place, true) {
             Ok(facts) => privileges::judge(&facts, &Me::now(), is_stopped),
             Err(why) => return vec![privileges::closed(&place, &why)],
@@ -46,7 +48,24 @@ pub(super) async fn look(
         }
         findings
     })
-    .await
+    .await;
+    let query = Query {
+        max_age: QUERY_TIMEOUT,
+        ..Query::default()
+    };
+    if let Some(service) = settings.services.of(&found.session)
+        && let Some(obstacle) = service.check_restart(&query).await
+    {
+        findings.push(PermissionFinding {
+            check: "restart",
+            weight: Weight::Problem,
+            message: format!(
+                "no bot is stopped here, because it could not be started again: {obstacle}"
+            ),
+            fix: obstacle.fix().into(),
+        });
+    }
+    findings
 }
 
 fn failed(obstacle: &Obstacle) -> PermissionFinding {

@@ -12,4 +12,4 @@ mod sender;
 
 pub use outbox::Outbox;
 pub use reports::Reports;
-pub use sender::{SendError, Sender};
+pub use sender::{SendError, Sender, Sent, title};

@@ -1,5 +1,6 @@
 //! Sends a message: to a command, or to a webhook.
 
+use std::fmt;
 use std::io::{Seek, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use serde_json::Value;
 use supervisor::exec::Exec;
 
 use crate::config::{Notify, NotifyUrl, NotifyWebhook};
+use crate::host;
 use crate::remediator::runner::blocking;
 
 /// A message is sent within this time, or it has failed.
@@ -23,6 +25,24 @@ const MAX_REPLY_BYTES: usize = 64 << 10;
 /// Sends messages by the configured way.
 #[derive(Clone, Debug)]
 pub struct Sender(Notify);
+
+/// A message was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// The command has read it.
+    Command,
+    /// The webhook answered with this status.
+    Webhook(u16),
+}
+
+impl fmt::Display for Sent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Sent::Command => f.write_str("the command exited with 0"),
+            Sent::Webhook(status) => write!(f, "the webhook answered with status {status}"),
+        }
+    }
+}
 
 /// A message was not sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,13 +68,30 @@ impl Sender {
         Self(notify)
     }
 
+    /// Sends one message that says it is a test.
+    pub async fn send_test(&self) -> Result<Sent, SendError> {
+        let text = format!(
+            "{}\nThis is a test of `notify`: messages arrive here.",
+            title()
+        );
+        self.send(&text).await
+    }
+
     /// Sends a message, within a time limit.
-    pub async fn send(&self, text: &str) -> Result<(), SendError> {
+    pub async fn send(&self, text: &str) -> Result<Sent, SendError> {
         match &self.0 {
-            Notify::Command(argv) => command(argv, text).await.map_err(SendError::from),
-            Notify::Webhook(webhook) => post(webhook, text).await,
+            Notify::Command(argv) => match command(argv, text).await {
+                Ok(()) => Ok(Sent::Command),
+                Err(why) => Err(why.into()),
+            },
+            Notify::Webhook(webhook) => post(webhook, text).await.map(Sent::Webhook),
         }
     }
+}
+
+/// The first line of each message.
+pub fn title() -> String {
+    format!("baileys_remediator on {}", host::name())
 }
 
 /// Runs the command with the text on its standard input.
@@ -75,7 +112,7 @@ async fn command(argv: &[String], text: &str) -> Result<(), String> {
         .map_err(|error| format!("the command {error}"))
 }
 
-async fn post(webhook: &NotifyWebhook, text: &str) -> Result<(), SendError> {
+async fn post(webhook: &NotifyWebhook, text: &str) -> Result<u16, SendError> {
     let url = match &webhook.url {
         NotifyUrl::Plain(url) => url.clone(),
         NotifyUrl::File(file) => {

@@ -42,7 +42,7 @@ use effect_output::{EffectOutput, SavedRestart, refused};
 pub use looks::now;
 #[cfg(test)]
 pub(super) use looks::{OBSERVED_WITHIN, who_is_alive};
-pub(super) use looks::{end_moves, observe, other_call_may_be_under_way, presence};
+pub(super) use looks::{end_moves, observe, other_call_may_be_under_way, presence, start_obstacle};
 use looks::{is_paused, who_is_back};
 
 /// The run for which the service is restarted, until its outcome is reported.

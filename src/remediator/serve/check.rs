@@ -10,7 +10,9 @@ use super::token::TokenFile;
 pub fn check_settings(settings: &Settings) -> Result<(), String> {
     settings.require_trigger()?;
     let token_file = settings.token_file.clone();
-    token_file.map(TokenFile::new).transpose()?;
+    if token_file.map(TokenFile::new).transpose()?.is_some() {
+        settings.alert_match.resolve(&System)?;
+    }
     if let Some(polled) = &settings.alertmanagers {
         polled.resolve(&System)?;
     }

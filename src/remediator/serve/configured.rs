@@ -1,6 +1,7 @@
 //! One configuration, and what runs by it. A reload puts another one in its place; what a run,
 //! a request or a round of a background task has taken, it keeps until its end.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config::{Settings, System};
@@ -18,6 +19,8 @@ pub(super) struct Configured {
     pub(super) sessions: Arc<SessionFinder>,
     /// The webhook and `POST /-/reload` are off without it.
     pub(super) token: Option<TokenFile>,
+    /// Labels that an alert of the webhook must carry.
+    pub(super) alert_match: BTreeMap<String, String>,
     /// No Alertmanager is polled without it.
     pub(super) poller: Option<Poller>,
 }
@@ -27,12 +30,13 @@ impl Configured {
     ///
     /// Errors: no source of alerts, no usable token file, or a variable that is not set.
     pub(super) fn new(ctx: Context) -> Result<Self, String> {
-        let (token, poller) = sources(&ctx.settings)?;
+        let (token, alert_match, poller) = sources(&ctx.settings)?;
         let configured = Self {
             sessions: Arc::new(SessionFinder::new(&ctx.settings, ctx.clock.clone())),
             restarts: RestartCoordinator::new(ctx.clone()),
             ctx,
             token,
+            alert_match,
             poller,
         };
         configured.warn();
@@ -43,7 +47,7 @@ impl Configured {
     ///
     /// Errors: as [`Self::new`]; or the discovery of `former` takes too long.
     pub(super) fn after(former: &Self, settings: Settings) -> Result<Self, String> {
-        let (token, poller) = sources(&settings)?;
+        let (token, alert_match, poller) = sources(&settings)?;
         let sessions = SessionFinder::after(&former.sessions, &settings)?;
         let ctx = former.ctx.with_settings(settings);
         Ok(Self {
@@ -51,6 +55,7 @@ impl Configured {
             restarts: former.restarts.successor(ctx.clone()),
             ctx,
             token,
+            alert_match,
             poller,
         })
     }
@@ -72,7 +77,7 @@ impl Configured {
         for problem in self.ctx.connection.settings.problems() {
             tracing::warn!("{problem}");
         }
-        if self.token.is_some() && self.ctx.settings.alert_match.is_empty() {
+        if self.token.is_some() && self.alert_match.is_empty() {
             tracing::warn!(
                 "no --webhook.match is configured: an alert from another host for a session of the same name would act here; with more than one host, set --webhook.match=instance=…"
             );
@@ -80,12 +85,20 @@ impl Configured {
     }
 }
 
+/// The webhook's token and labels, and what is polled.
+type Sources = (Option<TokenFile>, BTreeMap<String, String>, Option<Poller>);
+
 /// Where alerts come from.
-fn sources(settings: &Settings) -> Result<(Option<TokenFile>, Option<Poller>), String> {
+fn sources(settings: &Settings) -> Result<Sources, String> {
     settings.require_trigger()?;
     let token = settings.token_file.clone();
     let token = token.map(TokenFile::new).transpose()?;
+    // The environment has to hold the variables only where the webhook is on.
+    let alert_match = match token.is_some() {
+        true => settings.alert_match.resolve(&System)?,
+        false => BTreeMap::new(),
+    };
     let polled = settings.alertmanagers.as_ref();
     let polled = polled.map(|polled| polled.resolve(&System)).transpose()?;
-    Ok((token, polled.map(Poller::new)))
+    Ok((token, alert_match, polled.map(Poller::new)))
 }

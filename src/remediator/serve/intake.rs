@@ -10,9 +10,10 @@ use crate::remediator::metrics::SUPPRESSED;
 use crate::remediator::store::queue::{Accepted, Request};
 use crate::remediator::store::runs::Action;
 use crate::remediator::store::{BlockingStore, StoreError};
-use crate::remediator::webhook::{self, Payload};
+use crate::remediator::webhook::{self, Ignored, Payload};
 
 use super::configured::Configured;
+use super::unmatched::Delivery;
 use super::{ACCEPT_TIMEOUT, Remediator};
 
 /// Alerts that started no run: session, action and outcome.
@@ -80,9 +81,11 @@ impl Remediator {
         }
         let (mut intake, via) = (Intake::default(), payload.via());
         let mut ignored = BTreeMap::<&'static str, u64>::new();
-        let matches = &current.ctx.settings.alert_match;
+        let matches = &current.alert_match;
+        let mut delivery = Delivery::default();
         for alert in &payload.alerts {
             if let Some(over) = webhook::resolved(alert, matches) {
+                delivery.has_own = true;
                 intake.over.push((over.session, over.action));
             }
             match webhook::request(alert, matches) {
@@ -90,9 +93,18 @@ impl Remediator {
                     via: via.clone(),
                     ..request
                 }),
-                Err(reason) => *ignored.entry(reason.label()).or_default() += 1,
+                Err(reason) => {
+                    match reason {
+                        Ignored::OtherTarget => delivery.others.push(alert.fingerprint().into()),
+                        Ignored::NoAction | Ignored::NoSession => delivery.has_own = true,
+                        Ignored::Resolved | Ignored::OtherLadder => {}
+                    }
+                    *ignored.entry(reason.label()).or_default() += 1;
+                }
             }
         }
+        delivery.has_own |= !intake.wanted.is_empty();
+        self.unmatched.note(matches, delivery);
         let taken = self.take(current, store, intake)?;
         for (outcome, alerts) in ignored.iter().chain(&taken.outcomes) {
             self.live.alert(outcome, *alerts);

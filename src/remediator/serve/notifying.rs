@@ -3,9 +3,8 @@
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::config::{Placeholders, System};
-use crate::remediator::notify::{Outbox, Reports, Sender};
-use crate::remediator::overview::{StatusNotice, overview};
+use crate::remediator::notify::{Outbox, Reports, Sender, title};
+use crate::remediator::overview::{Overview, overview};
 use crate::remediator::store::StoreError;
 use crate::remediator::store::runs::{Run, RunsSeen};
 
@@ -30,7 +29,7 @@ struct Notifying {
 impl Notifying {
     fn new(began: Instant) -> Self {
         Self {
-            title: format!("baileys_remediator on {}", System.hostname()),
+            title: title(),
             reports: Reports::default(),
             outbox: Outbox::default(),
             began,
@@ -71,21 +70,25 @@ impl Remediator {
 
     async fn notify(&self, current: &Configured, sender: &Sender, notifying: &mut Notifying) {
         match self.news(current, notifying.seen.clone()).await {
-            Ok((seen, ended, notices)) => {
+            Ok((seen, ended, state)) => {
                 if notifying.seen.is_none() {
                     tracing::debug!("from now on news is sent");
+                    notifying.reports.begin(&state.session_status);
                 }
                 notifying.seen = Some(seen);
                 let now = self.clock.since(notifying.began);
                 let reports = &mut notifying.reports;
                 let of_runs = reports.of_runs(&ended, now);
-                let of_notices = reports.of_notices(&notices);
+                let of_notices = reports.of_notices(&state.notices());
                 notifying.outbox.add(of_runs);
                 notifying.outbox.add_states(of_notices);
             }
             // The journal's own check logs it.
             Err(error) => tracing::debug!("failed to look for news: {error}"),
         }
+        let is_lost = self.journal.problem().is_some();
+        let of_journal = notifying.reports.of_journal(is_lost);
+        notifying.outbox.add_states(of_journal);
         let standings = self
             .standings
             .lock()
@@ -102,7 +105,7 @@ impl Remediator {
         let now = self.clock.since(notifying.began);
         self.live.notified(sent.is_ok());
         match sent {
-            Ok(()) => {
+            Ok(_) => {
                 if std::mem::take(&mut notifying.fails) {
                     tracing::info!("notifications are sent again");
                 }
@@ -126,20 +129,20 @@ impl Remediator {
         }
     }
 
-    /// The runs that have ended since `seen`, and the notices of the state.
+    /// The runs that have ended since `seen`, and the state.
     async fn news(
         &self,
         current: &Configured,
         seen: Option<RunsSeen>,
-    ) -> Result<(RunsSeen, Vec<Run>, Vec<StatusNotice>), StoreError> {
+    ) -> Result<(RunsSeen, Vec<Run>, Overview), StoreError> {
         let (settings, now) = (Arc::clone(&current.ctx.settings), self.moment());
         let names = current.sessions.known().into_iter();
         let names: Vec<_> = names.map(|found| found.session).collect();
         self.ask(move |store| {
             store.check()?;
             let (seen, ended) = store.runs().ended_since(seen)?;
-            let notices = overview(&settings, store, &names, now)?.notices();
-            Ok((seen, ended, notices))
+            let state = overview(&settings, store, &names, now)?;
+            Ok((seen, ended, state))
         })
         .await
     }

@@ -324,6 +324,7 @@ async fn would_be_done(
     let is_emergency = stop.is_some_and(|(_, trigger)| trigger == Trigger::Emergency);
     let before = StopInputs {
         immovable: &immovable,
+        obstacle: service.check_restart(&Query::default()).await,
         inventory: &inventory,
         verdict: &verdict,
         logged_out,

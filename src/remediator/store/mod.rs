@@ -197,7 +197,7 @@ impl Store {
         match std::fs::metadata(&path) {
             Ok(_) => Self::open(dir),
             Err(error) => Err(StoreError::Unusable(format!(
-                "no journal at {}: {error}; give the --state.path that `serve` uses",
+                "no journal at {}: {error}; give the --state.path that `serve` uses, or its --config.file",
                 path.display()
             ))),
         }

@@ -56,3 +56,41 @@ async fn what_runs_is_not_started_a_second_time() {
     }
     assert_eq!(starts(), 3);
 }
+
+#[tokio::test]
+async fn a_start_command_that_cannot_be_run_forbids_the_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    for (name, mode) in [("runs", 0o755), ("closed", 0o644)] {
+        std::fs::write(at(name), "#!/bin/sh\n").unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(at(name), mode).unwrap();
+    }
+    let argv = |word: &str| vec![word.to_owned()];
+    let placeholders = Placeholders::new("session", "session_pattern", None);
+    let stopped = at("stopped");
+    let stop = ["touch".to_owned(), stopped.clone()];
+    for (start, obstacle) in [
+        ("sh".to_owned(), None),
+        (at("runs"), None),
+        (at("none"), Some(StartObstacle::NoProgram)),
+        (at("runs/none"), Some(StartObstacle::NoProgram)),
+        ("no-such-program".into(), Some(StartObstacle::NoProgram)),
+        (at("closed"), Some(StartObstacle::NotExecutable)),
+        (at("."), Some(StartObstacle::NotExecutable)),
+    ] {
+        let commands = Commands::new(
+            &argv("true"),
+            Some(&stop),
+            Some(&argv(&start)),
+            &placeholders,
+        );
+        let one = commands.unwrap().fill("bot").unwrap();
+        let found = one.check_restart(&Query::default()).await;
+        assert_eq!(found, Ok(obstacle), "{start}");
+        let _ = std::fs::remove_file(&stopped);
+        let call = one.stop(CallOptions::new(Duration::from_secs(20))).await;
+        assert_eq!(call.is_ok(), obstacle.is_none(), "{start}: {call:?}");
+        assert_eq!(std::path::Path::new(&stopped).exists(), obstacle.is_none());
+    }
+}

@@ -84,3 +84,19 @@ fn who_was_asked_to_stop() {
     assert!(!asked("exited", ""));
     assert!(!asked("exited", r#","restart":null"#));
 }
+
+/// A container of an unknown kind counts as one that is removed.
+#[test]
+fn a_container_that_is_removed_when_it_stops() {
+    for (auto_remove, obstacle) in [
+        ("false", None),
+        ("true", Some(StartObstacle::AutoRemove)),
+        ("null", Some(StartObstacle::AutoRemove)),
+    ] {
+        let answer = format!(
+            r#"{{"id":"0123456789abcdef","name":"/bot","state":{{"Status":"running","Running":true,"Pid":7}},"auto_remove":{auto_remove},"labels":null}}"#
+        );
+        let found = parse(answer.as_bytes(), "bot").unwrap();
+        assert_eq!(found.obstacle(), obstacle, "{auto_remove}");
+    }
+}

@@ -269,3 +269,41 @@ fn the_last_start_of_a_name() {
     assert_eq!(last_start(&[&one, &two]), at(2500));
     assert_eq!(last_start(&[&one, &none]), None);
 }
+
+/// A release directory that was removed under a running process.
+#[tokio::test]
+async fn a_process_whose_script_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let release = dir.path().join("releases/7");
+    let home = dir.path().join(".pm2");
+    fs::create_dir_all(&release).unwrap();
+    fs::create_dir(&home).unwrap();
+    // This process takes the daemon's part.
+    fs::write(home.join("pm2.pid"), std::process::id().to_string()).unwrap();
+    let script = release.join("bot.js");
+    fs::write(&script, "").unwrap();
+    let named = Placeholders::new("session", "session_pattern", None);
+    let pm2 = Pm2::new("bot", &home, &named).unwrap().fill("bot").unwrap();
+    let of = async |exec: &str, cwd: &str| {
+        let entry = entry(&format!(
+            r#"{{"name":"bot","pm_id":1,"pid":7,"pm2_env":{{"status":"online","pm_exec_path":{exec},"pm_cwd":{cwd}}}}}"#
+        ));
+        pm2.obstacle(&[&entry], QUERY_TIMEOUT).await
+    };
+    let quoted = |path: &Path| format!("{:?}", path.display().to_string());
+    let (exec, cwd) = (quoted(&script), quoted(&release));
+    assert_eq!(of(&exec, &cwd).await, Ok(None));
+    // Nothing is known of these.
+    assert_eq!(of("null", "null").await, Ok(None));
+    assert_eq!(of(r#""bot.js""#, "7").await, Ok(None));
+    fs::remove_file(&script).unwrap();
+    assert_eq!(of(&exec, &cwd).await, Ok(Some(StartObstacle::NoScript)));
+    fs::remove_dir(&release).unwrap();
+    assert_eq!(of(&exec, &cwd).await, Ok(Some(StartObstacle::NoDirectory)));
+    fs::remove_file(home.join("pm2.pid")).unwrap();
+    assert_eq!(
+        of(&exec, &cwd).await,
+        Ok(None),
+        "no daemon, nothing is known"
+    );
+}

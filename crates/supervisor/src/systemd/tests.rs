@@ -106,13 +106,69 @@ fn what_must_not_be_stopped() {
     assert_eq!(UnitState(GONE.into()).problem(), None);
     for (from, to, says) in [
         ("TriggeredBy=", "TriggeredBy=bot.timer", "TriggeredBy"),
-        ("LoadState=loaded", "LoadState=not-found", "no such unit"),
-        ("LoadState=loaded", "LoadState=masked", "masked"),
-        ("LoadState=loaded", "LoadState=bad-setting", "cannot load"),
+        ("LoadState=loaded", "LoadState=merged", "not loaded"),
         ("LoadState=loaded\n", "", "cannot be understood"),
     ] {
         let problem = UnitState(GONE.replace(from, to)).problem().unwrap();
         assert!(problem.contains(says), "{problem}");
+    }
+}
+
+#[test]
+fn what_could_not_be_started_again() {
+    use StartObstacle::{MaskedUnit, NoUnitFile, TransientUnit, UnloadableUnit};
+    let of = |text: &str, file| UnitState(text.into()).obstacle(file);
+    for (load, transient, file, obstacle) in [
+        ("loaded", "no", UnitFile::Other, None),
+        ("loaded", "", UnitFile::Other, None),
+        ("loaded", "yes", UnitFile::Other, Some(TransientUnit)),
+        ("loaded", "yes", UnitFile::Missing, Some(TransientUnit)),
+        ("loaded", "no", UnitFile::Missing, Some(NoUnitFile)),
+        ("loaded", "no", UnitFile::Masks, Some(MaskedUnit)),
+        ("not-found", "no", UnitFile::Other, Some(NoUnitFile)),
+        ("masked", "no", UnitFile::Other, Some(MaskedUnit)),
+        ("bad-setting", "no", UnitFile::Other, Some(UnloadableUnit)),
+        ("error", "no", UnitFile::Other, Some(UnloadableUnit)),
+        ("merged", "no", UnitFile::Other, None),
+    ] {
+        let text = format!("LoadState={load}\nTransient={transient}\n");
+        assert_eq!(of(&text, file), obstacle, "{text} {file:?}");
+    }
+    // An older systemd, or no answer at all.
+    assert_eq!(of(GONE, UnitFile::Other), None);
+    assert_eq!(of("", UnitFile::Missing), None);
+}
+
+/// A file that only this program does not see is no obstacle.
+#[tokio::test]
+async fn the_file_of_a_unit_counts_where_systemd_calls_it_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bot.service");
+    let of = async |reload: &str, path: &str| {
+        let text = format!("{GONE}FragmentPath={path}\nNeedDaemonReload={reload}\n");
+        obstacle(&UnitState(text), QUERY_TIMEOUT).await
+    };
+    let at = path.display().to_string();
+    assert_eq!(of("yes", &at).await, Ok(Some(StartObstacle::NoUnitFile)));
+    assert_eq!(of("no", &at).await, Ok(None));
+    assert_eq!(of("yes", "").await, Ok(None));
+    fs::write(&path, "[Service]\n").unwrap();
+    assert_eq!(of("yes", &at).await, Ok(None));
+}
+
+/// Without its file a unit runs on.
+#[test]
+fn a_unit_whose_file_is_gone_runs() {
+    for load in ["not-found", "masked", "bad-setting"] {
+        let text = GONE
+            .replace("LoadState=loaded", &format!("LoadState={load}"))
+            .replace("ActiveState=inactive", "ActiveState=active")
+            .replace("MainPID=0", "MainPID=77");
+        let running = matches!(
+            UnitState(text).judge(None),
+            Observation::Running { pids, .. } if pids == [77]
+        );
+        assert!(running, "{load}");
     }
 }
 

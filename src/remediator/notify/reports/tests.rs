@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::folder::Timestamp;
 use crate::policy::Thresholds;
+use crate::remediator::store::session_status::Refused;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -110,12 +111,109 @@ fn no_report_holds_the_sentence_of_an_error() {
     }
 }
 
+fn notice(kind: StatusNoticeKind, text: &str) -> StatusNotice {
+    StatusNotice {
+        kind,
+        subject: "bot".into(),
+        text: text.into(),
+    }
+}
+
+/// A tier that has risen is another event, although the reason is the same.
+#[test]
+fn a_refusal_of_a_higher_tier_is_reported_as_well() {
+    let mut reports = Reports::default();
+    let refused = [run(Status::Refused, Some("connected"))];
+    let emergency = [Run {
+        action: Action::Emergency,
+        ..refused[0].clone()
+    }];
+    assert_eq!(reports.of_runs(&refused, MINUTE).len(), 1);
+    assert_eq!(
+        reports.of_runs(&emergency, MINUTE * 2),
+        ["bot: emergency refused: connected; see: baileys_remediator runs show 7"]
+    );
+    assert!(reports.of_runs(&refused, MINUTE * 3).is_empty());
+    assert!(reports.of_runs(&emergency, MINUTE * 4).is_empty());
+}
+
+/// `serve` has begun anew, and the same refusal goes on.
+#[test]
+fn a_refusal_of_before_the_first_look_goes_on() {
+    let status = |session: &str, reason: &str| SessionStatus {
+        session: session.into(),
+        ended: Timestamp::from_secs(1),
+        action: Action::Cleanup,
+        status: Status::Refused,
+        reason: Some(reason.into()),
+        refused: Some(Refused {
+            since: Timestamp::from_secs(1),
+            last: Timestamp::from_secs(1),
+            reason: reason.into(),
+        }),
+        cleaned: None,
+    };
+    let refused = [run(Status::Refused, Some("connected"))];
+    let mut reports = Reports::default();
+    reports.begin(&[status("bot", "connected"), status("two", "dormant")]);
+    assert_eq!(
+        reports.of_runs(&refused, MINUTE),
+        ["still: bot: cleanup refused: connected; see: baileys_remediator runs show 7"]
+    );
+    assert!(reports.of_runs(&refused, MINUTE * 2).is_empty());
+    // An hour is over without it: it is another event.
+    let again = reports.of_runs(&refused, MINUTE * 63);
+    assert!(again[0].starts_with("bot: cleanup refused"), "{again:?}");
+    // Another reason is news, and so is what was done in between.
+    for (before, done) in [("dormant", false), ("connected", true)] {
+        let mut reports = Reports::default();
+        reports.begin(&[status("bot", before)]);
+        if done {
+            reports.of_runs(&[run(Status::Done, None)], MINUTE);
+        }
+        let said = reports.of_runs(&refused, MINUTE);
+        assert!(said[0].starts_with("bot: cleanup refused"), "{said:?}");
+    }
+}
+
+#[test]
+fn the_loss_of_the_journal_is_reported_once() {
+    let mut reports = Reports::default();
+    assert_eq!(reports.of_journal(false), None);
+    let lost = reports.of_journal(true).unwrap();
+    assert!(lost.starts_with("The journal cannot be used"), "{lost}");
+    assert_eq!(reports.of_journal(true), None);
+    assert_eq!(
+        reports.of_journal(false),
+        Some(format!("no longer: {lost}"))
+    );
+    assert_eq!(reports.of_journal(false), None);
+}
+
+/// The bot of a session is not back, at first for another reason.
+#[test]
+fn what_goes_on_with_other_words_is_no_new_event() {
+    let mut reports = Reports::default();
+    assert!(reports.of_notices(&[]).is_empty());
+    let one = notice(StatusNoticeKind::NotBack, "(not_connected) since 1");
+    assert_eq!(
+        reports.of_notices(&[one]),
+        ["Not back (not_connected) since 1"]
+    );
+    let other = notice(StatusNoticeKind::NotBack, "(down) since 2");
+    assert_eq!(
+        reports.of_notices(std::slice::from_ref(&other)),
+        ["still: Not back (down) since 2"]
+    );
+    assert!(reports.of_notices(&[other]).is_empty());
+    assert_eq!(
+        reports.of_notices(&[]),
+        ["no longer: Not back (down) since 2"]
+    );
+}
+
 #[test]
 fn notices_are_reported_when_they_begin_and_end() {
-    let notice = |kind, text: &str| StatusNotice {
-        kind,
-        text: text.into(),
-    };
     let paused = notice(StatusNoticeKind::Paused, "since 1 by ann: why");
     let armed = notice(StatusNoticeKind::Armed, "session bot");
     let mut reports = Reports::default();
@@ -133,10 +231,6 @@ fn notices_are_reported_when_they_begin_and_end() {
 /// It may have begun before the first look, while `serve` was starting or down.
 #[test]
 fn a_bot_that_is_not_back_is_reported_at_the_first_look() {
-    let notice = |kind, text: &str| StatusNotice {
-        kind,
-        text: text.into(),
-    };
     let all = [
         notice(StatusNoticeKind::Paused, "since 1"),
         notice(StatusNoticeKind::BreakerOpen, "since 2"),

@@ -7,7 +7,7 @@ use clock::Clock;
 use supervisor::Query;
 
 use crate::connection::Finding;
-use crate::control::{Observation, Presence, Service};
+use crate::control::{Observation, Presence, Service, StartObstacle};
 use crate::folder::{Found, Timestamp};
 use crate::remediator::quarantine::Halt;
 use crate::remediator::restart::coordinator::HALTS_WITHIN;
@@ -57,6 +57,16 @@ pub(in crate::remediator::restart) async fn observe(
         Ok(observation) => observation,
         Err(_) => Observation::Unknown("timeout: its supervisor did not answer".into()),
     }
+}
+
+/// What certainly keeps the service from being started again.
+pub(in crate::remediator::restart) async fn start_obstacle(
+    clock: &Clock,
+    service: &Service,
+) -> Option<StartObstacle> {
+    let query = Query::default();
+    let check = service.check_restart(&query);
+    clock.timeout(OBSERVED_WITHIN, check).await.ok().flatten()
 }
 
 /// What the supervisor says about the process.

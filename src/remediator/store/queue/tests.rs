@@ -69,6 +69,50 @@ fn one_run_while_it_waits_or_is_under_way() {
     assert!(store.queue().take(at(0), &[]).unwrap().is_none());
 }
 
+/// A tier that rises asks for another run, wherever the run of the lower tier stands; also where
+/// the alert has the same start.
+#[test]
+fn a_tier_that_rises_is_acted_upon() {
+    for (stands, status) in [
+        ("queued", None),
+        ("running", None),
+        ("done", Some(Status::Done)),
+        ("refused", Some(Status::Refused)),
+        ("armed", Some(Status::Refused)),
+        ("failed", Some(Status::Failed)),
+    ] {
+        let (_dir, store) = open();
+        let finish = |id: i64, status: Status, now: Timestamp| {
+            let ending = Ending::default();
+            store.runs().finish(id, status, &ending, now).unwrap();
+        };
+        accept(&store, &request("a", Action::Cleanup, "t1"), at(0)).unwrap();
+        let mut lower = None;
+        if stands != "queued" {
+            lower = store.queue().take(at(0), &[]).unwrap();
+        }
+        if let (Some(run), Some(status)) = (&lower, status) {
+            finish(run.id, status, at(1));
+        }
+        if let (Some(run), "armed") = (&lower, stands) {
+            store.armed().arm(run.id, at(1)).unwrap();
+        }
+        let emergency = request("a", Action::Emergency, "t1");
+        let accepted = accept(&store, &emergency, at(2)).unwrap();
+        assert!(matches!(accepted, Accepted::Queued(_)), "{stands}");
+        // One run of a session at a time: the lower one ends first.
+        if status.is_none() {
+            let run = lower.or_else(|| store.queue().take(at(2), &[]).unwrap());
+            let run = run.unwrap();
+            assert_eq!(run.action, Action::Cleanup, "{stands}");
+            assert!(store.queue().take(at(2), &[]).unwrap().is_none());
+            finish(run.id, Status::Refused, at(3));
+        }
+        let run = store.queue().take(at(3), &[]).unwrap().unwrap();
+        assert_eq!(run.action, Action::Emergency, "{stands}");
+    }
+}
+
 #[test]
 fn an_emergency_does_not_rest_after_a_clean_up() {
     let (_dir, store) = open();

@@ -1,0 +1,123 @@
+//! Why a process that is stopped now could not be started again.
+
+use std::fmt;
+use std::fs;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
+use rustix::io::Errno;
+
+/// What certainly stands in the way of a start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartObstacle {
+    /// The unit was made by `systemd-run`.
+    TransientUnit,
+    /// The unit's file was removed, or never was.
+    NoUnitFile,
+    /// The unit is masked.
+    MaskedUnit,
+    /// systemd cannot load the unit's file.
+    UnloadableUnit,
+    /// The script that pm2 starts was removed.
+    NoScript,
+    /// The directory in which pm2 starts it was removed.
+    NoDirectory,
+    /// The container was made with `--rm`.
+    AutoRemove,
+    /// The program of the start command does not exist.
+    NoProgram,
+    /// This user may not execute the program of the start command.
+    NotExecutable,
+}
+
+impl StartObstacle {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::TransientUnit,
+        Self::NoUnitFile,
+        Self::MaskedUnit,
+        Self::UnloadableUnit,
+        Self::NoScript,
+        Self::NoDirectory,
+        Self::AutoRemove,
+        Self::NoProgram,
+        Self::NotExecutable,
+    ];
+
+    /// What an operator can do about it.
+    pub const fn fix(self) -> &'static str {
+        match self {
+            Self::TransientUnit => "run the bot as a unit with a file in /etc/systemd/system",
+            Self::NoUnitFile => {
+                "put the file of the unit back and run systemctl daemon-reload, or correct the unit's name"
+            }
+            Self::MaskedUnit => "systemctl unmask the unit",
+            Self::UnloadableUnit => {
+                "see systemctl status of the unit, correct its file, and run systemctl daemon-reload"
+            }
+            Self::NoScript | Self::NoDirectory => {
+                "delete the process from pm2, start it from its present directory, and run pm2 save"
+            }
+            Self::AutoRemove => "create the container without --rm",
+            Self::NoProgram => "correct `command.start` of its entry in `processes`",
+            Self::NotExecutable => {
+                "make the program executable for this user, or correct `command.start` of its entry in `processes`"
+            }
+        }
+    }
+}
+
+impl fmt::Display for StartObstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TransientUnit => "the unit is transient (systemd-run): a stop removes it",
+            Self::NoUnitFile => "systemd knows no such unit: its file was removed, or never was",
+            Self::MaskedUnit => "the unit is masked",
+            Self::UnloadableUnit => "systemd cannot load the file of the unit",
+            Self::NoScript => "the script that pm2 starts (pm_exec_path) does not exist any more",
+            Self::NoDirectory => {
+                "the directory in which pm2 starts it (pm_cwd) does not exist any more"
+            }
+            Self::AutoRemove => "the container is removed when it stops (--rm)",
+            Self::NoProgram => "the program of the start command does not exist",
+            Self::NotExecutable => "this user may not execute the program of the start command",
+        })
+    }
+}
+
+/// What a unit's file is, as far as this program can see. Blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UnitFile {
+    /// It does not exist.
+    Missing,
+    /// It is empty or /dev/null, which masks the unit.
+    Masks,
+    /// It exists, or it is unknown whether it does.
+    Other,
+}
+
+impl UnitFile {
+    pub(crate) fn at(path: &Path) -> Self {
+        match fs::metadata(path) {
+            Ok(file) if file.file_type().is_char_device() => Self::Masks,
+            Ok(file) if file.is_file() && file.len() == 0 => Self::Masks,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Self::Missing,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Whether a process with this root directory certainly finds nothing at an absolute path. What
+/// this program finds there itself may be another file: its /tmp can be private. Blocks.
+pub(crate) fn is_missing_under(root: &Path, path: &Path) -> bool {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let Ok(root) = open(root, flags | OFlags::DIRECTORY, Mode::empty()) else {
+        return false;
+    };
+    let found = openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT);
+    matches!(found, Err(Errno::NOENT | Errno::NOTDIR))
+}
+
+#[cfg(test)]
+mod tests;

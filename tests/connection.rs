@@ -810,6 +810,12 @@ fn the_exporter_tells_the_state() {
     };
     wait_for("bot", "connected");
     wait_for("stranger", "unknown");
+    let metrics = Metrics::scrape(&url("/metrics")).unwrap();
+    for (session, unresolved) in [("bot", 0.0), ("stranger", 1.0)] {
+        let labels = [("session", session)];
+        let value = metrics.sum("baileys_auth_connection_unresolved", &labels);
+        assert_eq!(value.unwrap(), unresolved, "{session}");
+    }
     world.write("bot", "disconnected\n");
     // A look at the page queries all sources.
     let page = net::get(&url("/")).unwrap().ok().unwrap();
@@ -822,6 +828,80 @@ fn the_exporter_tells_the_state() {
     assert_eq!(net::post(&url("/-/reload"), &[], b"").unwrap().status, 200);
     wait_for("bot", "disconnected");
     wait_for("stranger", "unknown");
+}
+
+/// A program that does nothing; it ends with the test.
+struct Program(std::process::Child);
+
+impl Program {
+    fn start() -> Self {
+        let mut command = std::process::Command::new("sleep");
+        Self(command.arg("900").spawn().unwrap())
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_exporter_tells_of_restarts_and_of_a_bot_without_a_log() {
+    let world = with_config(
+        &["bot", "main", "sub"],
+        "processes: [{sessions: [main, sub], pid_file: 'DIR/main.pid'}, {pid_file: 'DIR/{session}.pid'}]\nlogs: {paths: ['DIR/logs/*-out.log', 'DIR/none/*.log'], state_path: 'DIR/state'}\n",
+    );
+    fs::create_dir(world.path("logs")).unwrap();
+    world.write("logs/main-out.log", "hello\n");
+    let (first, main) = (Program::start(), Program::start());
+    world.write("main.pid", &main.0.id().to_string());
+    world.write("bot.pid", &first.0.id().to_string());
+    let port = net::free_port(None).unwrap();
+    let args = [
+        format!("--sessions.path={}", world.path("sessions").display()),
+        format!("--config.file={}", world.path("config.yml").display()),
+        format!("--web.listen-address=127.0.0.1:{port}"),
+    ];
+    let url = format!("http://127.0.0.1:{port}/metrics");
+    let exporter = Path::new(env!("CARGO_BIN_EXE_baileys_exporter"));
+    let mut exporter =
+        process::Process::start("exporter", exporter, args, &world.path("log")).unwrap();
+    // A look at the processes every 30 seconds.
+    let bound = Duration::from_secs(300);
+    let patience = Patience::new(bound);
+    let mut wait_for = |name: &str, labels: &[(&str, &str)], expected: f64| {
+        let shown = patience.wait_until(bound, name, || {
+            exporter.alive()?;
+            match Metrics::scrape(&url)?.sum(name, labels)? {
+                value if value == expected => Ok(()),
+                value => Err(format!("{name} {labels:?} is {value}")),
+            }
+        });
+        shown.unwrap();
+    };
+    let missing = "baileys_auth_log_missing";
+    wait_for(missing, &[("session", "bot")], 1.0);
+    wait_for(missing, &[("session", "main")], 0.0);
+    wait_for(missing, &[("session", "sub")], 0.0);
+    for (glob, matched) in [("logs/*-out.log", 1.0), ("none/*.log", 0.0)] {
+        let glob = world.path(glob).display().to_string();
+        let name = "baileys_exporter_log_glob_matched";
+        wait_for(name, &[("glob", &glob)], matched);
+    }
+    let restarts = "baileys_auth_process_restarts_total";
+    wait_for(restarts, &[("session", "bot")], 0.0);
+    drop(first);
+    let second = Program::start();
+    world.write("bot.pid", &second.0.id().to_string());
+    world.write("logs/bot-out.log", "hello\n");
+    wait_for(restarts, &[("session", "bot")], 1.0);
+    wait_for(restarts, &[("session", "main")], 0.0);
+    wait_for(missing, &[("session", "bot")], 0.0);
+    // A process that runs is not expected to tell.
+    let unresolved = "baileys_auth_connection_unresolved";
+    wait_for(unresolved, &[("session", "main")], 0.0);
 }
 
 #[test]

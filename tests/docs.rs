@@ -314,12 +314,14 @@ fn metrics_md_equals_a_real_scrape() {
     )
     .unwrap();
     std::fs::remove_file(sessions.join("elsewhere/creds.json")).unwrap();
+    let pid_file = dir.path().join("bot.pid");
+    std::fs::write(&pid_file, std::process::id().to_string()).unwrap();
     let config = dir.path().join("config.yml");
-    std::fs::write(
-        &config,
-        "overrides: [{sessions: [elsewhere], creds: elsewhere}]\n",
-    )
-    .unwrap();
+    let settings = format!(
+        "overrides: [{{sessions: [elsewhere], creds: elsewhere}}]\nprocesses: [{{sessions: [bot], pid_file: '{}'}}]\n",
+        pid_file.display()
+    );
+    std::fs::write(&config, settings).unwrap();
     // The service whose restart is pending in the journal.
     let processes = dir.path().join("processes.yml");
     std::fs::write(
@@ -369,12 +371,15 @@ fn metrics_md_equals_a_real_scrape() {
         let mut body = scrape(&mut process, &url);
         // What is armed at first may be done meanwhile.
         let mut seen = scraped(&body);
-        // The first look at the logs, and at each creds.json, takes its time.
-        let last = match name {
-            "exporter" => "\nbaileys_auth_log_last_line_timestamp_seconds{",
-            _ => "\nbaileys_remediator_creds_insured_timestamp_seconds{",
+        // The first look at the logs, the processes and each creds.json takes its time.
+        let last: &[&str] = match name {
+            "exporter" => &[
+                "\nbaileys_auth_log_last_line_timestamp_seconds{",
+                "\nbaileys_auth_process_restarts_total{",
+            ],
+            _ => &["\nbaileys_remediator_creds_insured_timestamp_seconds{"],
         };
-        while !body.contains(last) {
+        while !last.iter().all(|last| body.contains(last)) {
             assert!(began.elapsed() < Duration::from_secs(20), "{body}");
             std::thread::sleep(Duration::from_millis(100));
             body = scrape(&mut process, &url);

@@ -966,12 +966,15 @@ fn the_exposition_is_what_prometheus_expects() {
     fs::remove_file(world.folder("no creds").join("creds.json")).unwrap();
     bot(&world, "elsewhere", "normal");
     fs::remove_file(world.folder("elsewhere").join("creds.json")).unwrap();
+    // A process that runs: this one.
+    let pid_file = world.path("worst.pid");
+    fs::write(&pid_file, std::process::id().to_string()).unwrap();
     let config = world.path("config.yml");
-    fs::write(
-        &config,
-        "overrides: [{sessions: [elsewhere], creds: elsewhere}]\n",
-    )
-    .unwrap();
+    let settings = format!(
+        "overrides: [{{sessions: [elsewhere], creds: elsewhere}}]\nprocesses: [{{sessions: [worst], pid_file: '{}'}}]\n",
+        pid_file.display()
+    );
+    fs::write(&config, settings).unwrap();
     world
         .flags
         .push(format!("--config.file={}", config.display()));
@@ -993,9 +996,11 @@ fn the_exposition_is_what_prometheus_expects() {
     ));
     world.flags.push("--logs.from-start".into());
     world.start_exporter();
-    world.wait("the log is read", || {
+    world.wait("the log is read and the process is seen", || {
         let text = ask(&world, "GET", "/metrics", "").body;
-        if text.contains("log_lines_total{session=\"worst\"} 1\n") {
+        if text.contains("log_lines_total{session=\"worst\"} 1\n")
+            && text.contains("process_restarts_total{session=\"worst\"} 0\n")
+        {
             Ok(())
         } else {
             Err("not yet".into())
@@ -1156,7 +1161,7 @@ print(sum(len(family.samples) for family in parse(sys.stdin.read())))",
             "{kind}"
         );
     }
-    assert!(per_session["worst"] <= 116, "{per_session:?}");
+    assert!(per_session["worst"] <= 119, "{per_session:?}");
     assert!(
         per_session
             .values()

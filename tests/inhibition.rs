@@ -400,3 +400,48 @@ fn alerts_that_are_no_tier_neither_inhibit_nor_are_inhibited() {
         lines(&[("a", "one", "AuthFilesEmergency")])
     );
 }
+
+/// The pages: for each message to the pager its host, its session, and its alerts.
+fn pages(world: &Receivers) -> BTreeMap<String, BTreeSet<String>> {
+    let (_, pager) = world
+        .recorders
+        .iter()
+        .find(|(name, _)| *name == "pager")
+        .unwrap();
+    let mut pages: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for sent in pager.sent() {
+        let group: Value = serde_json::from_str(&sent.group).unwrap();
+        let host = sent.instance.split(':').next().unwrap();
+        let name = sent.alert.trim_start_matches("Baileys");
+        let alert = format!("{host} {} {name}", sent.session);
+        let page = shown(&group).trim().to_owned();
+        pages.entry(page).or_default().insert(alert);
+    }
+    pages
+}
+
+#[test]
+fn the_pager_gets_one_page_for_each_bot() {
+    let world = Receivers::start();
+    let all = [
+        ("a", "one", "AuthFilesEmergency"),
+        ("a", "one", "AuthFilesFatal"),
+        ("a", "one", "CredsBroken"),
+        ("a", "one", "DeviceRemoved"),
+        ("a", "two", "DeviceRemoved"),
+        ("b", "one", "DeviceRemoved"),
+        ("b", "", "ExporterDown"),
+    ];
+    world.say(&all, true);
+    let page = |name: &str, alerts: &[Alert]| (name.to_owned(), lines(alerts));
+    let expected = BTreeMap::from([
+        page("a one", &all[..4]),
+        page("a two", &all[4..5]),
+        page("b one", &all[5..6]),
+        page("b", &all[6..]),
+    ]);
+    world.wait("one page for each bot", || match pages(&world) {
+        seen if seen == expected => Ok(()),
+        seen => Err(format!("{seen:#?}")),
+    });
+}

@@ -517,6 +517,42 @@ fn a_new_bot_counts_from_its_first_line() {
     bots.counts("new", &[("device_removed", 1.0)], 0.0);
 }
 
+/// Prometheus takes the first value of a counter for old: a session that came while the exporter
+/// was away, and one that only its first line makes known, are shown at 0 before they count.
+#[test]
+fn a_new_session_is_shown_at_0_before_its_first_event() {
+    let mut bots = Bots::new(&["a"]);
+    bots.config("logs: {sessions: ['shop_*']}\n");
+    bots.log("a-out.log", REMOVED);
+    bots.start().counts("a", &[("device_removed", 1.0)], 0.0);
+    bots.stop();
+    bots.add_folder("new");
+    for log in ["a-out.log", "new-out.log", "shop_7-out.log"] {
+        bots.log(log, REMOVED);
+    }
+    bots.start();
+    let url = format!("http://127.0.0.1:{}/metrics", bots.port);
+    let mut values: [Vec<f64>; 3] = Default::default();
+    let shown = Patience::new(WITHIN).wait_until(WITHIN, "all are counted", || {
+        let metrics = Metrics::scrape(&url)?;
+        for (session, values) in ["a", "new", "shop_7"].iter().zip(&mut values) {
+            let labels = [("session", *session), ("pattern", "device_removed")];
+            let mut series = metrics.having("baileys_auth_signal_reports_total", &labels);
+            values.extend(series.next().map(|sample| sample.value));
+        }
+        let last: Vec<_> = values.iter().map(|values| values.last().copied()).collect();
+        match last == [Some(2.0), Some(1.0), Some(1.0)] {
+            true => Ok(()),
+            false => Err(format!("{last:?}")),
+        }
+    });
+    shown.unwrap();
+    let first: Vec<f64> = values.iter().map(|values| values[0]).collect();
+    assert_eq!(first[1..], [0.0, 0.0]);
+    assert!(first[0] >= 1.0, "what was shown before is not begun again");
+    bots.stop();
+}
+
 #[test]
 fn the_exporter_does_not_follow_its_own_log() {
     let mut bots = Bots::new(&["bot"]);

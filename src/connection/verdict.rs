@@ -126,6 +126,11 @@ impl Evidence {
             detail: detail.into(),
         }
     }
+
+    /// Whether the source was asked about this session, unlike a log or the files.
+    fn is_direct(&self) -> bool {
+        matches!(self.source, "probe" | "process")
+    }
 }
 
 impl fmt::Display for Evidence {
@@ -162,6 +167,26 @@ impl Verdict {
     /// A verdict of unknown, with the reason.
     pub fn unknown(source: &'static str, detail: impl Into<String>) -> Self {
         fold(vec![Evidence::new(source, Finding::NoAnswer, detail)])
+    }
+
+    /// Whether a probe or the process was asked.
+    pub fn is_direct(&self) -> bool {
+        self.evidence.iter().any(Evidence::is_direct)
+    }
+
+    /// Whether a probe or the process was asked and no verdict came of it: none gave an answer
+    /// that counts, or the evidence contradicts itself. A process that runs tells nothing, and
+    /// was not expected to.
+    pub fn is_unresolved(&self) -> bool {
+        let settles = |e: &Evidence| e.is_direct() && e.finding != Finding::Nothing;
+        self.state == State::Unknown && self.evidence.iter().any(settles)
+    }
+
+    /// The process that was seen running: when, and its mark.
+    pub fn process(&self) -> Option<(Timestamp, &str)> {
+        let alive = |e: &Evidence| e.source == "process" && e.finding == Finding::Nothing;
+        let seen = self.evidence.iter().find(|e| alive(e))?.alive.as_ref()?;
+        Some((seen.at, seen.mark.as_deref()?))
     }
 
     /// The evidence as one line.

@@ -6,13 +6,14 @@ use std::collections::BTreeSet;
 use crate::connection::State;
 use crate::folder::discovery::SkipReason;
 use crate::folder::{Creds, Kind, SessionName, Timestamp};
-use crate::logs::{Patterns, Published};
+use crate::logs::{Patterns, Published, SessionLog};
 use crate::policy::Tier;
 use crate::reload::ReloadState;
 use exporter_toolkit::declare_metrics;
 use exporter_toolkit::metric_families::MetricFamilies;
 use exporter_toolkit::process_metrics;
 
+use super::latest::ConnectionReading;
 use super::snapshot::{Measured, SessionView, Snapshot};
 
 const SESSION: &[&str] = &["session"];
@@ -65,6 +66,10 @@ declare_metrics! {
         "1 if creds.json says that the bot is paired with an account. Absent where the creds are elsewhere.";
     CONNECTION: gauge "baileys_auth_connection_state" &["session", "state"],
         "1 for what the evidence says of the bot's connection, 0 for the others; unknown without a verdict of the last 5 minutes. The remediator asks again before it acts.";
+    UNRESOLVED: gauge "baileys_auth_connection_unresolved" SESSION,
+        "1 if a probe or the process was asked about the connection and no verdict came of it: no answer that counts, or a contradiction. 0 where there is a verdict, or only a process that runs and logs to tell from. Absent without a source, and before the first verdict.";
+    PROCESS_RESTARTS: counter "baileys_auth_process_restarts_total" SESSION,
+        "How often the bot's process was another one than at the look before; looked at every 30 seconds. Absent until the process was seen running; begins again with the exporter.";
     WARNINGS: counter "baileys_auth_signal_warnings_total" &["session", "pattern"],
         "Signs of trouble in the session's logs by pattern, each event once. Kept across restarts.";
     LOG_LINES: counter "baileys_auth_log_lines_total" SESSION,
@@ -77,10 +82,14 @@ declare_metrics! {
         "Of device_removed, connection_replaced, account_banned and creds_corrupt: events in a form that the library's logger or the bot's own report writes. Kept across restarts.";
     HALF_MONITORED: gauge "baileys_auth_log_half_monitored" &["session"],
         "1 where the session has log lines, but none of the library's logger was ever seen: only what the bot itself prints is counted.";
+    LOG_MISSING: gauge "baileys_auth_log_missing" SESSION,
+        "1 where a process of the session's own runs, and no log was found that belongs to the session and no line of it was ever read.";
     PATTERN_INFO: gauge "baileys_exporter_log_pattern_info" &["pattern", "severity"],
         "A pattern that is looked for in the logs; the value is 1.";
     LOG_FILES: gauge "baileys_exporter_log_files" &[],
         "Log files that are followed.";
+    LOG_GLOB_MATCHED: gauge "baileys_exporter_log_glob_matched" &["glob"],
+        "1 if a log file that is followed matches the configured glob.";
     LOG_UNREAD: gauge "baileys_exporter_log_unread_bytes" &[],
         "Bytes that stand in the logs and are not counted and saved yet.";
     LOG_UNPLACED: counter "baileys_exporter_log_lines_unplaced_total" &[],
@@ -116,7 +125,7 @@ pub fn metric_families(
     snapshot: &Snapshot,
     logs: Option<(&Published, &Patterns)>,
     reload: ReloadState,
-    connection: impl Fn(&SessionName) -> State,
+    connection: impl Fn(&SessionName) -> ConnectionReading,
 ) -> MetricFamilies {
     let mut out = MetricFamilies::default();
     if let Some((logs, patterns)) = logs {
@@ -124,13 +133,13 @@ pub fn metric_families(
     }
     for view in &snapshot.sessions {
         add_session(&mut out, view, snapshot.at);
-        let verdict = connection(&view.session);
-        for state in State::ALL {
-            out.add(
-                &CONNECTION,
-                &[view.session.as_str(), state.label()],
-                f64::from(verdict == state),
-            );
+        let reading = connection(&view.session);
+        let session = view.session.as_str();
+        add_connection(&mut out, session, reading);
+        if let Some((logs, _)) = logs.filter(|(logs, _)| !logs.is_first_reading) {
+            let is_heard = logs.sessions.get(session).is_some_and(SessionLog::is_heard);
+            let is_missing = reading.has_own_process && !is_heard;
+            out.add(&LOG_MISSING, &[session], f64::from(is_missing));
         }
     }
     out.add(&BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
@@ -149,6 +158,19 @@ pub fn metric_families(
     out.add(&RELOAD_TIME, &[], reload.loaded_at.seconds());
     process_metrics::add(&mut out);
     out
+}
+
+fn add_connection(out: &mut MetricFamilies, session: &str, reading: ConnectionReading) {
+    for state in State::ALL {
+        let holds = f64::from(reading.state == state);
+        out.add(&CONNECTION, &[session, state.label()], holds);
+    }
+    if let Some(unresolved) = reading.is_unresolved {
+        out.add(&UNRESOLVED, &[session], f64::from(unresolved));
+    }
+    if let Some(restarts) = reading.restarts {
+        out.add(&PROCESS_RESTARTS, &[session], restarts as f64);
+    }
 }
 
 fn add_logs(out: &mut MetricFamilies, snapshot: &Snapshot, logs: &Published, patterns: &Patterns) {
@@ -185,6 +207,9 @@ fn add_logs(out: &mut MetricFamilies, snapshot: &Snapshot, logs: &Published, pat
         );
     }
     out.add(&LOG_FILES, &[], logs.files as f64);
+    for (glob, is_matched) in &logs.globs_matched {
+        out.add(&LOG_GLOB_MATCHED, &[glob], f64::from(*is_matched));
+    }
     out.add(&LOG_UNREAD, &[], logs.unread_bytes as f64);
     out.add(&LOG_UNPLACED, &[], logs.unplaced as f64);
     let unplaced = logs.unplaced_events.iter();

@@ -8,7 +8,7 @@
 //! | `GET /-/ready` | 200 once the first look at the folders is done |
 //! | `POST /-/reload` | reads the configuration again, as SIGHUP does; not from a foreign page |
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -21,12 +21,13 @@ use tokio::sync::Notify;
 
 use crate::app::App;
 use crate::config::Settings;
-use crate::connection::{Connection, Memory, Recent, State, Verdict};
+use crate::connection::{Connection, Memory, Recent, Verdict};
 use crate::folder::SessionName;
 use crate::logs::{LastEventReader, LogSettings, Monitor, SessionsSeen, overview};
 use crate::reload::{self, Asker, Load, Reloads};
 use exporter_toolkit::{self as web, ConcurrencyLimit, Listeners, Response, exposition};
 
+use super::latest::LatestVerdicts;
 use super::metrics::metric_families;
 use super::page::page;
 use super::sightings_file::SightingsFile;
@@ -42,8 +43,6 @@ const MAX_PAGES: usize = 8;
 
 /// How often all sources are queried about all sessions.
 const VERDICTS_EVERY: Duration = Duration::from_secs(30);
-/// A verdict that is older tells nothing any more.
-const VERDICT_FOR: Duration = Duration::from_secs(300);
 /// An answer that holds for many sessions (the list of pm2) may be this old.
 const SHARE_FOR: Duration = Duration::from_secs(10);
 
@@ -75,7 +74,7 @@ pub struct Exporter {
 }
 
 /// The latest verdict on each session.
-type Latest = Arc<Mutex<HashMap<SessionName, (Instant, State)>>>;
+type Latest = Arc<Mutex<LatestVerdicts>>;
 
 struct Loaded {
     settings: Arc<Settings>,
@@ -414,10 +413,12 @@ impl Exporter {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .clone();
-            let connection = |session: &SessionName| latest_of(&latest, session, clock.now());
+            let now = clock.now();
+            let connection = |session: &SessionName| latest.of(session, now);
             let published = monitor.map(|monitor| {
+                let published = monitor.scraped(&seen.found);
                 monitor.set_sessions(seen);
-                monitor.published()
+                published
             });
             let logs = published
                 .as_deref()
@@ -444,7 +445,9 @@ impl Exporter {
             (state.connection.clone(), Arc::clone(&state.latest))
         };
         let verdicts = verdicts(&snapshot, &connection).await;
-        note(&latest, &snapshot, &verdicts, self.clock.now());
+        if connection.has_sources() {
+            note(&latest, &snapshot, &verdicts, self.clock.now());
+        }
         let half_monitored = self.half_monitored();
         let rows = lay_out(&snapshot, &verdicts, &half_monitored);
         let mut notes: Vec<String> = snapshot.skipped.iter().map(|s| s.message.clone()).collect();
@@ -463,23 +466,9 @@ pub fn keeps_state(settings: &Settings) -> bool {
     !settings.logs.globs.is_empty()
 }
 
-/// Keeps the verdicts for the metrics, and forgets those of sessions that are gone.
+/// Keeps the verdicts for the metrics.
 fn note(latest: &Latest, snapshot: &Snapshot, verdicts: &[Verdict], now: Instant) {
-    let states = verdicts.iter().map(|verdict| (now, verdict.state));
-    let sessions = snapshot.sessions.iter().map(|view| view.session.clone());
-    *latest.lock().unwrap_or_else(PoisonError::into_inner) = sessions.zip(states).collect();
+    let sessions = snapshot.sessions.iter().map(|view| &view.session);
+    let mut latest = latest.lock().unwrap_or_else(PoisonError::into_inner);
+    latest.note(sessions.zip(verdicts), now);
 }
-
-fn latest_of(
-    latest: &HashMap<SessionName, (Instant, State)>,
-    session: &SessionName,
-    now: Instant,
-) -> State {
-    match latest.get(session) {
-        Some((at, state)) if now.saturating_duration_since(*at) <= VERDICT_FOR => *state,
-        _ => State::Unknown,
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -1,6 +1,6 @@
 //! The log monitor: a thread that reads the logs, and the counts that it has saved.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -47,10 +47,14 @@ pub struct Published {
     pub unplaced: u64,
     /// Events in them, by the glob that matches their log.
     pub unplaced_events: BTreeMap<Arc<str>, Vec<(Arc<str>, u64)>>,
+    /// Whether a followed file matches, by glob without what may be a phone number.
+    pub globs_matched: BTreeMap<Arc<str>, bool>,
     /// Whether lines wait for a listing of the folders.
     pub waiting: bool,
     /// The sessions for which lines are counted.
     pub known: Arc<KnownSessions>,
+    /// The sessions of an earlier process, and those whose counts are of old lines.
+    pub former: Arc<BTreeSet<Arc<str>>>,
     /// What the logs have shown.
     pub logs: Arc<LogsSeen>,
     /// Number of overlong lines.
@@ -92,6 +96,11 @@ pub struct SessionLog {
 }
 
 impl SessionLog {
+    /// Whether it has a log, or had lines.
+    pub fn is_heard(&self) -> bool {
+        self.lines > 0 || self.last_line.is_some()
+    }
+
     /// Whether it has lines, but none of the library's logger.
     pub fn is_half_monitored(&self) -> bool {
         self.lines > 0 && !self.library
@@ -111,6 +120,8 @@ struct Shared {
     notifier: Arc<Notifier>,
     orders: Mutex<PendingOrders>,
     published: RwLock<Arc<Published>>,
+    /// The sessions that were shown in a scrape.
+    shown: Mutex<BTreeSet<Arc<str>>>,
 }
 
 /// The running monitor.
@@ -143,6 +154,7 @@ impl Monitor {
             notifier: Arc::default(),
             orders: Mutex::default(),
             published: RwLock::default(),
+            shown: Mutex::default(),
         });
         let state_path = settings.state_path.clone();
         let SavedLogs {
@@ -151,19 +163,24 @@ impl Monitor {
             sessions,
             bots,
         } = saved;
+        let mut former: BTreeSet<Arc<str>> = sessions.keys().cloned().collect();
         let memory = SessionMemory::from_saved(sessions);
         let own = OwnLogs::of_this_process();
         let mut placer = Placer::new(Arc::clone(&settings), memory, bots, own);
         placer.see(first);
-        let is_new = tailer.globs.is_empty() && settings.from_start;
+        let is_new = tailer.globs.is_empty();
         let mut counts = Counts::from_saved(&counts);
-        counts.set_first_reading(is_new || counts.is_first_reading());
+        former.extend(counts.sessions.keys().cloned());
+        counts.set_first_reading(is_new && settings.from_start || counts.is_first_reading());
+        let is_first_reading = counts.is_first_reading();
         let sink = CountingSink {
             shared: Arc::clone(&shared),
             counter: Counter::new(Arc::clone(&settings), placer, counts, time_of(&clock)),
             clock: clock.clone(),
             settings: Arc::clone(&settings),
             store,
+            former: Arc::new(former),
+            reads_old_lines: is_new || is_first_reading,
             commit_failed: false,
             problems: ProblemLog::default(),
             reading: ReadingProgress::new(clock.now()),
@@ -198,6 +215,44 @@ impl Monitor {
                 .read()
                 .unwrap_or_else(PoisonError::into_inner),
         )
+    }
+
+    /// The counts for a scrape, in which these sessions have a folder. A session that is shown for
+    /// the first time is shown without events: Prometheus takes the first value of a counter for
+    /// old.
+    pub fn scraped(&self, folders: &BTreeSet<Arc<str>>) -> Arc<Published> {
+        let published = self.published();
+        if published.committed_at == Timestamp::default() || published.is_first_reading {
+            return published;
+        }
+        let known = published.sessions.iter().filter(|(_, log)| log.is_known);
+        let mut names: BTreeSet<Arc<str>> =
+            known.map(|(name, _)| Arc::from(name.as_str())).collect();
+        names.extend(folders.iter().cloned());
+        let mut shown = self
+            .shared
+            .shown
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let new: Vec<Arc<str>> = names
+            .into_iter()
+            .filter(|name| !published.former.contains(name) && shown.insert(Arc::clone(name)))
+            .filter(|name| published.sessions.contains_key(&**name))
+            .collect();
+        if new.is_empty() {
+            return published;
+        }
+        let mut published = Published::clone(&published);
+        for name in new {
+            if let Some(log) = published.sessions.get_mut(&*name) {
+                *log = SessionLog {
+                    last_line: log.last_line,
+                    is_known: log.is_known,
+                    ..published.unheard.clone()
+                };
+            }
+        }
+        Arc::new(published)
     }
 
     /// Waits until the files were read once and their offsets are saved, at most for `span`.
@@ -276,6 +331,9 @@ struct CountingSink {
     counter: Counter,
     clock: Clock,
     store: LogStore,
+    former: Arc<BTreeSet<Arc<str>>>,
+    /// What is counted stood in the logs before the first start.
+    reads_old_lines: bool,
     commit_failed: bool,
     problems: ProblemLog,
     reading: ReadingProgress,
@@ -498,6 +556,17 @@ impl CountingSink {
             };
             sessions.insert(name.to_string(), log);
         }
+        if self.reads_old_lines {
+            let former = Arc::make_mut(&mut self.former);
+            former.extend(sessions.keys().map(|name| Arc::from(name.as_str())));
+            former.extend(known.names().cloned());
+        }
+        let mut globs_matched: BTreeMap<Arc<str>, bool> = BTreeMap::new();
+        for glob in &self.settings.globs {
+            let is_matched = progress.logs().any(|(log, _)| glob.matches(log));
+            let matched = globs_matched.entry(Arc::from(redacted(glob.as_str())));
+            *matched.or_default() |= is_matched;
+        }
         let globs = self
             .settings
             .globs
@@ -520,8 +589,10 @@ impl CountingSink {
             files: progress.file_count(),
             unplaced: counts.unplaced_lines(),
             unplaced_events,
+            globs_matched,
             waiting: counts.has_waiting(),
             known,
+            former: Arc::clone(&self.former),
             logs,
             overlong: statistics.overlong,
             copies_found: statistics.copies_found,
@@ -531,6 +602,7 @@ impl CountingSink {
             committed_at: progress.at.into(),
             is_first_reading: counts.is_first_reading(),
         };
+        self.reads_old_lines &= published.is_first_reading;
         *self
             .shared
             .published

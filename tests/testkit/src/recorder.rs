@@ -22,6 +22,8 @@ pub struct Sent {
     pub instance: String,
     /// `firing` or `resolved`.
     pub status: String,
+    /// The labels of its group, as JSON: all alerts of a group are one message.
+    pub group: String,
     /// What the receiver answered.
     pub code: u16,
 }
@@ -125,6 +127,7 @@ fn serve(stream: TcpStream, pass_on: Option<&str>, sent: &Mutex<Vec<Sent>>) -> R
             session: text(&alert["labels"]["session"]),
             instance: text(&alert["labels"]["instance"]),
             status: text(&alert["status"]),
+            group: payload["groupLabels"].to_string(),
             code,
         };
         sent.lock()
@@ -147,13 +150,14 @@ mod tests {
         let real = Recorder::start(None).unwrap();
         let tap = Recorder::start(Some(real.url())).unwrap();
         let body =
-            br#"{"alerts":[{"status":"firing","labels":{"alertname":"A","session":"s","instance":"i"}}]}"#;
+            br#"{"groupLabels":{"session":"s"},"alerts":[{"status":"firing","labels":{"alertname":"A","session":"s","instance":"i"}}]}"#;
         assert_eq!(net::post(&tap.url(), &[], body).unwrap().status, 200);
         let expected = Sent {
             alert: "A".into(),
             session: "s".into(),
             instance: "i".into(),
             status: "firing".into(),
+            group: r#"{"session":"s"}"#.into(),
             code: 200,
         };
         assert_eq!(tap.sent(), std::slice::from_ref(&expected));

@@ -1,0 +1,115 @@
+//! The latest verdict on each session, and what its source told of the session's process.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use crate::connection::{State, Verdict};
+use crate::folder::{SessionName, Timestamp};
+
+/// A verdict that is older tells nothing any more.
+const VERDICT_FOR: Duration = Duration::from_secs(300);
+
+/// By session.
+#[derive(Clone, Debug, Default)]
+pub struct LatestVerdicts(HashMap<SessionName, LatestVerdict>);
+
+#[derive(Clone, Debug)]
+struct LatestVerdict {
+    at: Instant,
+    state: State,
+    /// A probe or the process was asked.
+    is_direct: bool,
+    is_unresolved: bool,
+    /// The process as it was last seen running.
+    process: Option<SeenProcess>,
+    /// It was seen running now, and is the process of no other session.
+    has_own_process: bool,
+}
+
+#[derive(Clone, Debug)]
+struct SeenProcess {
+    at: Timestamp,
+    mark: String,
+    restarts: u64,
+}
+
+/// What the metrics tell of a session's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionReading {
+    /// The verdict.
+    pub state: State,
+    /// Whether a probe or the process was asked and no verdict came of it; `None` before the
+    /// first verdict.
+    pub is_unresolved: Option<bool>,
+    /// How often the process was another one than before; `None` if it was never seen running.
+    pub restarts: Option<u64>,
+    /// Whether the session has a process that runs and that no other session has.
+    pub has_own_process: bool,
+}
+
+impl LatestVerdicts {
+    /// Takes the verdicts of one round, and forgets the sessions that are not in it.
+    pub fn note<'a>(
+        &mut self,
+        round: impl Iterator<Item = (&'a SessionName, &'a Verdict)>,
+        now: Instant,
+    ) {
+        let round: Vec<_> = round.collect();
+        let mut sharing: HashMap<&str, usize> = HashMap::new();
+        for (_, verdict) in &round {
+            if let Some((_, mark)) = verdict.process() {
+                *sharing.entry(mark).or_default() += 1;
+            }
+        }
+        let mut former = std::mem::take(&mut self.0);
+        let note = |(session, verdict): (&SessionName, &Verdict)| {
+            let seen = verdict.process();
+            let known = former.remove(session).and_then(|former| former.process);
+            let latest = LatestVerdict {
+                at: now,
+                state: verdict.state,
+                is_direct: verdict.is_direct(),
+                is_unresolved: verdict.is_unresolved(),
+                has_own_process: seen.is_some_and(|(_, mark)| sharing.get(mark) == Some(&1)),
+                process: seen_again(known, seen),
+            };
+            (session.clone(), latest)
+        };
+        self.0 = round.into_iter().map(note).collect();
+    }
+
+    /// What is known of a session now.
+    pub fn of(&self, session: &SessionName, now: Instant) -> ConnectionReading {
+        let latest = self.0.get(session);
+        let fresh = latest.filter(|latest| now.saturating_duration_since(latest.at) <= VERDICT_FOR);
+        ConnectionReading {
+            state: fresh.map_or(State::Unknown, |latest| latest.state),
+            is_unresolved: match fresh {
+                Some(latest) => Some(latest.is_unresolved),
+                None => latest.map(|latest| latest.is_direct),
+            },
+            restarts: latest.and_then(|latest| Some(latest.process.as_ref()?.restarts)),
+            has_own_process: fresh.is_some_and(|latest| latest.has_own_process),
+        }
+    }
+}
+
+/// The process after one more look. A look that ended late does not count. Pure.
+fn seen_again(known: Option<SeenProcess>, seen: Option<(Timestamp, &str)>) -> Option<SeenProcess> {
+    let Some((at, mark)) = seen else {
+        return known;
+    };
+    let restarts = match &known {
+        Some(known) if known.at > at => return Some(known.clone()),
+        Some(known) => known.restarts + u64::from(known.mark != mark),
+        None => 0,
+    };
+    Some(SeenProcess {
+        at,
+        mark: mark.to_owned(),
+        restarts,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+use std::ffi::OsStr;
+
+use super::*;
+use crate::connection::{Alive, Evidence, Finding, fold};
+
+fn name(text: &str) -> SessionName {
+    SessionName::from_dir(OsStr::new(text))
+}
+
+/// A process that runs, as it was seen at this second.
+fn runs(mark: &str, second: i64) -> Verdict {
+    let alive = Some(Alive {
+        at: Timestamp::from_nanos(second * 1_000_000_000),
+        mark: Some(mark.to_owned()),
+    });
+    fold(vec![Evidence {
+        alive,
+        ..Evidence::new("process", Finding::Nothing, "running")
+    }])
+}
+
+fn probe(finding: Finding) -> Verdict {
+    fold(vec![Evidence::new("probe", finding, "")])
+}
+
+#[test]
+fn an_old_verdict_tells_nothing() {
+    let (session, at) = (name("a"), Instant::now());
+    let mut latest = LatestVerdicts::default();
+    let before = latest.of(&session, at);
+    assert_eq!((before.state, before.is_unresolved), (State::Unknown, None));
+    latest.note([(&session, &probe(Finding::Connected))].into_iter(), at);
+    let after = |seconds| {
+        let reading = latest.of(&session, at + Duration::from_secs(seconds));
+        (reading.state, reading.is_unresolved)
+    };
+    assert_eq!(after(300), (State::Connected, Some(false)));
+    // The rounds hang: the verdict is lost.
+    assert_eq!(after(301), (State::Unknown, Some(true)));
+}
+
+#[test]
+fn a_verdict_is_unresolved_if_a_source_that_was_asked_did_not_settle_it() {
+    let (session, at) = (name("a"), Instant::now());
+    let reading = |verdict: &Verdict| {
+        let mut latest = LatestVerdicts::default();
+        latest.note([(&session, verdict)].into_iter(), at);
+        latest.of(&session, at).is_unresolved
+    };
+    assert_eq!(reading(&probe(Finding::Connected)), Some(false));
+    assert_eq!(reading(&probe(Finding::NoAnswer)), Some(true));
+    assert_eq!(reading(&probe(Finding::Unreachable)), Some(true));
+    let contradiction = fold(vec![
+        Evidence::new("probe", Finding::Connected, ""),
+        Evidence::new("process", Finding::Gone, ""),
+    ]);
+    assert_eq!(reading(&contradiction), Some(true));
+    // A process that runs tells nothing, and so does a quiet log.
+    assert_eq!(reading(&runs("1 2 boot", 1)), Some(false));
+    let log = fold(vec![Evidence::new("log", Finding::NoAnswer, "")]);
+    assert_eq!(reading(&log), Some(false));
+    let unseen = Verdict::unknown("folder", "it could not be looked at");
+    assert_eq!(reading(&unseen), Some(false));
+}
+
+#[test]
+fn each_other_process_is_a_restart() {
+    let (session, at) = (name("a"), Instant::now());
+    let mut latest = LatestVerdicts::default();
+    let mut see = |verdict: &Verdict| {
+        latest.note([(&session, verdict)].into_iter(), at);
+        latest.of(&session, at).restarts
+    };
+    assert_eq!(see(&probe(Finding::Connected)), None);
+    assert_eq!(see(&runs("7 100 boot", 1)), Some(0));
+    assert_eq!(see(&runs("7 100 boot", 2)), Some(0));
+    // Gone in between, and another one under the same number.
+    assert_eq!(see(&probe(Finding::NoAnswer)), Some(0));
+    assert_eq!(see(&runs("7 200 boot", 5)), Some(1));
+    // A look that began before it, and ends after it.
+    assert_eq!(see(&runs("7 100 boot", 4)), Some(1));
+    assert_eq!(see(&runs("7 200 boot", 6)), Some(1));
+    assert_eq!(see(&runs("8 300 boot", 7)), Some(2));
+}
+
+#[test]
+fn a_process_of_several_sessions_is_no_session_s_own() {
+    let (main, sub, other, none) = (name("main"), name("sub"), name("other"), name("none"));
+    let at = Instant::now();
+    let mut latest = LatestVerdicts::default();
+    let (shared, own) = (runs("7 100 boot", 1), runs("8 100 boot", 1));
+    let silent = probe(Finding::NoAnswer);
+    let round = [
+        (&main, &shared),
+        (&sub, &shared),
+        (&other, &own),
+        (&none, &silent),
+    ];
+    latest.note(round.into_iter(), at);
+    let own = |session| latest.of(session, at).has_own_process;
+    assert_eq!(
+        [own(&main), own(&sub), own(&other), own(&none)],
+        [false, false, true, false]
+    );
+}

@@ -85,6 +85,19 @@ impl ConnectionSettings {
     pub fn problems(&self) -> Vec<String> {
         self.probes.iter().filter_map(Probe::problem).collect()
     }
+
+    /// Whether what a source of this session proves depends on which other sessions there are.
+    fn asks_for_companions(&self, session: &SessionName) -> bool {
+        self.processes.is_for_one_session(session)
+            || self.probes.iter().any(|probe| !probe.names_the_session())
+    }
+
+    /// A sentence for each source that gives several of these sessions the same answer.
+    pub fn shared_sources(&self, all: &SessionNames) -> Vec<String> {
+        let probes = self.probes.iter();
+        let probes = probes.filter_map(|probe| shared::sentence(probe, all));
+        probes.chain(self.processes.shared_entries(all)).collect()
+    }
 }
 
 /// The sources of the verdict, and the memory of which of them saw a session alive.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use crate::folder::all_sessions::companion;
 use crate::folder::{SessionName, SessionNames};
 
-use super::{ConnectionSettings, Evidence, Finding, Probe};
+use super::{Evidence, Finding, Probe};
 
 /// Evidence of such a source: no proof, and no sighting of this session either. Pure.
 pub(super) fn of_several(evidence: Evidence, why: &str) -> Evidence {
@@ -43,33 +43,22 @@ pub(super) fn shared_probe(
     ))
 }
 
-impl ConnectionSettings {
-    /// Whether what a source of this session proves depends on which other sessions there are.
-    pub(super) fn asks_for_companions(&self, session: &SessionName) -> bool {
-        self.processes.is_for_one_session(session)
-            || self.probes.iter().any(|probe| !probe.names_the_session())
+/// A sentence for a probe that asks about several of these sessions by one request. Pure.
+pub(super) fn sentence(probe: &Probe, all: &SessionNames) -> Option<String> {
+    if probe.names_the_session() {
+        return None;
     }
-
-    /// A sentence for each source that gives several of these sessions the same answer.
-    pub fn shared_sources(&self, all: &SessionNames) -> Vec<String> {
-        let probes = self.probes.iter().filter_map(|probe| {
-            if probe.names_the_session() {
-                return None;
-            }
-            let mut requests: BTreeMap<Vec<String>, usize> = BTreeMap::new();
-            for request in all.iter().filter_map(|session| probe.request(session)) {
-                *requests.entry(request).or_default() += 1;
-            }
-            let count: usize = requests.into_values().filter(|count| *count > 1).sum();
-            (count > 1).then(|| format!(
-                "{}: {count} sessions share a request with another one: that it says disconnected proves nothing for them, so they are not cleaned; put {{session}} into it",
-                probe.key()
-            ))
-        });
-        let mut sentences: Vec<String> = probes.collect();
-        sentences.extend(self.processes.shared_entries(all));
-        sentences
+    let mut requests: BTreeMap<Vec<String>, usize> = BTreeMap::new();
+    for request in all.iter().filter_map(|session| probe.request(session)) {
+        *requests.entry(request).or_default() += 1;
     }
+    let count: usize = requests.into_values().filter(|count| *count > 1).sum();
+    (count > 1).then(|| {
+        format!(
+            "{}: {count} sessions share a request with another one: that it says disconnected proves nothing for them, so they are not cleaned; put {{session}} into it",
+            probe.key()
+        )
+    })
 }
 
 #[cfg(test)]

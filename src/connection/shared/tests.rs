@@ -5,7 +5,7 @@ use clock::Clock;
 use proptest::prelude::*;
 use regex::Regex;
 
-use super::super::{Alive, Connection, State, fold};
+use super::super::{Alive, Connection, ConnectionSettings, State, fold};
 use super::*;
 use crate::folder::{
     AllSessions, Creds, Entry, FileName, Inventory, SessionActivity, SessionsPath, Shape, Stamp,

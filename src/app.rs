@@ -45,6 +45,7 @@ impl App {
         });
         let log = last_events.clone().map(|reader| reader as Arc<dyn LogView>);
         let connection = Connection::new(settings.connection.clone(), log, memory, clock.clone());
+        let connection = connection.among(Arc::new(settings.all_sessions()));
         Self {
             settings: Arc::new(settings),
             connection,

@@ -293,10 +293,14 @@ fn a_creds_json_that_could_not_be_put_back() {
     assert_eq!(left, ["BAILEYS_QUARANTINE.TAG"]);
 }
 
+/// The process is that of two sessions.
+const OF_TWO: &str = "    sessions: [bot, two]";
+
 /// The same for each other session of the process.
 #[test]
 fn a_creds_json_of_another_session_that_could_not_be_put_back() {
     let (mut world, before) = testkit::supervised_bot!();
+    world.configure(OF_TWO);
     let folder = world.path("sessions/two");
     let quiet = std::time::SystemTime::now() - std::time::Duration::from_secs(900);
     fixture::unpack("bloated-classic-387", &folder, quiet).unwrap();
@@ -317,6 +321,7 @@ fn a_creds_json_of_another_session_that_could_not_be_put_back() {
 /// A second session of the process, whose creds.json has a copy and is missing: a person is
 /// about to pair it anew.
 fn unpaired(world: &mut SupervisedBot) -> PathBuf {
+    world.configure(OF_TWO);
     let folder = world.path("sessions/two");
     let quiet = std::time::SystemTime::now() - std::time::Duration::from_secs(900);
     testkit::fixture::unpack("bloated-classic-387", &folder, quiet).unwrap();

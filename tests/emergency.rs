@@ -824,7 +824,7 @@ fn one_process_of_several_sessions_each_comes_back_by_itself() {
     world.configure("bots", "", "");
     let text = world
         .read("config.yml")
-        .replace("ask, \"bots\"", "ask, \"bots\", \"{session}\"");
+        .replace("ask, \"bots\", \"\"", "ask, \"bots\", \"{session}\"");
     fs::write(world.path("config.yml"), text).unwrap();
     let connects = |session: &str| format!("[ -e late-{session} ] || touch {session}.ready\n");
     let script = format!(
@@ -926,7 +926,7 @@ fn killed_while_several_sessions_come_back_all_of_them_are_watched() {
     world.configure("bots", "", "");
     let text = world
         .read("config.yml")
-        .replace("ask, \"bots\"", "ask, \"bots\", \"{session}\"");
+        .replace("ask, \"bots\", \"\"", "ask, \"bots\", \"{session}\"");
     fs::write(world.path("config.yml"), text).unwrap();
     let script = format!(
         "cd {}\nrm -f b?.ready\ntouch b0.ready bots.ready\n[ -e late ] || touch b1.ready\nexec sleep 600\n",
@@ -1842,7 +1842,7 @@ impl UnderPm2 {
         );
         fs::write(world.path("ask-pm2"), ask).unwrap();
         let yaml = "sessions: {include: [SESSION]}
-connection: {command: [sh, DIR/ask-pm2], timeout: 30s, quiet: 1s, trust: ['*']}
+connection: {command: [sh, DIR/ask-pm2, '{session}'], timeout: 30s, quiet: 1s, trust: ['*']}
 armed: {look_every: 1s}
 processes: [{allow_restart: true, pm2: {name: '{session}', home: DIR/pm2}, connect_timeout: TIMEOUT, stop_timeout: 20s, gone_timeout: 20s, start_timeout: 20s}]
 ";
@@ -2106,7 +2106,7 @@ impl UnderSystemd {
         fs::write(world.path("ask"), ask).unwrap();
         let yaml = format!(
             "sessions: {{include: [{}]}}
-connection: {{command: [sh, {dir}/ask], timeout: 30s, quiet: 1s}}
+connection: {{command: [sh, {dir}/ask, '{{session}}'], timeout: 30s, quiet: 1s}}
 armed: {{look_every: 1s}}
 processes: [{{allow_restart: true, systemd: {{unit: '{{session}}.service'}}, connect_timeout: 40s, stop_timeout: 20s, gone_timeout: 20s, start_timeout: 20s}}]
 ",

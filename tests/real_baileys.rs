@@ -37,7 +37,7 @@ const SESSION: &str = "company_962302";
 /// Longer than the default quiet window of 10 minutes: the clean-ups here need no flag for it.
 const SILENT_FOR: Duration = Duration::from_secs(15 * 60);
 const BOUND: Duration = Duration::from_secs(120);
-const SAYS_DISCONNECTED: &str = "--connection.command=echo disconnected";
+const SAYS_DISCONNECTED: &str = "--connection.command=sh -c 'echo disconnected' {session}";
 
 #[test]
 fn baileys_6_7_18() {
@@ -545,7 +545,7 @@ impl Bot {
         let config = gate.join("config.yml");
         fs::write(&config, "connection: {timeout: 60s}\n").unwrap();
 
-        let command = format!("--connection.command=sh {}", probe.display());
+        let command = format!("--connection.command=sh {} {{session}}", probe.display());
         let config = format!("--config.file={}", config.display());
         let clean = self.remediator(&["clean", SESSION, &command, &config]);
         let mut clean = Command::new(REMEDIATOR)

@@ -33,6 +33,7 @@ pub fn report(
     let common = common
         .into_iter()
         .chain(settings.quoted_homes())
+        .chain(settings.shared_sources())
         .chain(left_out.into_iter().map(|skipped| skipped.message));
     for warning in common.chain(warnings(&settings)) {
         complain(&format!("warning: {warning}"));

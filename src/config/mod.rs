@@ -46,7 +46,7 @@ use regex::Regex;
 
 use crate::connection::{ConnectionSettings, Probe};
 use crate::control::Services;
-use crate::folder::{Discovery, SessionName, SessionsPath};
+use crate::folder::{AllSessions, Discovery, SessionName, SessionsPath};
 use crate::host;
 use crate::logs::sessions::DeclaredSessions;
 use crate::logs::{self, LogGlob, LogSettings, Patterns, SessionMapper};
@@ -476,6 +476,17 @@ impl Settings {
             self.include.clone(),
             self.exclude.clone(),
         )
+    }
+
+    /// All sessions of the configured paths, whatever `include` and `exclude` leave out.
+    pub fn all_sessions(&self) -> AllSessions {
+        AllSessions::new(self.sources.clone())
+    }
+
+    /// A sentence for each source that answers for several sessions. Blocks.
+    pub fn shared_sources(&self) -> Vec<String> {
+        let all = self.all_sessions().list_now();
+        self.connection.shared_sources(&all)
     }
 
     /// Whether there are auth folders beside the only one that is watched. Blocks.

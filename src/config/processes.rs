@@ -208,8 +208,8 @@ impl ProcessSection {
             windows,
         };
         let sessions = match &self.sessions {
-            Some(sessions) => globs(sessions, &key("sessions"))?,
-            None => globs(&["*".to_owned()], &key("sessions"))?,
+            Some(sessions) => Some(globs(sessions, &key("sessions"))?),
+            None => None,
         };
         ServiceRule::new(sessions, name, spec, self.allow_restart, timing)
             .map_err(|error| format!("{} {error}", key("name")))

@@ -16,6 +16,7 @@ mod log;
 mod memory;
 mod probe;
 mod process;
+mod shared;
 mod sockets;
 mod stopped;
 mod template;
@@ -38,7 +39,9 @@ use clock::Clock;
 use globset::GlobSet;
 
 use crate::control::Services;
-use crate::folder::{BoundedBlocking, Inventory, SessionName, Timestamp};
+use crate::folder::{
+    AllSessions, BoundedBlocking, Inventory, SessionName, SessionNames, Timestamp,
+};
 
 /// A memory that takes longer remembers nothing: its disk may stall.
 const MEMORY_TIMEOUT: Duration = Duration::from_secs(15);
@@ -82,6 +85,19 @@ impl ConnectionSettings {
     pub fn problems(&self) -> Vec<String> {
         self.probes.iter().filter_map(Probe::problem).collect()
     }
+
+    /// Whether what a source of this session proves depends on which other sessions there are.
+    fn asks_for_companions(&self, session: &SessionName) -> bool {
+        self.processes.is_for_one_session(session)
+            || self.probes.iter().any(|probe| !probe.names_the_session())
+    }
+
+    /// A sentence for each source that gives several of these sessions the same answer.
+    pub fn shared_sources(&self, all: &SessionNames) -> Vec<String> {
+        let probes = self.probes.iter();
+        let probes = probes.filter_map(|probe| shared::sentence(probe, all));
+        probes.chain(self.processes.shared_entries(all)).collect()
+    }
 }
 
 /// The sources of the verdict, and the memory of which of them saw a session alive.
@@ -91,6 +107,8 @@ pub struct Connection {
     pub settings: ConnectionSettings,
     log: Option<Arc<dyn LogView>>,
     memory: Arc<dyn Memory>,
+    /// All sessions. `None`: the one that is asked about is the only one.
+    sessions: Option<Arc<AllSessions>>,
     share_for: Duration,
     clock: Clock,
 }
@@ -156,9 +174,40 @@ impl Connection {
             settings,
             log,
             memory,
+            sessions: None,
             share_for: Duration::ZERO,
             clock,
         }
+    }
+
+    /// The same, where these are all sessions: a source that answers for several of them proves
+    /// nothing.
+    #[must_use]
+    pub fn among(mut self, sessions: Arc<AllSessions>) -> Self {
+        self.sessions = Some(sessions);
+        self
+    }
+
+    /// All sessions, or at least this one; `None` where they could not be listed.
+    async fn companions(&self, session: &SessionName) -> Option<Arc<SessionNames>> {
+        match &self.sessions {
+            Some(all) => all.list(self.share_for).await,
+            None => Some(Arc::new([session.clone()].into())),
+        }
+    }
+
+    /// Why the process of this session, as these entries name it, may be that of another one.
+    /// Then it may not be stopped.
+    pub async fn shared_process(
+        &self,
+        services: &Services,
+        session: &SessionName,
+    ) -> Option<String> {
+        if !services.is_for_one_session(session) {
+            return None;
+        }
+        let all = self.companions(session).await;
+        services.shared_by_default(session, all.as_deref())
     }
 
     /// The same, where an answer that holds for many sessions may be this old. Zero, as it is
@@ -225,8 +274,17 @@ impl Connection {
             let none = "none configured (see --connection.command)";
             evidence.push(Evidence::new("probe", Finding::NoAnswer, none));
         }
+        let all = match self.settings.asks_for_companions(session) {
+            true => self.companions(session).await,
+            false => Some(Arc::default()),
+        };
+        let all = all.as_deref();
         for probe in &self.settings.probes {
             let answer = probe.ask(session, self.settings.timeout, &self.clock).await;
+            if let Some(why) = shared::shared_probe(probe, session, all) {
+                evidence.push(shared::of_several(answer, &why));
+                continue;
+            }
             let alive = (answer.finding == Finding::Connected).then(|| Alive::at(self.now()));
             evidence.push(Evidence {
                 id: probe_id(probe),
@@ -235,7 +293,7 @@ impl Connection {
             });
         }
         if let Some(process) = self.settings.processes.observed(session) {
-            let look = process::look(
+            let mut look = process::look(
                 &process,
                 self.settings.timeout,
                 self.share_for,
@@ -243,6 +301,9 @@ impl Connection {
                 &self.clock,
             )
             .await;
+            if let Some(why) = self.settings.processes.shared_by_default(session, all) {
+                look.evidence = shared::of_several(look.evidence, &why);
+            }
             if look.evidence.finding == Finding::Gone {
                 let id = look.evidence.id.clone();
                 let gone = memory.first_gone(&id, self.now());

@@ -199,6 +199,34 @@ impl Probe {
         ))
     }
 
+    /// Whether no two sessions are asked about by the same request, whatever their names.
+    pub(super) fn names_the_session(&self) -> bool {
+        match self {
+            Probe::Command { argv, .. } => argv.iter().any(SessionTemplate::names_the_session),
+            Probe::Http(http) => http.names_the_session(),
+        }
+    }
+
+    /// What is sent to ask about a session: two with the same get the same answer. `None` for one
+    /// that is not asked about. Pure.
+    pub(super) fn request(&self, session: &SessionName) -> Option<Vec<String>> {
+        match self {
+            Probe::Command { argv, .. } => {
+                let words = argv.iter().map(|word| fill_argument(word, session).ok());
+                words.collect()
+            }
+            Probe::Http(http) => http.request(session),
+        }
+    }
+
+    /// The key of the configuration that takes `{session}`.
+    pub(super) fn key(&self) -> &'static str {
+        match self {
+            Probe::Command { .. } => "connection.command",
+            Probe::Http(http) => http.key(),
+        }
+    }
+
     /// Asks. Never fails: what goes wrong is evidence of nothing.
     pub async fn ask(&self, session: &SessionName, timeout: Duration, clock: &Clock) -> Evidence {
         let said = match self {

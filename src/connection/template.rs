@@ -28,6 +28,13 @@ impl SessionTemplate {
         Self(self.0.with_parts(parts))
     }
 
+    /// Whether no two sessions have the same text: it holds the whole name, and nothing else
+    /// that differs.
+    pub(super) fn names_the_session(&self) -> bool {
+        let is_group = |part: &TemplatePart| matches!(part, TemplatePart::Group(_));
+        self.0.has_subject() && !self.parts().iter().any(is_group)
+    }
+
     /// The text for one session.
     ///
     /// Errors: the pattern does not match its name, or a name that begins with a dash would

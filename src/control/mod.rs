@@ -16,7 +16,8 @@ use supervisor::{
     Template,
 };
 
-use crate::folder::SessionName;
+use crate::folder::all_sessions::companion;
+use crate::folder::{SessionName, SessionNames};
 
 use window::Windows;
 
@@ -28,6 +29,10 @@ pub fn placeholders(pattern: Option<&Regex>) -> Placeholders {
     Placeholders::new("session", "connection.session_pattern", pattern)
         .with_constant("hostname", crate::host::name())
 }
+
+/// What an operator does about an entry that stands for several sessions by default.
+const SHARED_HINT: &str =
+    "list the sessions of a shared process under `sessions:`, or put {session} into the name";
 
 /// Times and limits of a service; the same for all that a rule matches.
 #[derive(Clone, Debug)]
@@ -65,7 +70,8 @@ impl Default for Timing {
 /// One entry of `processes`.
 #[derive(Clone, Debug)]
 pub struct ServiceRule {
-    sessions: GlobSet,
+    /// `None`: the operator lists none, so it holds for every session.
+    sessions: Option<GlobSet>,
     name: Option<ArgTemplate>,
     spec: Spec,
     may_restart: bool,
@@ -73,13 +79,13 @@ pub struct ServiceRule {
 }
 
 impl ServiceRule {
-    /// The sessions it holds for, the service's name (that of the unit, the process or the
+    /// The sessions it holds for (all where the operator lists none), the service's name (that of the unit, the process or the
     /// container unless it is given), the process, whether it may be stopped and started, and
     /// its times and limits.
     ///
     /// Errors: there is no name, or one that sessions with different argv would share.
     pub fn new(
-        sessions: GlobSet,
+        sessions: Option<GlobSet>,
         name: Option<ArgTemplate>,
         spec: Spec,
         may_restart: bool,
@@ -109,6 +115,21 @@ impl ServiceRule {
         }
         drop(templates);
         Ok(rule)
+    }
+
+    fn matches(&self, session: &SessionName) -> bool {
+        let name = Path::new(session.as_str());
+        self.sessions
+            .as_ref()
+            .is_none_or(|globs| globs.is_match(name))
+    }
+
+    /// Whether it is one process for every session, and the operator does not say which sessions
+    /// share it.
+    fn is_for_one_session(&self) -> bool {
+        let templates = self.spec.templates();
+        let mut placeholders = templates.iter().flat_map(|text| text.placeholders());
+        self.sessions.is_none() && placeholders.next().is_none()
     }
 
     fn name(&self) -> Option<&Template> {
@@ -162,20 +183,62 @@ impl Services {
 
     /// The process of a session, which may be one that is only observed.
     pub fn observed(&self, session: &SessionName) -> Option<Service> {
-        let rule = self
-            .rules
-            .iter()
-            .find(|rule| rule.sessions.is_match(Path::new(session.as_str())))?;
+        let (_, rule) = self.rule_of(session)?;
         Some(Service::new(rule, session))
+    }
+
+    /// The first entry that matches, and its index.
+    fn rule_of(&self, session: &SessionName) -> Option<(usize, &ServiceRule)> {
+        let mut rules = self.rules.iter().enumerate();
+        rules.find(|(_, rule)| rule.matches(session))
+    }
+
+    /// Whether [`Services::shared_by_default`] depends on which other sessions there are.
+    pub fn is_for_one_session(&self, session: &SessionName) -> bool {
+        let rule = self.rule_of(session);
+        rule.is_some_and(|(_, rule)| rule.is_for_one_session())
+    }
+
+    /// Why the process of this session may be that of another one, where its entry lists no
+    /// sessions, has no placeholder, and stands for another of `all` as well (`None`: those are
+    /// unknown). Then it proves nothing that it is gone, and it may not be stopped. Pure.
+    pub fn shared_by_default(
+        &self,
+        session: &SessionName,
+        all: Option<&SessionNames>,
+    ) -> Option<String> {
+        let (at, _) = self
+            .rule_of(session)
+            .filter(|(_, rule)| rule.is_for_one_session())?;
+        let is_same =
+            |other: &SessionName| self.rule_of(other).is_some_and(|(index, _)| index == at);
+        let other = companion(session, all, is_same)?;
+        Some(format!(
+            "processes[{at}] holds for {other} as well, so its process may be that of the other bot; {SHARED_HINT}"
+        ))
+    }
+
+    /// A sentence for each entry that stands for several of these sessions by default.
+    pub fn shared_entries(&self, all: &SessionNames) -> Vec<String> {
+        let rules = self.rules.iter().enumerate();
+        let entries = rules.filter(|(_, rule)| rule.is_for_one_session());
+        entries
+            .filter_map(|(at, _)| {
+                let is_its_own = |session: &&SessionName| {
+                    self.rule_of(session).is_some_and(|(index, _)| index == at)
+                };
+                let count = all.iter().filter(is_its_own).count();
+                (count > 1).then(|| format!(
+                    "processes[{at}] holds for {count} sessions and lists none: it is not known whose process it is, so it proves no bot gone, and is never stopped; {SHARED_HINT}"
+                ))
+            })
+            .collect()
     }
 
     /// The processes of the further entries that match a session, beside
     /// [`Services::observed`].
     pub fn others(&self, session: &SessionName) -> Vec<Service> {
-        let matching = self
-            .rules
-            .iter()
-            .filter(|rule| rule.sessions.is_match(Path::new(session.as_str())));
+        let matching = self.rules.iter().filter(|rule| rule.matches(session));
         let mut services = matching.map(|rule| Service::new(rule, session));
         let own = services.next().map(|own| own.id());
         services.filter(|other| Some(other.id()) != own).collect()
@@ -216,10 +279,9 @@ impl Services {
         // How many sessions each entry matches, and whether it is the first for one.
         let mut matching = vec![(0_usize, false); self.rules.len()];
         for session in sessions {
-            let name = Path::new(session.as_str());
             let mut is_first = true;
             for (rule, (count, first)) in self.rules.iter().zip(&mut matching) {
-                if rule.sessions.is_match(name) {
+                if rule.matches(session) {
                     *count += 1;
                     *first |= std::mem::take(&mut is_first);
                 }
@@ -316,6 +378,15 @@ impl Service {
             daily_budget,
             may_restart: rule.may_restart,
             supervisor,
+        }
+    }
+
+    /// The same service, which can be neither stopped nor started: why.
+    #[must_use]
+    pub fn refused(self, why: &str) -> Self {
+        Self {
+            supervisor: Err(format!("not tried: {why}")),
+            ..self
         }
     }
 

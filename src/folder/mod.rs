@@ -3,6 +3,7 @@
 //! Reads only; knows no policy. [`discovery`] says which directories are auth folders,
 //! [`scan`] turns one into an [`Inventory`], [`kind`] and [`creds`] know the formats.
 
+pub mod all_sessions;
 pub mod bounded_blocking;
 pub mod creds;
 pub mod discovery;
@@ -16,6 +17,7 @@ pub mod scan;
 pub mod session_name;
 pub mod time;
 
+pub use all_sessions::{AllSessions, SessionNames};
 pub use bounded_blocking::BoundedBlocking;
 pub use creds::{Creds, CredsFacts, SessionTimes};
 pub use discovery::{Discovery, Found, SessionsPath, Survey};

@@ -37,6 +37,7 @@ pub async fn service(
     }
     let known = settings.discovery().survey().found;
     let all: Vec<SessionName> = known.iter().map(|found| found.session.clone()).collect();
+    let every = settings.all_sessions().list_now();
     let sessions: Vec<SessionName> = match (session, task) {
         (Some(name), _) => match find(settings, name) {
             Ok(found) => vec![found.session],
@@ -55,7 +56,14 @@ pub async fn service(
     for session in &sessions {
         // `--stop` and `--start` act on the process of exactly this session.
         let service = match task {
-            Task::Show => settings.services.among(session, &all),
+            Task::Show => {
+                let service = settings.services.among(session, &all);
+                let shared = settings.services.shared_by_default(session, Some(&every));
+                service.map(|service| match &shared {
+                    Some(why) => service.refused(why),
+                    None => service,
+                })
+            }
             Task::Stop | Task::Start => None,
         }
         .or_else(|| settings.services.observed(session));

@@ -16,6 +16,33 @@ const PASSED: [&str; 1] = ["XDG_RUNTIME_DIR"];
 /// The query before and after a start takes no longer: one that hangs must not keep it back.
 const ASKED_FOR: Duration = Duration::from_secs(10);
 
+/// Programs whose exit status is not that of a `gone` command, and what takes their place. They
+/// exit with 0 while the process runs, or whatever it does, and with 1 also where they were called
+/// wrongly.
+const NOT_A_GONE_COMMAND: [(&[&str], &str); 5] = [
+    (
+        &["pgrep", "pkill", "pidof", "killall", "kill", "ps"],
+        "use the entry of what starts the process (systemd, pm2, docker), or pid_file",
+    ),
+    (
+        &["systemctl", "service"],
+        "use systemd: {unit: NAME}, or a script for a unit of `systemctl --user`",
+    ),
+    (&["pm2"], "use pm2: {name: NAME}"),
+    (&["docker", "podman"], "use docker: {container: NAME}"),
+    (&["supervisorctl"], "use a script that exits so"),
+];
+
+/// Why a program cannot be the `gone` command. Pure.
+fn misread(program: &str) -> Option<String> {
+    let base = program.rsplit('/').next().unwrap_or_default();
+    let mut all = NOT_A_GONE_COMMAND.iter();
+    let (_, instead) = all.find(|(programs, _)| programs.contains(&base))?;
+    Some(format!(
+        "{base} does not exit with 0 when the process is gone, 1 when it runs and another code otherwise; {instead}"
+    ))
+}
+
 /// Argv arrays, with placeholders.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Commands {
@@ -28,7 +55,8 @@ impl Commands {
     /// `gone` exits with 0 when the process is gone and with 1 when it runs. `stop` and
     /// `start` may be missing where the process is only observed.
     ///
-    /// Errors: which one, and a sentence.
+    /// Errors: which one, and a sentence. `gone` may be no program of which it is known that its
+    /// exit status means something else.
     pub fn new(
         gone: &[String],
         stop: Option<&[String]>,
@@ -38,6 +66,9 @@ impl Commands {
         let argv = |key, argv: &[String]| {
             ArgTemplate::argv(argv, placeholders).map_err(|error| (key, error))
         };
+        if let Some(why) = gone.first().and_then(|program| misread(program)) {
+            return Err(("gone", why));
+        }
         Ok(Self {
             gone: argv("gone", gone)?,
             stop: stop.map(|stop| argv("stop", stop)).transpose()?,

@@ -312,6 +312,10 @@ fn errors_name_the_key() {
             "command.gone: sh -c would run",
         ),
         (
+            "{name: a, command: {gone: [pgrep, -f, a]}}",
+            "processes[0].command.gone: pgrep does not exit with 0 when the process is gone",
+        ),
+        (
             "{name: a, command: {stop: [a, '{session}'], start: [a], gone: [a]}}",
             "must hold {session}",
         ),
@@ -417,4 +421,55 @@ processes:
     assert!(unused[1].contains("processes[2]") && unused[1].contains("each of the 2 sessions"));
     let none: [SessionName; 0] = [];
     assert_eq!(services.unused(&none).len(), 3);
+}
+
+/// An entry without `sessions` and without a placeholder is one for one bot.
+#[test]
+fn an_entry_for_one_bot_is_refused_once_it_stands_for_two() {
+    let shared = |entry: &str, all: &[&str]| {
+        let (services, _) = load(&format!("processes: [{entry}]")).unwrap();
+        let all = all.iter().map(|name| session(name)).collect();
+        let why = services.shared_by_default(&session("company_1"), Some(&all));
+        let unknown = services.shared_by_default(&session("company_1"), None);
+        let entries = services.shared_entries(&all).len();
+        assert_eq!(entries, usize::from(why.is_some()), "{entry}");
+        assert_eq!(
+            services.is_for_one_session(&session("company_1")),
+            unknown.is_some(),
+            "{entry}"
+        );
+        why
+    };
+    let two = ["company_1", "company_2"];
+    for (entry, is_shared) in [
+        ("{systemd: {unit: bot.service}}", true),
+        ("{pm2: {name: bot, home: /p}}", true),
+        ("{docker: {container: bot}}", true),
+        ("{pid_file: /run/bot.pid}", true),
+        ("{name: a, command: {gone: [a]}}", true),
+        // The process is one, whatever it is called here.
+        ("{name: '{session}', pm2: {name: bot, home: /p}}", true),
+        ("{pm2: {name: 'bot-{session}', home: /p}}", false),
+        ("{pm2: {name: 'bot-{id}', home: /p}}", false),
+        ("{name: '{id}', command: {gone: [a, '{id}']}}", false),
+        // Declared by the operator.
+        ("{sessions: ['*'], systemd: {unit: bot.service}}", false),
+        (
+            "{sessions: [company_1, company_2], systemd: {unit: bot.service}}",
+            false,
+        ),
+    ] {
+        let why = shared(entry, &two);
+        assert_eq!(why.is_some(), is_shared, "{entry}");
+        assert_eq!(shared(entry, &["company_1"]), None, "{entry}");
+    }
+    let why = shared("{systemd: {unit: bot.service}}", &two).unwrap();
+    assert!(why.contains("the session company_2"), "{why}");
+    assert!(
+        why.ends_with("list the sessions of a shared process under `sessions:`, or put {session} into the name"),
+        "{why}"
+    );
+    // The second session has an entry of its own, before this one.
+    let entries = "{sessions: [company_2], pid_file: /p}, {systemd: {unit: bot.service}}";
+    assert_eq!(shared(entries, &two), None);
 }

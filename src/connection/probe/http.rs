@@ -288,6 +288,27 @@ impl HttpProbe {
         Ok(self)
     }
 
+    pub(super) fn names_the_session(&self) -> bool {
+        self.url.names_the_session()
+            || (self.header.as_ref()).is_some_and(|header| header.file.names_the_session())
+    }
+
+    /// The URL, and the path of the file with the header's value.
+    pub(super) fn request(&self, session: &SessionName) -> Option<Vec<String>> {
+        let url = fill_url(&self.url, session).ok()?;
+        let header = self.header.as_ref();
+        let file = header.map(|header| header.file.fill(session, str::to_owned));
+        let file = file.transpose().ok()?;
+        Some([url].into_iter().chain(file).collect())
+    }
+
+    pub(super) fn key(&self) -> &'static str {
+        match self.preset {
+            Some(_) => "connection.http.instance",
+            None => "connection.http.url",
+        }
+    }
+
     /// Asks and reads the answer. The error says why there is none.
     pub(super) async fn ask(
         &self,

@@ -70,15 +70,14 @@ pub async fn doctor(
             survey.found
         }
     };
-    let (logs, unused) = block_in_place(|| {
+    let (logs, entries) = block_in_place(|| {
         let folders = settings.discovery().survey().found;
         let sessions = || folders.iter().map(|found| &found.session);
-        (
-            settings.log_overview(sessions()),
-            settings.services.unused(sessions()),
-        )
+        let mut entries = settings.services.unused(sessions());
+        entries.extend(settings.shared_sources());
+        (settings.log_overview(sessions()), entries)
     });
-    for entry in &unused {
+    for entry in &entries {
         complain(&format!("warning: {entry}"));
     }
     for warning in &logs.warnings {

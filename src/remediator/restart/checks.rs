@@ -232,6 +232,15 @@ impl RestartCoordinator {
                 Some(StopRefusal::ServiceUnknown(why))
             }
         };
+        // The folder of another bot may have appeared after the run began.
+        let shared = self
+            .ctx
+            .connection
+            .shared_process(&settings.services, &found.session);
+        let unclear = match (unclear, shared.await) {
+            (None, Some(why)) => Some(StopRefusal::ServiceUnknown(why)),
+            (unclear, _) => unclear,
+        };
         let asked = self.ctx.connection.ask(&found.session).await;
         let logged_out = asked.logged_out();
         let looked = runner::look(found).await;

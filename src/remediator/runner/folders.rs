@@ -8,6 +8,7 @@ use clock::Clock;
 
 use crate::connection::{Connection, Verdict};
 use crate::control::{Presence, Service};
+use crate::folder::all_sessions::LIST_TIMEOUT;
 use crate::folder::{BoundedBlocking, Found, Inventory, Timestamp};
 use crate::remediator::quarantine::{Halt, LockedFolder, Obstacle, look_at_async};
 
@@ -119,7 +120,7 @@ fn longest_look(connection: &Connection) -> Duration {
     let probes = u32::try_from(connection.settings.probes.len()).unwrap_or(u32::MAX);
     let sources = probes.saturating_add(OTHER_SOURCES);
     let asked = connection.settings.timeout.saturating_mul(sources);
-    asked + supervisor::QUERY_TIMEOUT + BoundedBlocking::default().timeout()
+    asked + LIST_TIMEOUT + supervisor::QUERY_TIMEOUT + BoundedBlocking::default().timeout()
 }
 
 /// Asks the probes first and scans after that, so that the scan sees the writes of a bot that

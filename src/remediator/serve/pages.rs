@@ -192,7 +192,8 @@ impl Remediator {
         }
     }
 
-    /// Logs the entries of `processes` that match no session, if they are others than before.
+    /// Logs the entries of `processes` that match no session, and the sources that answer for
+    /// several, if they are others than before.
     fn log_unused(&self, unused: Vec<String>) {
         let logged = &self.pages.unused;
         let mut logged = logged.lock().unwrap_or_else(PoisonError::into_inner);
@@ -213,11 +214,12 @@ impl Remediator {
         let skipped = current.sessions.skipped();
         let settings = Arc::clone(&current.ctx.settings);
         let count = sessions.len();
-        self.log_unused(
-            settings
-                .services
-                .unused(sessions.iter().map(|found| &found.session)),
-        );
+        let mut entries = settings
+            .services
+            .unused(sessions.iter().map(|found| &found.session));
+        let shared = Arc::clone(&settings);
+        entries.extend(blocking(move || shared.shared_sources()).await);
+        self.log_unused(entries);
         let remediator = Arc::clone(self);
         let looked = blocking(move || {
             let me = Me::now();

@@ -98,7 +98,13 @@ impl Remediator {
         };
         let known = current.sessions.known();
         let sessions = known.iter().map(|found| &found.session);
-        let service = ctx.settings.services.among(&found.session, sessions);
+        let services = &ctx.settings.services;
+        let service = services.among(&found.session, sessions);
+        let shared = ctx.connection.shared_process(services, &found.session);
+        let service = match (service, shared.await) {
+            (Some(service), Some(why)) => Some(service.refused(&why)),
+            (service, _) => service,
+        };
         if run.action == Action::Emergency {
             match service {
                 Some(_) => ask.mode = CleanupMode::Emergency,

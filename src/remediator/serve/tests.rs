@@ -372,7 +372,8 @@ async fn a_process_that_starts_again_under_a_clean_up_stops_it() {
         let globs = globset::GlobSetBuilder::new()
             .add(globset::Glob::new("*").unwrap())
             .build();
-        let rule = ServiceRule::new(globs.unwrap(), None, spec, false, Timing::default()).unwrap();
+        let rule =
+            ServiceRule::new(Some(globs.unwrap()), None, spec, false, Timing::default()).unwrap();
         settings.connection.processes = Services::new(vec![rule]).unwrap();
         set(&remediator, settings);
         let found = found_bot(&remediator);
@@ -419,7 +420,7 @@ async fn a_name_of_two_processes_lets_neither_be_stopped() {
         let commands = Commands::new(&gone, Some(&act), Some(&act), &placeholders).unwrap();
         let name = ArgTemplate::parse(name, &placeholders).unwrap();
         ServiceRule::new(
-            globs.build().unwrap(),
+            Some(globs.build().unwrap()),
             Some(name),
             Spec::Commands(commands),
             true,

@@ -1,4 +1,4 @@
-//! A bot's status API: `GET /` answers `{"connected": true}` or `{"connected": false}`.
+//! A bot's status API: `GET` of any path answers `{"connected": true}` or `{"connected": false}`.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -119,7 +119,7 @@ impl HttpProbe {
     /// Keys below `connection:` of a configuration that ask this probe, one a line.
     pub fn config(&self) -> String {
         format!(
-            "  trust: [\"*\"]\n  http:\n    url: http://127.0.0.1:{}/\n    pointer: /connected\n    connected: [true]\n    disconnected: [false]\n",
+            "  trust: [\"*\"]\n  http:\n    url: http://127.0.0.1:{}/{{session}}\n    pointer: /connected\n    connected: [true]\n    disconnected: [false]\n",
             self.port
         )
     }

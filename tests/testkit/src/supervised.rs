@@ -19,7 +19,8 @@ use crate::world::{QUARTER, Ran, SOON, TOKEN, World};
 use crate::{Result, not_run};
 
 /// A supervisor: start, stop and gone as the preset `command` calls them, and the answer of
-/// the bots' own status (`ask NAME [SESSION]`). Without a name it is about `bot`.
+/// the bots' own status (`ask NAME [SESSION]`; what follows is not looked at). Without a name it is
+/// about `bot`.
 ///
 /// `hold-POINT` makes it wait there, and it says `reached-POINT`. With `offline` a bot runs and
 /// is not connected; with `stop-ignored` a stop returns and stops nothing.
@@ -125,10 +126,15 @@ impl Supervised {
         supervised
     }
 
-    /// One service, called `name`, with `more` keys; and `rest` of the file.
+    /// One service, called `name`, with `more` keys; and `rest` of the file. Without a placeholder in
+    /// the name it is that of all sessions.
     pub fn configure(&self, name: &str, more: &str, rest: &str) {
+        let sessions = match name.contains('{') {
+            true => "",
+            false => "    sessions: ['*']\n",
+        };
         let yaml = r#"
-connection: {command: [sh, DIR/sv, ask, "NAME"], timeout: 30s, quiet: 1s, trust: ["*"]}
+connection: {command: [sh, DIR/sv, ask, "NAME", "", "{session}"], timeout: 30s, quiet: 1s, trust: ["*"]}
 armed: {look_every: 1s}
 processes:
   - name: "NAME"
@@ -141,10 +147,11 @@ processes:
     gone_timeout: 3s
     start_timeout: 4s
     connect_timeout: 5s
-MORE
+ALL-MORE
 REST
 "#;
-        let yaml = yaml.replace("NAME", name).replace("MORE", more);
+        let yaml = yaml.replace("NAME", name);
+        let yaml = yaml.replace("ALL-", sessions).replace("MORE", more);
         self.world.configure(&yaml.replace("REST", rest));
     }
 
@@ -579,7 +586,7 @@ impl SupervisedBot {
     /// Writes the configuration, with `more` keys of the service.
     pub fn configure(&self, more: &str) {
         let yaml = r#"
-connection: {command: [sh, DIR/sv, ask], timeout: 30s, quiet: 1s, trust: ["*"]}
+connection: {command: [sh, DIR/sv, ask, bot, "", "{session}"], timeout: 30s, quiet: 1s, trust: ["*"]}
 armed: {look_every: 1s}
 processes:
   - name: bot

@@ -94,3 +94,41 @@ async fn a_start_command_that_cannot_be_run_forbids_the_stop() {
         assert_eq!(std::path::Path::new(&stopped).exists(), obstacle.is_none());
     }
 }
+
+#[test]
+fn a_program_whose_exit_status_would_be_misread_is_no_gone_command() {
+    let placeholders = Placeholders::new("session", "session_pattern", None);
+    let new = |gone: &str| {
+        let gone: Vec<String> = gone.split(' ').map(str::to_owned).collect();
+        Commands::new(&gone, None, None, &placeholders).map(|_| ())
+    };
+    let refused = [
+        ("pgrep -f bot", "pid_file"),
+        ("pidof node", "pid_file"),
+        ("kill -0 7", "pid_file"),
+        ("/usr/bin/ps -p 7", "pid_file"),
+        ("systemctl is-active bot", "systemd: {unit"),
+        ("/bin/systemctl --user is-active bot", "a script"),
+        ("pm2 pid bot", "pm2: {name"),
+        ("docker inspect bot", "docker: {container"),
+        ("podman container exists bot", "docker: {container"),
+    ];
+    for (gone, instead) in refused {
+        let (key, why) = new(gone).unwrap_err();
+        assert_eq!(key, "gone");
+        assert!(why.contains(instead), "{gone}: {why}");
+    }
+    // A test of a file, a script of the operator, and a program of a similar name.
+    for gone in [
+        "test ! -e /run/bot",
+        "/usr/local/bin/bot is-gone",
+        "pgrep2 x",
+    ] {
+        assert_eq!(new(gone), Ok(()), "{gone}");
+    }
+    // To stop and to start they are the right ones.
+    let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let (stop, start) = (words("systemctl --user stop bot"), words("pm2 start bot"));
+    let gone = words("my is-gone");
+    assert!(Commands::new(&gone, Some(&stop), Some(&start), &placeholders).is_ok());
+}

@@ -68,7 +68,7 @@ impl World {
         std::fs::write(dir.path().join("ask.sh"), ask).unwrap();
         std::fs::write(dir.path().join("runs"), "").unwrap();
         let yaml = format!(
-            "connection: {{command: [sh, {path}/ask.sh], timeout: 30s, quiet: 1ms, trust: ['*']}}\narmed: {{look_every: 1s}}\nprocesses:\n  - name: bots\n    allow_restart: true\n    command: {{stop: [rm, {path}/runs], start: [sh, {path}/start.sh], gone: [sh, {path}/gone.sh]}}\n    stop_timeout: 1s\n    gone_timeout: 1s\n    start_timeout: 5s\n    connect_timeout: 20s\n"
+            "connection: {{command: [sh, {path}/ask.sh, '{{session}}'], timeout: 30s, quiet: 1ms, trust: ['*']}}\narmed: {{look_every: 1s}}\nprocesses:\n  - name: bots\n    sessions: ['*']\n    allow_restart: true\n    command: {{stop: [rm, {path}/runs], start: [sh, {path}/start.sh], gone: [sh, {path}/gone.sh]}}\n    stop_timeout: 1s\n    gone_timeout: 1s\n    start_timeout: 5s\n    connect_timeout: 20s\n"
         );
         std::fs::write(dir.path().join("config.yml"), yaml).unwrap();
         let ctx = context(Self::settings(dir.path())).unwrap();

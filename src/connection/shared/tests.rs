@@ -1,0 +1,211 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use clock::Clock;
+use proptest::prelude::*;
+use regex::Regex;
+
+use super::super::{Alive, Connection, ConnectionSettings, State, fold};
+use super::*;
+use crate::folder::{
+    AllSessions, Creds, Entry, FileName, Inventory, SessionActivity, SessionsPath, Shape, Stamp,
+    Timestamp,
+};
+
+fn name(text: &str) -> SessionName {
+    SessionName::from_text(text)
+}
+
+fn names(all: &[&str]) -> SessionNames {
+    all.iter().map(|text| name(text)).collect()
+}
+
+fn command(line: &str) -> Probe {
+    let pattern = Regex::new("^(?:company_(?<id>[0-9]+)(?:-sub)?)$").unwrap();
+    Probe::command_line(line, Some(&pattern)).unwrap()
+}
+
+fn http(url: &str) -> Probe {
+    Probe::http(url, "", vec![true.into()], vec![false.into()], None).unwrap()
+}
+
+/// Why the answer about `company_1` may be about another one.
+fn shared(probe: &Probe, all: &[&str]) -> Option<String> {
+    shared_probe(probe, &name("company_1"), Some(&names(all)))
+}
+
+#[test]
+fn a_request_that_is_the_same_for_two_sessions_is_shared() {
+    for (probe, is_shared) in [
+        (command("ask"), true),
+        (command("ask bot"), true),
+        (command("ask {session}"), false),
+        (command("ask --bot={session}"), false),
+        (command("ask {id}"), false),
+        (http("http://h/status"), true),
+        (http("http://h/{session}"), false),
+    ] {
+        let why = shared(&probe, &["company_1", "company_2"]);
+        assert_eq!(why.is_some(), is_shared, "{probe:?}: {why:?}");
+        // One session, with and without its own name on the list.
+        assert_eq!(shared(&probe, &["company_1"]), None);
+        assert_eq!(shared(&probe, &[]), None);
+    }
+    // A part of the name that two sessions have in common.
+    let why = shared(&command("ask {id}"), &["company_1", "company_1-sub"]).unwrap();
+    assert!(
+        why.contains("the session company_1-sub is asked about"),
+        "{why}"
+    );
+    assert!(
+        why.ends_with("put {session} into connection.command"),
+        "{why}"
+    );
+    // A session that is not asked about at all has no request.
+    assert_eq!(shared(&command("ask {id}"), &["company_1", "other"]), None);
+    let other = shared_probe(
+        &command("ask {id}"),
+        &name("other"),
+        Some(&names(&["company_1"])),
+    );
+    assert_eq!(other, None);
+}
+
+#[test]
+fn a_header_of_its_own_makes_another_request() {
+    let key = |file| http("http://h/status").with_header(Some("X-Key"), file, None);
+    assert_eq!(
+        shared(&key("/keys/{session}").unwrap(), &["company_2"]),
+        None
+    );
+    assert!(shared(&key("/keys/all").unwrap(), &["company_2"]).is_some());
+}
+
+#[test]
+fn where_the_sessions_are_unknown_only_a_request_with_the_name_proves_something() {
+    let unknown = |line: &str| shared_probe(&command(line), &name("company_1"), None);
+    assert_eq!(unknown("ask {session}"), None);
+    assert!(unknown("ask").unwrap().contains("could not be listed"));
+    assert!(unknown("ask {id}").is_some());
+}
+
+#[test]
+fn shared_sources_are_named_with_the_setting_that_ends_it() {
+    let mut settings = ConnectionSettings {
+        probes: vec![command("ask"), command("ask {session}"), http("http://h/")],
+        ..ConnectionSettings::default()
+    };
+    let all = names(&["company_1", "company_2"]);
+    let found = settings.shared_sources(&all);
+    let keys: Vec<_> = found.iter().map(|text| text.split(':').next()).collect();
+    assert_eq!(
+        keys,
+        [Some("connection.command"), Some("connection.http.url")]
+    );
+    assert!(
+        found
+            .iter()
+            .all(|text| text.contains("put {session} into it"))
+    );
+    assert_eq!(settings.shared_sources(&names(&["company_1"])), [""; 0]);
+    settings.probes.truncate(0);
+    assert_eq!(settings.shared_sources(&all), [""; 0]);
+}
+
+fn finding() -> impl Strategy<Value = Finding> {
+    prop_oneof![
+        Just(Finding::Connected),
+        Just(Finding::Disconnected),
+        Just(Finding::Gone),
+        Just(Finding::NoAnswer),
+        Just(Finding::Unreachable),
+        Just(Finding::Nothing),
+    ]
+}
+
+proptest! {
+    /// Whatever sources that answer for several sessions say, no bot is called disconnected for
+    /// it; and what keeps it from being called so stays.
+    #[test]
+    fn shared_sources_only_ever_veto(
+        shared in proptest::collection::vec(finding(), 1..4),
+        own in proptest::collection::vec(finding(), 0..4),
+    ) {
+        let says = |finding| Evidence {
+            id: "id".into(),
+            alive: Some(Alive::at(Timestamp::from_secs(1))),
+            ..Evidence::new("probe", finding, "said")
+        };
+        let quiet = Evidence::new("writes", Finding::Quiet, "");
+        let own: Vec<Evidence> = own.into_iter().map(says).chain([quiet]).collect();
+        let of_several: Vec<Evidence> = shared.into_iter().map(|f| of_several(says(f), "why")).collect();
+        for one in &of_several {
+            prop_assert!(!one.finding.is_negative() && one.alive.is_none() && one.id.is_empty());
+        }
+        let alone = fold(own.clone());
+        let all = fold(own.iter().chain(&of_several).cloned().collect());
+        // Without them it was disconnected as well, and the process as gone.
+        prop_assert!(all.state != State::Disconnected || alone.state == State::Disconnected);
+        prop_assert!(!all.process_gone || alone.process_gone);
+    }
+}
+
+fn quiet_folder() -> Inventory {
+    let entry = Entry {
+        name: FileName::new("creds.json"),
+        shape: Shape::Regular,
+        stamp: Stamp {
+            modified: Timestamp::of(&Clock::system()).minus(Duration::from_secs(3600)),
+            ..Stamp::default()
+        },
+        inside: SessionActivity::NotRead,
+    };
+    Inventory::new([entry], Creds::Missing)
+}
+
+/// A configuration for one bot, and the folder of a second one that appears later.
+#[tokio::test]
+async fn a_probe_for_one_bot_proves_nothing_once_there_are_two() {
+    let root = tempfile::tempdir().unwrap();
+    let lay_out = |session: &str| {
+        let folder = root.path().join(session);
+        std::fs::create_dir_all(&folder).unwrap();
+        let creds = r#"{"noiseKey":{},"nextPreKeyId":31}"#;
+        std::fs::write(folder.join("creds.json"), creds).unwrap();
+    };
+    lay_out("one");
+    let source = SessionsPath {
+        name: None,
+        path: root.path().to_owned(),
+    };
+    let mut connection = Connection::default().among(Arc::new(AllSessions::new(vec![source])));
+    let probe = |line: &str| vec![Probe::command_line(line, None).unwrap()];
+    connection.settings.trust = globset::GlobSetBuilder::new()
+        .add(globset::Glob::new("*").unwrap())
+        .build()
+        .unwrap();
+    connection.settings.probes = probe("echo disconnected");
+    let folder = quiet_folder();
+    let one = name("one");
+    let state = connection.verdict(&one, &folder).await.state;
+    assert_eq!(state, State::Disconnected);
+    lay_out("two");
+    for (session, other) in [("one", "two"), ("two", "one")] {
+        let verdict = connection.verdict(&name(session), &folder).await;
+        let because = verdict.because();
+        assert_eq!(verdict.state, State::Unknown, "{because}");
+        let says = format!("the session {other} is asked about by the same request");
+        assert!(because.contains(&says), "{because}");
+    }
+    // That it is connected is no sighting of one of them.
+    connection.settings.probes = probe("echo connected");
+    let verdict = connection.verdict(&name("two"), &folder).await;
+    assert_eq!(verdict.state, State::Connected);
+    let ids = connection.ids(&name("two"));
+    let known = connection.memory.recall(&name("two"));
+    assert!(ids.iter().all(|id| !known.alive.contains_key(id)));
+    // With its name in it the probe is as good as before.
+    connection.settings.probes = probe("sh -c 'echo disconnected' {session}");
+    let verdict = connection.verdict(&name("two"), &folder).await;
+    assert_eq!(verdict.state, State::Disconnected, "{}", verdict.because());
+}

@@ -115,7 +115,8 @@ for program in baileys_exporter baileys_remediator; do
   [[ $(file -b "$root/$unpacked/usr/local/bin/$program") =~ static ]] || fail "$program of the tarball is not static"
 done
 # They need no library, not even to resolve a name.
-mkdir -p "$work"/empty/{etc,sessions,state}
+mkdir -p "$work"/empty/{etc,sessions/bot,state}
+tar -C "$work/empty/sessions/bot" -xzf tests/fixtures/normal.tar.gz
 cp "$root/$unpacked/usr/local/bin/baileys_remediator" "$work/empty"
 echo '127.0.0.1 am-a.example.org' >"$work/empty/etc/hosts"
 cat >"$work/empty/config.yml" <<'CONFIG'

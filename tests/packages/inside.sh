@@ -163,13 +163,13 @@ node /am.js &
 alertmanager=$!
 folder bloated company_2
 echo 'process.on("SIGINT", () => {}); setInterval(() => {}, 1000);' >/home/bots/slow.js
-as_bots pm2 start /home/bots/slow.js --name company_2 --kill-timeout 10000 >/dev/null
+as_bots pm2 start /home/bots/slow.js --name company_2 --kill-timeout 20000 >/dev/null
 until_true "the remediator sees both bots" sessions_of_the_remediator 2
 labels=$(printf '"ladder":"baileys_auth_files","tier":"emergency","session":"company_2","instance":"%s:10273"' "$(uname -n)")
 printf '[{"labels":{%s},"fingerprint":"2","startsAt":"%s","status":{"state":"active"}}]' "$labels" "$(date -u +%FT%TZ)" >/alerts.new
 mv /alerts.new /alerts.json
-runs_of_the_bot() { as_bots baileys_remediator runs --session=company_2 --output=json | tr -d ' \n' | grep "\"status\":\"$1\""; }
-until_true "a run of the other bot" runs_of_the_bot running
+stops() { as_bots pm2 jlist | grep '"status":"stop'; }
+until_true "the other bot is stopped" stops
 apt-get remove -qq -y baileys-exporter >/dev/null
 both_are_gone || fail "they run although they were removed"
 kill "$alertmanager"

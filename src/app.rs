@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clock::Clock;
 
 use crate::config::Settings;
-use crate::connection::{Connection, LogView, Memory};
+use crate::connection::{Connection, LogView, SightingStore};
 use crate::logs::LastEventReader;
 
 /// A configuration, and what runs by it.
@@ -22,9 +22,9 @@ pub struct App {
 }
 
 impl App {
-    /// Builds the parts. `memory` keeps which sources have seen a session alive.
-    pub fn new(settings: Settings, memory: Arc<dyn Memory>, clock: Clock) -> Self {
-        Self::after(None, settings, memory, clock)
+    /// Builds the parts. `sighting_store` keeps which sources have seen a session alive.
+    pub fn new(settings: Settings, sighting_store: Arc<dyn SightingStore>, clock: Clock) -> Self {
+        Self::after(None, settings, sighting_store, clock)
     }
 
     /// The same after a reload: what `former` has read in the logs stays known, so that the
@@ -32,7 +32,7 @@ impl App {
     pub fn after(
         former: Option<&LastEventReader>,
         settings: Settings,
-        memory: Arc<dyn Memory>,
+        sighting_store: Arc<dyn SightingStore>,
         clock: Clock,
     ) -> Self {
         let last_events = (!settings.logs.globs.is_empty()).then(|| {
@@ -44,7 +44,12 @@ impl App {
             })
         });
         let log = last_events.clone().map(|reader| reader as Arc<dyn LogView>);
-        let connection = Connection::new(settings.connection.clone(), log, memory, clock.clone());
+        let connection = Connection::new(
+            settings.connection.clone(),
+            log,
+            sighting_store,
+            clock.clone(),
+        );
         let connection = connection.among(Arc::new(settings.all_sessions()));
         Self {
             settings: Arc::new(settings),

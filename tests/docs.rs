@@ -265,7 +265,7 @@ fn all_that_a_journal_tells(state: &Path) {
         assert_eq!(
             journal
                 .queue()
-                .take(Moment::agreeing(when), &[])
+                .claim_next(Moment::agreeing(when), &[])
                 .unwrap()
                 .map(|run| run.id),
             Some(id)

@@ -13,7 +13,7 @@ use baileys_exporter::cli::{self, complain, log, print, until_stopped};
 use baileys_exporter::config::{
     CommonFlags, ConfigError, ExporterFlags, LogFlags, RemediatorFlags, Settings, System, check,
 };
-use baileys_exporter::connection::{Memory, Recent};
+use baileys_exporter::connection::{Recent, SightingStore};
 use baileys_exporter::exporter::server::{Exporter, keeps_state};
 use baileys_exporter::exporter::sightings_file::SightingsFile;
 use baileys_exporter::exporter::snapshot::Collector;
@@ -195,7 +195,7 @@ fn show(
 }
 
 async fn show_status(settings: Settings, session: Option<&str>, output: Output) -> ExitCode {
-    let memory: Arc<dyn Memory> = match keeps_state(&settings) {
+    let sighting_store: Arc<dyn SightingStore> = match keeps_state(&settings) {
         // Use the sightings of the running exporter as well.
         true => Arc::new(SightingsFile::load(
             &settings.logs.state_path,
@@ -207,7 +207,7 @@ async fn show_status(settings: Settings, session: Option<&str>, output: Output) 
         settings,
         connection,
         ..
-    } = App::new(settings, memory, Clock::system());
+    } = App::new(settings, sighting_store, Clock::system());
     let session = session.map(str::to_owned);
     // Those about all logs are for the whole table.
     let is_one = session.is_some();

@@ -13,10 +13,10 @@
 //! and unknown counts as connected, so that a failure never allows a clean-up.
 
 mod log;
-mod memory;
 mod probe;
 mod process;
 mod shared;
+mod sightings;
 mod sockets;
 mod stopped;
 mod template;
@@ -24,9 +24,11 @@ mod verdict;
 
 use log::written_after;
 pub use log::{LogEvent, LogView, log_says};
-use memory::ReadOnly;
-pub use memory::{Memory, REMEMBERED_FOR, Recent, Recollection, SightingRecord, Trust, vouched};
 pub use probe::{Probe, ProbeError};
+use sightings::ReadOnly;
+pub use sightings::{
+    REMEMBERED_FOR, Recent, SessionSightings, SightingRecord, SightingStore, Trust, vouched,
+};
 pub use template::SessionTemplate;
 pub use verdict::{Alive, Evidence, Finding, State, Verdict, fold, source_id};
 
@@ -43,8 +45,8 @@ use crate::folder::{
     AllSessions, BoundedBlocking, Inventory, SessionName, SessionNames, Timestamp,
 };
 
-/// A memory that takes longer remembers nothing: its disk may stall.
-const MEMORY_TIMEOUT: Duration = Duration::from_secs(15);
+/// A store that takes longer is not waited for: its disk may stall.
+const SIGHTINGS_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Which sources say whether a bot is connected, and how to query them.
 #[derive(Clone, Debug)]
@@ -100,13 +102,13 @@ impl ConnectionSettings {
     }
 }
 
-/// The sources of the verdict, and the memory of which of them saw a session alive.
+/// The sources of the verdict, and the store of which of them saw a session alive.
 #[derive(Clone, Debug)]
 pub struct Connection {
     /// Which sources, and how to query them.
     pub settings: ConnectionSettings,
     log: Option<Arc<dyn LogView>>,
-    memory: Arc<dyn Memory>,
+    sighting_store: Arc<dyn SightingStore>,
     /// All sessions. `None`: the one that is asked about is the only one.
     sessions: Option<Arc<AllSessions>>,
     share_for: Duration,
@@ -133,13 +135,13 @@ pub struct Asked {
     logged_out: bool,
     /// The process had ended by then; `None` where it is not gone.
     ended_by: Option<Timestamp>,
-    memory: Recollection,
+    sightings: SessionSightings,
 }
 
 impl Asked {
     /// What is remembered of the session.
-    pub fn memory(&self) -> &Recollection {
-        &self.memory
+    pub fn sightings(&self) -> &SessionSightings {
+        &self.sightings
     }
 
     /// Whether any source reports this, trusted or not.
@@ -163,17 +165,17 @@ impl Asked {
 }
 
 impl Connection {
-    /// `log` reads the bots' logs; `memory` keeps which sources have seen a session alive.
+    /// `log` reads the bots' logs; `sighting_store` keeps which sources have seen a session alive.
     pub fn new(
         settings: ConnectionSettings,
         log: Option<Arc<dyn LogView>>,
-        memory: Arc<dyn Memory>,
+        sighting_store: Arc<dyn SightingStore>,
         clock: Clock,
     ) -> Self {
         Self {
             settings,
             log,
-            memory,
+            sighting_store,
             sessions: None,
             share_for: Duration::ZERO,
             clock,
@@ -218,10 +220,10 @@ impl Connection {
         self
     }
 
-    /// The same sources, with a memory that records nothing.
+    /// The same sources, with a store that records nothing.
     #[must_use]
     pub fn without_remembering(mut self) -> Self {
-        self.memory = Arc::new(ReadOnly(self.memory));
+        self.sighting_store = Arc::new(ReadOnly(self.sighting_store));
         self
     }
 
@@ -257,17 +259,18 @@ impl Connection {
     /// folder after it, so that [`Connection::judge`] sees what was written meanwhile.
     pub async fn ask(&self, session: &SessionName) -> Asked {
         self.clock.steady_for();
-        let mut memory = {
-            let (memory, session) = (Arc::clone(&self.memory), session.clone());
-            let recalled = blocking(move || memory.recall(&session));
+        let mut sightings = {
+            let (store, session) = (Arc::clone(&self.sighting_store), session.clone());
+            let recalled = blocking(move || store.recall(&session));
             self.clock
-                .timeout(MEMORY_TIMEOUT, recalled)
+                .timeout(SIGHTINGS_TIMEOUT, recalled)
                 .await
                 .ok()
                 .flatten()
                 .unwrap_or_default()
         };
-        memory.trusted_by_configuration = self.settings.trust.is_match(Path::new(session.as_str()));
+        sightings.trusted_by_configuration =
+            self.settings.trust.is_match(Path::new(session.as_str()));
         let mut evidence = Vec::new();
         let (mut first_gone, mut ended_by) = (None, None);
         if !self.has_sources() {
@@ -297,7 +300,7 @@ impl Connection {
                 &process,
                 self.settings.timeout,
                 self.share_for,
-                &memory,
+                &sightings,
                 &self.clock,
             )
             .await;
@@ -306,7 +309,7 @@ impl Connection {
             }
             if look.evidence.finding == Finding::Gone {
                 let id = look.evidence.id.clone();
-                let gone = memory.first_gone(&id, self.now());
+                let gone = sightings.first_gone(&id, self.now());
                 ended_by = Some(process::had_ended_by(&look, gone.1.at));
                 first_gone = Some(gone);
                 evidence.extend(self.doubts(session, &evidence).await);
@@ -316,8 +319,8 @@ impl Connection {
                 evidence.push(sockets::look(look.pids, self.settings.timeout).await);
             }
         }
-        let mut sightings = evidence.clone();
-        sightings.extend(first_gone.map(|(id, gone)| Evidence {
+        let mut seen_now = evidence.clone();
+        seen_now.extend(first_gone.map(|(id, gone)| Evidence {
             id,
             alive: Some(gone),
             ..Evidence::new("process", Finding::Gone, "")
@@ -348,27 +351,30 @@ impl Connection {
             let opened = last.max(opened);
             let id = log_id(view.as_ref());
             let seen = Evidence::new("log", Finding::Nothing, "");
-            sightings.push(Evidence {
+            seen_now.push(Evidence {
                 id: id.clone(),
                 alive: opened.map(Alive::at),
                 ..seen
             });
             log = Some((id, event));
         }
-        let missing = memory.missing(&sightings, self.now());
+        let missing = sightings.missing(&seen_now, self.now());
         if !missing.is_empty() {
-            let (store, session, seen) =
-                (Arc::clone(&self.memory), session.clone(), missing.clone());
+            let (store, session, seen) = (
+                Arc::clone(&self.sighting_store),
+                session.clone(),
+                missing.clone(),
+            );
             let remembered = blocking(move || store.remember(&session, &seen));
-            let _ = self.clock.timeout(MEMORY_TIMEOUT, remembered).await;
-            memory.alive.extend(missing);
+            let _ = self.clock.timeout(SIGHTINGS_TIMEOUT, remembered).await;
+            sightings.alive.extend(missing);
         }
         Asked {
             evidence,
             log,
             logged_out,
             ended_by,
-            memory,
+            sightings,
         }
     }
 
@@ -387,7 +393,7 @@ impl Connection {
     /// Folds what the sources said and what the files say.
     pub fn judge(&self, asked: Asked, inventory: &Inventory) -> Verdict {
         let now = self.now();
-        let mut evidence = vouched(asked.evidence, &asked.memory, now);
+        let mut evidence = vouched(asked.evidence, &asked.sightings, now);
         if let Some((id, event)) = asked.log {
             let gone = evidence.iter().any(|e| e.finding == Finding::Gone);
             evidence.extend(written_after(&event, asked.ended_by.filter(|_| gone)));
@@ -403,7 +409,7 @@ impl Connection {
                 id,
                 ..Evidence::new("log", finding, detail)
             };
-            evidence.extend(vouched(vec![said], &asked.memory, now));
+            evidence.extend(vouched(vec![said], &asked.sightings, now));
         }
         let quiet = self.settings.quiet;
         evidence.push(writes(inventory, now, quiet, self.clock.steady_for()));

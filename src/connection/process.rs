@@ -9,7 +9,7 @@ use supervisor::Query;
 use crate::control::{Observation, Service};
 use crate::folder::Timestamp;
 
-use super::{Alive, Evidence, Finding, Recollection, source_id};
+use super::{Alive, Evidence, Finding, SessionSightings, source_id};
 
 /// What a query about the process came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,16 +35,16 @@ pub(super) async fn look(
     service: &Service,
     timeout: Duration,
     max_age: Duration,
-    memory: &Recollection,
+    sightings: &SessionSightings,
     clock: &Clock,
 ) -> ProcessEvidence {
     let id = process_id(service);
-    let last = memory.last_alive(&id, Timestamp::of(clock));
+    let last = sightings.last_alive(&id, Timestamp::of(clock));
     let query = Query {
         timeout,
         max_age,
         last_mark: last.and_then(|alive| alive.mark.clone()),
-        is_trusted: memory.trusted_by_configuration || memory.trusted.contains_key(&id),
+        is_trusted: sightings.trusted_by_configuration || sightings.trusted.contains_key(&id),
     };
     judge(id, service.observe(&query).await, Timestamp::of(clock))
 }

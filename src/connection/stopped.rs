@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::folder::{Inventory, Timestamp};
 
 use super::{
-    Asked, Connection, Evidence, Finding, LogEvent, RecentStep, Recollection, State, Verdict, fold,
-    log_says,
+    Asked, Connection, Evidence, Finding, LogEvent, RecentStep, SessionSightings, State, Verdict,
+    fold, log_says,
 };
 
 /// The resolution of what is compared: a line's date against the clock.
@@ -42,7 +42,7 @@ impl Connection {
         let mut evidence = asked.evidence;
         let confirmed = evidence
             .iter()
-            .any(|heard| confirms(heard, &asked.memory, since));
+            .any(|heard| confirms(heard, &asked.sightings, since));
         for heard in evidence
             .iter_mut()
             .filter(|heard| matches!(heard.finding, Finding::NoAnswer | Finding::Unreachable))
@@ -133,10 +133,10 @@ impl Connection {
 
 /// Whether a probe, or the process as it is watched, has seen that the bot is gone: it is
 /// vouched for and says so, or saw it alive just before the stop and cannot tell any more.
-fn confirms(heard: &Evidence, memory: &Recollection, since: Timestamp) -> bool {
+fn confirms(heard: &Evidence, sightings: &SessionSightings, since: Timestamp) -> bool {
     match heard.finding {
-        Finding::Disconnected | Finding::Gone => memory.vouches_for(&heard.id, since),
-        Finding::NoAnswer | Finding::Unreachable => memory
+        Finding::Disconnected | Finding::Gone => sightings.vouches_for(&heard.id, since),
+        Finding::NoAnswer | Finding::Unreachable => sightings
             .last_alive(&heard.id, since)
             .is_some_and(|alive| alive.at >= since.minus(JUST_BEFORE)),
         _ => false,

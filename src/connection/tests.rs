@@ -109,7 +109,7 @@ async fn an_unknown_session_is_queried_and_not_believed() {
         State::Unknown
     );
     assert_eq!(connection.ids(&session).len(), 1);
-    assert_eq!(connection.memory.recall(&session).alive.len(), 1);
+    assert_eq!(connection.sighting_store.recall(&session).alive.len(), 1);
     connection.settings.probes.clear();
     assert!(
         connection
@@ -183,7 +183,7 @@ fn a_step_of_the_clock_is_a_veto_for_the_quiet_window() {
         log: None,
         logged_out: false,
         ended_by: None,
-        memory: Recollection::default(),
+        sightings: SessionSightings::default(),
     };
     let old = written_at(Some(Timestamp::from_secs(1_000)));
     let judged = || connection.judge(asked(), &old);
@@ -212,7 +212,7 @@ fn the_quiet_window_is_measured_by_the_injected_clock() {
             log: None,
             logged_out: false,
             ended_by: None,
-            memory: Recollection::default(),
+            sightings: SessionSightings::default(),
         };
         let judged = connection.judge(asked, &written);
         let mut all = judged.evidence.iter();

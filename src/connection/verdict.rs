@@ -104,7 +104,7 @@ impl Alive {
 pub struct Evidence {
     /// The source: `probe`, `process`, `sockets`, `log`, `writes`.
     pub source: &'static str,
-    /// The source as it is configured; see [`source_id`]. Empty for what needs no memory.
+    /// The source as it is configured; see [`source_id`]. Empty for what needs no sighting.
     pub id: String,
     /// Its answer.
     pub finding: Finding,
@@ -116,7 +116,7 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// Evidence of a source without memory.
+    /// Evidence of a source without sightings.
     pub fn new(source: &'static str, finding: Finding, detail: impl Into<String>) -> Self {
         Self {
             source,
@@ -140,7 +140,7 @@ impl fmt::Display for Evidence {
 }
 
 /// A name for a source that stays the same as long as its configuration does, and does not reveal
-/// it: a source with another URL is another source, and starts without memory.
+/// it: a source with another URL is another source, and starts without sightings.
 pub fn source_id(source: &str, configuration: &str) -> String {
     // FNV-1a: the same on every machine and for every build.
     let hash = configuration

@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 
 use crate::app::App;
 use crate::config::Settings;
-use crate::connection::{Connection, Memory, Recent, Verdict};
+use crate::connection::{Connection, Recent, SightingStore, Verdict};
 use crate::folder::SessionName;
 use crate::logs::{LastEventReader, LogSettings, Monitor, SessionsSeen, overview};
 use crate::reload::{self, Asker, Load, Reloads};
@@ -64,7 +64,7 @@ pub struct Exporter {
     page: tokio::sync::Mutex<Option<(Instant, String)>>,
     /// Set once the logs are read, where any are named.
     logs: Mutex<Option<Arc<Monitor>>>,
-    memory: Arc<dyn Memory>,
+    sighting_store: Arc<dyn SightingStore>,
     /// The same, where it is kept over a restart.
     kept: Option<Arc<SightingsFile>>,
     reloaded: Notify,
@@ -89,12 +89,17 @@ impl Loaded {
     /// asked again; without a source nothing would replace them.
     fn new(
         settings: Settings,
-        memory: &Arc<dyn Memory>,
+        sighting_store: &Arc<dyn SightingStore>,
         clock: &Clock,
         former: Option<&Self>,
     ) -> Self {
         let last_events = former.and_then(|former| former.last_events.as_deref());
-        let app = App::after(last_events, settings, Arc::clone(memory), clock.clone());
+        let app = App::after(
+            last_events,
+            settings,
+            Arc::clone(sighting_store),
+            clock.clone(),
+        );
         let collector = Collector::new(Arc::clone(&app.settings), clock.clone());
         let collector = match former {
             Some(former) => collector.after(Arc::clone(&former.collector)),
@@ -127,14 +132,14 @@ impl Exporter {
                 clock.clone(),
             ))
         });
-        let memory: Arc<dyn Memory> = match &kept {
+        let sighting_store: Arc<dyn SightingStore> = match &kept {
             Some(kept) => Arc::clone(kept) as _,
             None => Arc::new(Recent::default()),
         };
         Self {
             load,
-            state: RwLock::new(Loaded::new(settings, &memory, &clock, None)),
-            memory,
+            state: RwLock::new(Loaded::new(settings, &sighting_store, &clock, None)),
+            sighting_store,
             kept,
             reloaded: Notify::new(),
             others: AtomicBool::new(true),
@@ -265,7 +270,7 @@ impl Exporter {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         reload::require_same_file(&state.settings, &settings)?;
         self.reload_logs(&settings.logs)?;
-        *state = Loaded::new(settings, &self.memory, &self.clock, Some(&state));
+        *state = Loaded::new(settings, &self.sighting_store, &self.clock, Some(&state));
         self.reloaded.notify_one();
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clock::Clock;
 
-use crate::connection::{Alive, Memory, Recent, Recollection};
+use crate::connection::{Alive, Recent, SessionSightings, SightingStore};
 use crate::folder::{SessionName, Timestamp};
 use crate::state_file;
 
@@ -15,7 +15,7 @@ const FILE: &str = "alive.json";
 /// More than the records of any number of sessions.
 const MAX_SIGHTINGS_BYTES: u64 = 64 << 20;
 
-/// A memory that can be saved in a state directory.
+/// A store that can be saved in a state directory.
 #[derive(Debug)]
 pub struct SightingsFile {
     recent: Recent,
@@ -68,8 +68,8 @@ impl SightingsFile {
     }
 }
 
-impl Memory for SightingsFile {
-    fn recall(&self, session: &SessionName) -> Recollection {
+impl SightingStore for SightingsFile {
+    fn recall(&self, session: &SessionName) -> SessionSightings {
         self.recent.recall(session)
     }
 

@@ -21,10 +21,10 @@ use super::LogSettings;
 use super::encoding::to_utf8;
 use super::evidence::shows_logger;
 use super::pattern::{Hit, RecordSigns, ScanState};
-use super::placer::{MOST_PATHS, Placer};
 use super::record::unwrap;
 use super::repeats::Repeats;
 use super::session_mapper::SessionMapper;
+use super::session_resolver::{MOST_PATHS, SessionResolver};
 
 pub use counts::{Count, CountChanges, Counts, SessionCounts, Waiting};
 use tally::{HeldConflict, Tally, Target};
@@ -60,7 +60,7 @@ struct LogScan {
 #[derive(Debug)]
 pub struct Counter {
     settings: Arc<LogSettings>,
-    placer: Placer,
+    resolver: SessionResolver,
     counts: Counts,
     /// Counts from a copy that may be incomplete.
     copy: Option<Counts>,
@@ -77,14 +77,14 @@ impl Counter {
     /// Continues from the saved counts; `now` is the current time.
     pub fn new(
         settings: Arc<LogSettings>,
-        placer: Placer,
+        resolver: SessionResolver,
         mut counts: Counts,
         now: (Timestamp, Instant),
     ) -> Self {
-        counts.count_by_glob(placer.sessions());
+        counts.count_by_glob(resolver.sessions());
         Self {
             settings,
-            placer,
+            resolver,
             counts,
             copy: None,
             scans: HashMap::new(),
@@ -101,8 +101,8 @@ impl Counter {
         self.flush_all();
         self.scans.clear();
         self.settings = Arc::clone(&settings);
-        self.placer.configure(settings);
-        self.counts.count_by_glob(self.placer.sessions());
+        self.resolver.configure(settings);
+        self.counts.count_by_glob(self.resolver.sessions());
         self.named_last.clear();
     }
 
@@ -146,7 +146,7 @@ impl Counter {
         let unnamed = self.target_of_unnamed(log);
         let Self {
             settings,
-            placer,
+            resolver,
             counts,
             copy,
             now,
@@ -162,7 +162,7 @@ impl Counter {
             base,
             written: None,
             now: *now,
-            placer,
+            resolver,
         };
         let LogScan {
             state,
@@ -174,7 +174,7 @@ impl Counter {
         let patterns = &settings.patterns;
         let sink = |hit: Hit<'_>, found: &RecordSigns| {
             let named = named_by(&settings.mapper, hit);
-            let target = named.map(|name| tally.placer.target(log, Some(name)));
+            let target = named.map(|name| tally.resolver.target(log, Some(name)));
             let target = target.as_ref().unwrap_or(&unnamed);
             tally.add(target, found, patterns, (repeats, held), *line);
         };
@@ -186,8 +186,8 @@ impl Counter {
     }
 
     /// What assigns lines to sessions.
-    pub fn placer(&mut self) -> &mut Placer {
-        &mut self.placer
+    pub fn resolver(&mut self) -> &mut SessionResolver {
+        &mut self.resolver
     }
 
     pub fn counts(&self) -> &Counts {
@@ -201,12 +201,12 @@ impl Counter {
 
     /// Whether something is not saved yet.
     pub fn is_dirty(&self) -> bool {
-        self.counts.is_dirty() || self.placer.is_dirty()
+        self.counts.is_dirty() || self.resolver.is_dirty()
     }
 
     pub fn committed(&mut self) {
         self.counts.committed();
-        self.placer.committed();
+        self.resolver.committed();
     }
 
     /// Sets the time of the lines that follow.
@@ -223,8 +223,8 @@ impl Counter {
         let before = waiting.len();
         for (key, waiting) in waiting {
             let session = match &key.named {
-                Some(name) => self.placer.called(name),
-                None => self.placer.session_of(&key.log),
+                Some(name) => self.resolver.called(name),
+                None => self.resolver.session_of(&key.log),
             };
             let is_due = match waiting.since {
                 Some((read_at, since)) => {
@@ -233,7 +233,7 @@ impl Counter {
                 }
                 None => looked_at.is_some(),
             };
-            let known = self.placer.sessions();
+            let known = self.resolver.sessions();
             let is_named = session.is_some();
             let counts = session.and_then(|session| {
                 let counts = self.counts.of_session(&session, None, known)?;
@@ -243,7 +243,7 @@ impl Counter {
             match counts {
                 Some(()) => {}
                 None if is_due || is_named => {
-                    let glob = self.placer.glob_of(&key.log);
+                    let glob = self.resolver.glob_of(&key.log);
                     let unplaced = self.counts.unplaced.entry(glob).or_default();
                     unplaced.add_all(&waiting.counts);
                 }
@@ -260,11 +260,11 @@ impl Counter {
     /// Where to count a line of this log that names no session: by the log's path, or else for the
     /// session that was named last.
     fn target_of_unnamed(&mut self, log: &Path) -> Target {
-        match self.placer.session_of(log) {
+        match self.resolver.session_of(log) {
             Some(session) => Target::Session(session),
             None => {
                 let last = self.named_last.get(log).cloned();
-                self.placer.target(log, last)
+                self.resolver.target(log, last)
             }
         }
     }
@@ -276,7 +276,7 @@ impl Counter {
         if !self.settings.mapper.by_line() {
             return vec![(lines.len(), unnamed)];
         }
-        let by_path = self.placer.session_of(log).is_some();
+        let by_path = self.resolver.session_of(log).is_some();
         let mut targets: Vec<(usize, Target)> = Vec::new();
         let mut last = None;
         let mut current = unnamed.clone();
@@ -289,10 +289,10 @@ impl Counter {
             match named_by_line(&self.settings.mapper, line) {
                 Some(name) => {
                     if last.as_ref() != Some(&name) {
-                        current = self.placer.target(log, Some(Arc::clone(&name)));
+                        current = self.resolver.target(log, Some(Arc::clone(&name)));
                         last = Some(name);
                     } else if by_path {
-                        current = self.placer.target(log, Some(name));
+                        current = self.resolver.target(log, Some(name));
                     }
                 }
                 None if by_path => current = unnamed.clone(),
@@ -327,14 +327,14 @@ impl Counter {
             }
         }
         let target = match &*named {
-            Some(name) => self.placer.target(log, Some(Arc::clone(name))),
+            Some(name) => self.resolver.target(log, Some(Arc::clone(name))),
             None => self.target_of_unnamed(log),
         };
         (part.len(), target)
     }
 }
 
-impl Placer {
+impl SessionResolver {
     /// Where to count lines of this log that name this session, or none.
     fn target(&self, log: &Path, named: Option<Arc<str>>) -> Target {
         match named.as_ref().and_then(|name| self.called(name)) {
@@ -367,7 +367,7 @@ impl Consumer for Counter {
         let log = block.origin;
         let text = to_utf8(block.lines);
         let text = &text[..];
-        if self.placer.note(log, text) {
+        if self.resolver.note(log, text) {
             self.settle(None);
         }
         let scans = match self.copy {
@@ -395,7 +395,7 @@ impl Consumer for Counter {
         *undecided_for = 0;
         let Self {
             settings,
-            placer,
+            resolver,
             counts,
             copy,
             now,
@@ -412,7 +412,7 @@ impl Consumer for Counter {
             base,
             written: Some(block.modified.into()),
             now: *now,
-            placer,
+            resolver,
         };
         let mut begin = 0;
         for (end, target) in &targets {
@@ -437,7 +437,9 @@ impl Consumer for Counter {
             let at = (hit.raw.as_ptr() as usize).wrapping_sub(start);
             let named = match &*named_by_part {
                 Some(_) => None,
-                None => named_by(&settings.mapper, hit).map(|name| placer.target(log, Some(name))),
+                None => {
+                    named_by(&settings.mapper, hit).map(|name| resolver.target(log, Some(name)))
+                }
             };
             let index = targets.partition_point(|(end, _)| *end <= at);
             let of_line = targets.get(index).map(|(_, target)| target);
@@ -493,15 +495,15 @@ impl Consumer for Counter {
     }
 
     fn is_of_another(&self, path: &Path, origin: &Path) -> bool {
-        self.placer.is_of_another(path, origin)
+        self.resolver.is_of_another(path, origin)
     }
 
     fn is_wanted(&self, listed: &Listed) -> bool {
-        !self.placer.own().contains(listed)
+        !self.resolver.own().contains(listed)
     }
 
     fn listed(&mut self, logs: &mut dyn Iterator<Item = &Path>) {
-        self.placer.listed(logs);
+        self.resolver.listed(logs);
     }
 }
 

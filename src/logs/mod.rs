@@ -1,9 +1,9 @@
 //! Reads the bots' logs.
 //!
 //! ```text
-//! log_tailer (files, offsets) -> counter (pattern: what a line holds; placer: whose it is)
+//! log_tailer (files, offsets) -> counter (pattern: what a line holds; resolver: whose it is)
 //!     -> store (offsets and counts in one transaction) -> Published -> exporter
-//! placer: log_name (what a path tells), sessions (folders of the last 30 days, declared ones),
+//! resolver: log_name (what a path tells), sessions (folders of the last 30 days, declared ones),
 //!     evidence (lines of the library's) -> session_mapper (the rules)
 //! ```
 //!
@@ -20,10 +20,10 @@ pub mod monitor;
 pub mod overview;
 pub mod own;
 pub mod pattern;
-mod placer;
 pub mod record;
 mod repeats;
 pub mod session_mapper;
+mod session_resolver;
 pub mod sessions;
 mod store;
 

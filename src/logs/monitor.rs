@@ -21,8 +21,8 @@ use super::counter::{Count, Counter, Counts, SessionCounts};
 use super::log_name::redacted;
 use super::own::OwnLogs;
 use super::pattern::REPORTED;
-use super::placer::Placer;
 use super::session_mapper::LogsSeen;
+use super::session_resolver::SessionResolver;
 use super::sessions::{KnownSessions, SessionMemory, SessionsSeen};
 use super::store::{LogStore, SavedLogs, Unsaved};
 
@@ -166,8 +166,8 @@ impl Monitor {
         let mut former: BTreeSet<Arc<str>> = sessions.keys().cloned().collect();
         let memory = SessionMemory::from_saved(sessions);
         let own = OwnLogs::of_this_process();
-        let mut placer = Placer::new(Arc::clone(&settings), memory, bots, own);
-        placer.see(first);
+        let mut resolver = SessionResolver::new(Arc::clone(&settings), memory, bots, own);
+        resolver.see(first);
         let is_new = tailer.globs.is_empty();
         let mut counts = Counts::from_saved(&counts);
         former.extend(counts.sessions.keys().cloned());
@@ -175,7 +175,7 @@ impl Monitor {
         let is_first_reading = counts.is_first_reading();
         let sink = CountingSink {
             shared: Arc::clone(&shared),
-            counter: Counter::new(Arc::clone(&settings), placer, counts, time_of(&clock)),
+            counter: Counter::new(Arc::clone(&settings), resolver, counts, time_of(&clock)),
             clock: clock.clone(),
             settings: Arc::clone(&settings),
             store,
@@ -403,7 +403,7 @@ impl Sink for CountingSink {
         drop(pending);
         self.counter.set_time(time_of(&self.clock));
         if let Some(seen) = &sessions {
-            self.counter.placer().see(seen);
+            self.counter.resolver().see(seen);
         }
         self.counter.flush_undecided();
         let globs = settings.map(|settings| {
@@ -442,14 +442,14 @@ impl Sink for CountingSink {
     fn commit(&mut self, changes: &Changes) -> bool {
         // Lines that were read are not read again after a crash.
         self.counter.settle_undecided();
-        let placer = self.counter.placer();
+        let resolver = self.counter.resolver();
         let unsaved = Unsaved {
-            sessions: placer
+            sessions: resolver
                 .memory()
                 .changes()
                 .map(|(name, saved)| (name.to_owned(), saved))
                 .collect(),
-            bots: placer.new_bots().iter().cloned().collect(),
+            bots: resolver.new_bots().iter().cloned().collect(),
             counts: self.counter.counts().changes(),
         };
         match self.store.commit(changes, &unsaved) {
@@ -500,16 +500,16 @@ impl Sink for CountingSink {
 
 impl CountingSink {
     fn publish(&mut self, progress: &Progress<'_>) {
-        let placer = self.counter.placer();
+        let resolver = self.counter.resolver();
         let mut with_files: HashMap<Arc<str>, Option<Timestamp>> = HashMap::new();
         for (log, written) in progress.logs() {
-            if let Some(session) = placer.session_of(log) {
+            if let Some(session) = resolver.session_of(log) {
                 let newest = with_files.entry(session).or_default();
                 *newest = (*newest).max(written.map(Timestamp::from));
             }
         }
         let declared = &self.settings.mapper.declared().names;
-        let (known, logs) = (Arc::clone(placer.sessions()), Arc::clone(placer.logs()));
+        let (known, logs) = (Arc::clone(resolver.sessions()), Arc::clone(resolver.logs()));
         // Shared by all sessions, because there may be thousands.
         let patterns: Vec<Arc<str>> = self
             .settings

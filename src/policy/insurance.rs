@@ -31,7 +31,7 @@ const SPREAD: Duration = Duration::from_secs(86_400);
 
 /// A copy, for the decision whether to keep it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kept {
+pub struct CopyFacts {
     /// Its number. A later copy has a higher one, whatever the clock showed.
     pub number: u64,
     /// The identity in it.
@@ -66,8 +66,8 @@ pub struct Surplus {
 /// never delete a copy of another. The newest copy of an identity is never above the limit.
 /// The newest copy of the folder's own identity never ages; while the folder has no login, no
 /// copy ages.
-pub fn surplus(copies: &[Kept], holds: Holds, now: Timestamp, keep: &Keep) -> Surplus {
-    let mut by_identity: BTreeMap<Identity, Vec<&Kept>> = BTreeMap::new();
+pub fn surplus(copies: &[CopyFacts], holds: Holds, now: Timestamp, keep: &Keep) -> Surplus {
+    let mut by_identity: BTreeMap<Identity, Vec<&CopyFacts>> = BTreeMap::new();
     for copy in copies {
         by_identity.entry(copy.identity).or_default().push(copy);
     }
@@ -180,7 +180,7 @@ impl fmt::Display for RestoreRefusal {
 /// The identity that the folder had last; of those seen at the same time, the one of the newest
 /// copy. A number does not tell: an identity that comes back may need no new copy. `None` without
 /// a copy.
-pub fn seen_last(copies: impl IntoIterator<Item = Kept>) -> Option<Identity> {
+pub fn seen_last(copies: impl IntoIterator<Item = CopyFacts>) -> Option<Identity> {
     let last = copies
         .into_iter()
         .max_by_key(|copy| (copy.seen, copy.number));

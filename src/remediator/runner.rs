@@ -30,8 +30,8 @@ use self::confirm::Mover;
 pub(super) use self::context::blocking;
 pub use self::context::{ClaimedRuns, Context};
 use self::folders::scan;
-pub use self::folders::{Down, Folders, WeakFolders};
-pub(super) use self::folders::{ask_and_scan, folder_of, lock};
+pub use self::folders::{Folders, StoppedService, WeakFolders};
+pub(super) use self::folders::{ask_and_scan, lock, lock_folder};
 use self::recovery::resume;
 pub use self::recovery::{end_orphan, recover};
 
@@ -245,10 +245,10 @@ pub async fn clean_while_down(
     id: i64,
     found: &Found,
     ask: CleanRequest,
-    down: &Down,
+    stopped: &StoppedService,
     ending: &mut Ending,
 ) -> Result<RunOutcome, RunError> {
-    clean_under(ctx, id, found, ask, Some(down), ending).await
+    clean_under(ctx, id, found, ask, Some(stopped), ending).await
 }
 
 async fn clean_under(
@@ -256,16 +256,18 @@ async fn clean_under(
     id: i64,
     found: &Found,
     ask: CleanRequest,
-    down: Option<&Down>,
+    stopped: Option<&StoppedService>,
     ending: &mut Ending,
 ) -> Result<RunOutcome, RunError> {
     let limits = limits_of(&ctx.settings, &found.session);
     let count = |inventory: &Inventory| count(inventory, &limits);
 
-    let halt = down.map(|down| down.halt.clone()).unwrap_or_default();
-    let folder = folder_of(&ctx.clock, found, down, &halt).await?;
+    let halt = stopped
+        .map(|stopped| stopped.halt.clone())
+        .unwrap_or_default();
+    let folder = lock_folder(&ctx.clock, found, stopped, &halt).await?;
     ending.step(Step::new(ctx.now(), "locked", None));
-    let (verdict, inventory) = ask_and_scan(&ctx.connection, found, &folder, down).await?;
+    let (verdict, inventory) = ask_and_scan(&ctx.connection, found, &folder, stopped).await?;
     ending.step(Step::verdict(ctx.now(), &verdict, false));
     let before = count(&inventory);
     ending.accumulated = Some((before, before));
@@ -334,7 +336,7 @@ async fn clean_under(
         ctx,
         found,
         folder: &folder,
-        down,
+        stopped,
         first: &verdict,
         is_forced: ask.force.is_some(),
     };
@@ -484,7 +486,7 @@ pub async fn undo(
             ctx,
             found,
             folder: &folder,
-            down: None,
+            stopped: None,
             first: &verdict,
             is_forced: false,
         };

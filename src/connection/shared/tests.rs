@@ -202,7 +202,7 @@ async fn a_probe_for_one_bot_proves_nothing_once_there_are_two() {
     let verdict = connection.verdict(&name("two"), &folder).await;
     assert_eq!(verdict.state, State::Connected);
     let ids = connection.ids(&name("two"));
-    let known = connection.memory.recall(&name("two"));
+    let known = connection.sighting_store.recall(&name("two"));
     assert!(ids.iter().all(|id| !known.alive.contains_key(id)));
     // With its name in it the probe is as good as before.
     connection.settings.probes = probe("sh -c 'echo disconnected' {session}");

@@ -11,9 +11,9 @@ fn asked(findings: &[Finding], log: Option<LogEvent>) -> Asked {
         log: log.map(|event| ("log".into(), Ok(Some(event)))),
         logged_out: false,
         ended_by: None,
-        memory: Recollection {
+        sightings: SessionSightings {
             trusted_by_configuration: true,
-            ..Recollection::default()
+            ..SessionSightings::default()
         },
     }
 }
@@ -175,24 +175,24 @@ fn a_log_that_ends_with_an_opened_connection_is_not_enough() {
 fn who_saw_that_it_went() {
     use Finding::*;
     let since = Timestamp::now();
-    let seen = |seconds| Recollection {
+    let seen = |seconds| SessionSightings {
         alive: [(
             "id".to_owned(),
             Alive::at(since.minus(Duration::from_secs(seconds))),
         )]
         .into(),
-        ..Recollection::default()
+        ..SessionSightings::default()
     };
     let heard = |finding| Evidence {
         id: "id".into(),
         ..Evidence::new("probe", finding, "")
     };
-    let never = Recollection::default();
-    let trusted = Recollection {
+    let never = SessionSightings::default();
+    let trusted = SessionSightings {
         trusted_by_configuration: true,
-        ..Recollection::default()
+        ..SessionSightings::default()
     };
-    for (finding, memory, confirmed) in [
+    for (finding, sightings, confirmed) in [
         (Gone, &seen(86_400), true),
         (Disconnected, &trusted, true),
         // It never saw this bot at all.
@@ -206,9 +206,9 @@ fn who_saw_that_it_went() {
         (Connected, &seen(60), false),
     ] {
         assert_eq!(
-            confirms(&heard(finding), memory, since),
+            confirms(&heard(finding), sightings, since),
             confirmed,
-            "{finding:?} {memory:?}"
+            "{finding:?} {sightings:?}"
         );
     }
 }

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use crate::folder::Timestamp;
 use crate::logs::pattern::{Patterns, REPORTED, RecordKind, RecordSigns, Sign};
-use crate::logs::placer::Placer;
 use crate::logs::repeats::Repeats;
+use crate::logs::session_resolver::SessionResolver;
 
 use super::counts::{Counts, SessionCounts, Waiting, add_one};
 
@@ -41,7 +41,7 @@ pub(super) struct Tally<'a> {
     pub(super) base: Option<&'a Counts>,
     pub(super) written: Option<Timestamp>,
     pub(super) now: (Timestamp, Instant),
-    pub(super) placer: &'a Placer,
+    pub(super) resolver: &'a SessionResolver,
 }
 
 impl Target {
@@ -57,7 +57,7 @@ impl Target {
 
 impl Tally<'_> {
     pub(super) fn of(&mut self, target: &Target) -> &mut SessionCounts {
-        let known = self.placer.sessions();
+        let known = self.resolver.sessions();
         let is_over = match target {
             Target::Session(session) => self.counts.of_session(session, self.base, known).is_none(),
             Target::Waiting(_) => false,
@@ -66,7 +66,7 @@ impl Tally<'_> {
             Target::Session(_) if is_over => self
                 .counts
                 .unplaced
-                .entry(self.placer.glob_of(self.log))
+                .entry(self.resolver.glob_of(self.log))
                 .or_default(),
             Target::Session(session) => {
                 self.counts.sessions.entry(Arc::clone(session)).or_default()
@@ -80,7 +80,7 @@ impl Tally<'_> {
                 &mut waiting.counts
             }
             Target::Waiting(key) => {
-                let glob = self.placer.glob_of(&key.log);
+                let glob = self.resolver.glob_of(&key.log);
                 self.counts.unplaced.entry(glob).or_default()
             }
         };

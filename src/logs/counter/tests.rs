@@ -34,15 +34,15 @@ fn seen(at: i64, found: &[&str]) -> SessionsSeen {
 /// At second 0, with these sessions.
 fn counter(line: Option<&str>, sessions: &[&str]) -> Counter {
     let settings = settings(line);
-    let mut placer = Placer::new(
+    let mut resolver = SessionResolver::new(
         Arc::clone(&settings),
         SessionMemory::default(),
         BTreeSet::<Program>::new(),
         OwnLogs::default(),
     );
-    placer.see(&seen(0, sessions));
+    resolver.see(&seen(0, sessions));
     let now = (Timestamp::from_secs(0), Clock::system().now());
-    Counter::new(settings, placer, Counts::default(), now)
+    Counter::new(settings, resolver, Counts::default(), now)
 }
 
 fn block<'a>(log: &'a str, lines: &'a str) -> Block<'a> {
@@ -57,7 +57,7 @@ fn block<'a>(log: &'a str, lines: &'a str) -> Block<'a> {
 /// Lists the folders in this second, after the logs have ended.
 fn look(counter: &mut Counter, at: i64, sessions: &[&str]) {
     counter.flush_all();
-    counter.placer().see(&seen(at, sessions));
+    counter.resolver().see(&seen(at, sessions));
     counter.settle(Some(Timestamp::from_secs(at)));
 }
 
@@ -454,7 +454,7 @@ fn a_line_of_the_library_places_the_only_program() {
     ));
     let lines = |counter: &Counter| counter.counts().sessions["auth"].lines.value;
     assert_eq!(lines(&counter), 3, "including the lines that waited");
-    assert_eq!(counter.placer().new_bots().len(), 1);
+    assert_eq!(counter.resolver().new_bots().len(), 1);
     // Another program appears.
     counter.listed(&mut [Path::new("/l/shop-out.log")].into_iter());
     counter.lines(block("/l/shop-out.log", "ws: connection replaced\n"));

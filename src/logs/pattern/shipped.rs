@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::definition::{Pattern, Severity};
 
-const fn sign(
+const fn pattern(
     name: &'static str,
     severity: Severity,
     regex: &'static str,
@@ -147,7 +147,7 @@ const OTHER_CONNECTION: &str = concat!(
 pub const SHIPPED: &[Pattern] = {
     use Severity::{Critical, Info, Warning};
     &[
-        sign(
+        pattern(
             "closing_stale_open_session",
             Warning,
             "closing stale open session",
@@ -155,7 +155,7 @@ pub const SHIPPED: &[Pattern] = {
             "libsignal before 2025-11-20 threw an open session away to begin a new one.",
             "6",
         ),
-        sign(
+        pattern(
             "closing_open_session",
             Info,
             "closing open session in favor of incoming prekey bundle",
@@ -163,7 +163,7 @@ pub const SHIPPED: &[Pattern] = {
             "A contact began a new session: it had lost the old one, or could not read the bot.",
             "6, 7",
         ),
-        sign(
+        pattern(
             "decrypted_with_closed_session",
             Warning,
             "decrypted message with closed session",
@@ -171,7 +171,7 @@ pub const SHIPPED: &[Pattern] = {
             "A message was read with a session closed before; libsignal damages the open one while it tries.",
             "6, 7",
         ),
-        sign(
+        pattern(
             "bad_mac",
             Warning,
             r"session error: ?error: bad mac|\bmessage\W{1,6}bad mac|mac verification failed for",
@@ -179,7 +179,7 @@ pub const SHIPPED: &[Pattern] = {
             "A message could not be decrypted: the keys of the two sides differ.",
             "6, 7, Rust engine",
         ),
-        sign(
+        pattern(
             "key_used_already",
             Warning,
             r"session error: ?messagecountererror: key used already|\bmessage\W{1,6}key used already",
@@ -187,7 +187,7 @@ pub const SHIPPED: &[Pattern] = {
             "A message came twice, or the folder was put back to an older state.",
             "6, 7",
         ),
-        sign(
+        pattern(
             "over_2000_messages",
             Warning,
             r"session error: ?sessionerror: over 2000 messages into the future|\bmessage\W{1,6}over 2000 messages into the future",
@@ -195,7 +195,7 @@ pub const SHIPPED: &[Pattern] = {
             "More than 2,000 messages of a contact never reached this folder.",
             "6, 7",
         ),
-        sign(
+        pattern(
             "invalid_pre_key_id",
             Warning,
             r"\bmessage\W{1,6}invalid prekey id|invalid prekey identifier",
@@ -203,7 +203,7 @@ pub const SHIPPED: &[Pattern] = {
             "A contact used a pre-key that is no longer in the folder.",
             "6, 7, Rust engine",
         ),
-        sign(
+        pattern(
             "no_session_record",
             Warning,
             r"\bmessage\W{1,6}no session record|\bsession with \S{1,80} not found",
@@ -211,7 +211,7 @@ pub const SHIPPED: &[Pattern] = {
             "A contact wrote in a session that is no longer in the folder.",
             "6, 7, Rust engine",
         ),
-        sign(
+        pattern(
             "no_matching_session",
             Warning,
             "no matching sessions found for message",
@@ -219,7 +219,7 @@ pub const SHIPPED: &[Pattern] = {
             "None of a contact's sessions could read a message.",
             "6, 7",
         ),
-        sign(
+        pattern(
             "old_counter",
             Warning,
             "message with old counter",
@@ -227,7 +227,7 @@ pub const SHIPPED: &[Pattern] = {
             "A message came twice, or the folder was put back to an older state.",
             "6, 7, Rust engine",
         ),
-        sign(
+        pattern(
             "no_sender_key",
             Warning,
             "no senderkeyrecord found for decryption|no session found to decrypt message|no sender message key found|no sender key state",
@@ -235,7 +235,7 @@ pub const SHIPPED: &[Pattern] = {
             "A group message could not be read: the sender's key is not in the folder. A retry heals it.",
             "6, 7, Rust engine",
         ),
-        sign(
+        pattern(
             "untrusted_identity",
             Warning,
             "untrusted identity for address",
@@ -243,7 +243,7 @@ pub const SHIPPED: &[Pattern] = {
             "A contact's identity key is not the one in the folder.",
             "Rust engine",
         ),
-        sign(
+        pattern(
             "sender_key_refused",
             Warning,
             "failed to process sender key distribution message",
@@ -251,7 +251,7 @@ pub const SHIPPED: &[Pattern] = {
             "A group member's new key could not be stored.",
             "7",
         ),
-        sign(
+        pattern(
             "decrypt_failed",
             Warning,
             "failed to decrypt message",
@@ -259,7 +259,7 @@ pub const SHIPPED: &[Pattern] = {
             "The bot could not read a message, whatever the reason.",
             "6, 7",
         ),
-        sign(
+        pattern(
             "encrypt_failed",
             Warning,
             "failed to encrypt for recipient|all encryptions failed",
@@ -267,7 +267,7 @@ pub const SHIPPED: &[Pattern] = {
             "The bot could not encrypt a message.",
             "7 since rc14",
         ),
-        sign(
+        pattern(
             "session_recreated",
             Warning,
             "mac error detected, forcing immediate session recreation|base key collision on retry|reg id mismatch on retry",
@@ -275,7 +275,7 @@ pub const SHIPPED: &[Pattern] = {
             "The library threw a contact's session away because its messages could not be read.",
             "7 since rc14",
         ),
-        sign(
+        pattern(
             "retries_exhausted",
             Warning,
             "will not send message again",
@@ -283,7 +283,7 @@ pub const SHIPPED: &[Pattern] = {
             "A contact asked for a message too often; it stays unreadable there.",
             "6, 7",
         ),
-        sign(
+        pattern(
             "waiting_for_message",
             Warning,
             r"waiting for (?:this )?message\b",
@@ -291,7 +291,7 @@ pub const SHIPPED: &[Pattern] = {
             "The other side, or the bot, waits for a message that could not be read.",
             "bots, WhatsApp's screen",
         ),
-        sign(
+        pattern(
             "query_timeout",
             Warning,
             "timed out waiting for message",
@@ -299,7 +299,7 @@ pub const SHIPPED: &[Pattern] = {
             "WhatsApp did not answer a question of the library: a network problem, no lost message.",
             "7",
         ),
-        sign(
+        pattern(
             "device_removed",
             Critical,
             LOGGED_OUT,
@@ -307,7 +307,7 @@ pub const SHIPPED: &[Pattern] = {
             "WhatsApp has ended the login: an operator must scan a QR code.",
             "6, 7, bots",
         ),
-        sign(
+        pattern(
             "connection_replaced",
             Critical,
             REPLACED,
@@ -315,7 +315,7 @@ pub const SHIPPED: &[Pattern] = {
             "Another process connected with the same auth folder.",
             "6, 7, bots",
         ),
-        sign(
+        pattern(
             "account_banned",
             Critical,
             BANNED,
@@ -323,7 +323,7 @@ pub const SHIPPED: &[Pattern] = {
             "WhatsApp has banned or locked the account (disconnect reason 402, 403 or 406).",
             "bots",
         ),
-        sign(
+        pattern(
             "stream_errored",
             Warning,
             "stream errored out",
@@ -331,7 +331,7 @@ pub const SHIPPED: &[Pattern] = {
             "WhatsApp ended the connection with an error, whatever its code.",
             "6, 7",
         ),
-        sign(
+        pattern(
             "stream_error_401",
             Critical,
             stream_error!("401"),
@@ -339,7 +339,7 @@ pub const SHIPPED: &[Pattern] = {
             "WhatsApp ended the connection with 401: the login is no longer valid.",
             "6, 7",
         ),
-        sign(
+        pattern(
             "stream_error_500",
             Warning,
             stream_error!("500"),
@@ -347,7 +347,7 @@ pub const SHIPPED: &[Pattern] = {
             "WhatsApp ended the connection with 500.",
             "6, 7",
         ),
-        sign(
+        pattern(
             "stream_error_503",
             Warning,
             stream_error!("503"),
@@ -355,7 +355,7 @@ pub const SHIPPED: &[Pattern] = {
             "WhatsApp ended the connection with 503: its service is not available.",
             "6, 7",
         ),
-        sign(
+        pattern(
             "stream_error_515",
             Info,
             stream_error!("515"),
@@ -363,7 +363,7 @@ pub const SHIPPED: &[Pattern] = {
             "WhatsApp asked for a restart (515), as it does after pairing.",
             "6, 7",
         ),
-        sign(
+        pattern(
             "connection_failure",
             Warning,
             r"error: connection failure|\bmessage\W{1,6}connection failure",
@@ -371,7 +371,7 @@ pub const SHIPPED: &[Pattern] = {
             "WhatsApp refused the login (Connection Failure).",
             "6, 7",
         ),
-        sign(
+        pattern(
             "account_restricted",
             Critical,
             r"error 463: account restricted|reachout timelock restriction set",
@@ -379,7 +379,7 @@ pub const SHIPPED: &[Pattern] = {
             "WhatsApp has restricted the account: it may not write to new contacts.",
             "7 since rc14",
         ),
-        sign(
+        pattern(
             "own_identity_changed",
             Critical,
             "self primary identity changed",
@@ -387,7 +387,7 @@ pub const SHIPPED: &[Pattern] = {
             "The account was registered anew on its phone; the bot will have to be paired again.",
             "7 since rc14",
         ),
-        sign(
+        pattern(
             "creds_corrupt",
             Critical,
             "auth file is corrupt or unreadable",
@@ -395,7 +395,7 @@ pub const SHIPPED: &[Pattern] = {
             "A file of the auth folder cannot be read, and the bot does not start.",
             "after rc14",
         ),
-        sign(
+        pattern(
             "keys_not_stored",
             Critical,
             r"failed to commit mutations|transaction failed, rolling back[^\x00]{0,400}?(?:enospc|edquot|erofs|eacces|eperm|eio\b|emfile|econn|etimedout|sqlite)",
@@ -403,7 +403,7 @@ pub const SHIPPED: &[Pattern] = {
             "Keys could not be stored: a full or read-only disk, a permission, or a database that is away.",
             "7",
         ),
-        sign(
+        pattern(
             "transaction_failed",
             Warning,
             "transaction failed, rolling back",
@@ -411,7 +411,7 @@ pub const SHIPPED: &[Pattern] = {
             "A change to the keys was undone; 7.x prints it after every message that it could not decrypt.",
             "7",
         ),
-        sign(
+        pattern(
             "pre_key_upload",
             Info,
             "uploading pre-keys",
@@ -419,7 +419,7 @@ pub const SHIPPED: &[Pattern] = {
             "The bot minted and uploaded new pre-keys.",
             "6, 7",
         ),
-        sign(
+        pattern(
             "pre_key_upload_failed",
             Warning,
             "failed to upload pre-keys to server|failed to check/upload pre-keys during initialization",
@@ -427,7 +427,7 @@ pub const SHIPPED: &[Pattern] = {
             "WhatsApp refused new pre-keys; 7.x mints a new batch at each attempt.",
             "7",
         ),
-        sign(
+        pattern(
             "pre_keys_low",
             Info,
             "server count low",
@@ -435,7 +435,7 @@ pub const SHIPPED: &[Pattern] = {
             "WhatsApp holds few pre-keys of the bot, so new ones are uploaded.",
             "7",
         ),
-        sign(
+        pattern(
             "pre_key_vanished",
             Warning,
             "skipping deletion of non-existent pre-key",
@@ -443,7 +443,7 @@ pub const SHIPPED: &[Pattern] = {
             "A used pre-key had been removed by something else than the library.",
             "7 since rc14",
         ),
-        sign(
+        pattern(
             "identity_changed",
             Info,
             "identity key changed or new contact",
@@ -451,7 +451,7 @@ pub const SHIPPED: &[Pattern] = {
             "A new contact, or one with a new phone. Again and again for one contact: the store breaks identity keys.",
             "7 since rc14",
         ),
-        sign(
+        pattern(
             "stanza_refused",
             Warning,
             r"smax-invalid \(479\)",
@@ -459,7 +459,7 @@ pub const SHIPPED: &[Pattern] = {
             "WhatsApp refused a message: the list of the recipient's devices is old.",
             "7 since rc14",
         ),
-        sign(
+        pattern(
             "app_state_failed",
             Warning,
             r"lthash verification failed|failed to find key .{1,80} to decode (?:mutation|patch)",

@@ -9,8 +9,8 @@ fn at(minutes: i64) -> Timestamp {
     Timestamp::from_secs(1_800_000_000 + minutes * 60)
 }
 
-fn copy(number: u64, identity: Identity, minutes: i64) -> Kept {
-    Kept {
+fn copy(number: u64, identity: Identity, minutes: i64) -> CopyFacts {
+    CopyFacts {
         number,
         identity,
         taken: at(minutes),
@@ -20,7 +20,7 @@ fn copy(number: u64, identity: Identity, minutes: i64) -> Kept {
 
 /// Takes a copy every ten minutes and keeps what is kept.
 fn run(minutes: std::ops::RangeInclusive<i64>, keep: &Keep) -> Vec<i64> {
-    let mut copies: Vec<Kept> = Vec::new();
+    let mut copies: Vec<CopyFacts> = Vec::new();
     for (number, minute) in minutes.step_by(10).enumerate() {
         copies.push(copy(number as u64, A, minute));
         let gone = surplus(&copies, Holds::Identity(A), at(minute), keep);
@@ -76,7 +76,7 @@ fn a_busy_bot_keeps_the_newest_and_some_days() {
 
 #[test]
 fn ten_writes_of_a_new_identity_push_nothing_out() {
-    let mut copies: Vec<Kept> = (0..3).map(|n| copy(n, A, n as i64)).collect();
+    let mut copies: Vec<CopyFacts> = (0..3).map(|n| copy(n, A, n as i64)).collect();
     copies.extend((3..13).map(|n| copy(n, B, n as i64)));
     let gone = surplus(&copies, Holds::Identity(B), at(20), &Keep::default());
     assert!(gone.crowded.iter().all(|number| *number >= 3), "{gone:?}");
@@ -100,7 +100,7 @@ fn a_quiet_bot_keeps_its_insurance() {
 
 #[test]
 fn the_identity_that_was_seen_last_counts_and_then_the_newest_copy() {
-    let copy = |number, identity, seen| Kept {
+    let copy = |number, identity, seen| CopyFacts {
         number,
         identity,
         taken: at(0),
@@ -113,13 +113,13 @@ fn the_identity_that_was_seen_last_counts_and_then_the_newest_copy() {
     assert_eq!(seen_last([older, copy(3, A, 9), copy(2, B, 8)]), Some(A));
 }
 
-fn copies() -> impl Strategy<Value = Vec<Kept>> {
+fn copies() -> impl Strategy<Value = Vec<CopyFacts>> {
     let one = (0u64..4, -100_000i64..100_000, 0i64..100_000);
     proptest::collection::vec(one, 0..40).prop_map(|raw| {
         let kept = raw
             .into_iter()
             .enumerate()
-            .map(|(number, (identity, taken, seen))| Kept {
+            .map(|(number, (identity, taken, seen))| CopyFacts {
                 number: number as u64,
                 identity: Identity::from_number(identity),
                 taken: at(taken),
@@ -147,14 +147,14 @@ proptest! {
         prop_assert!(gone.crowded.is_disjoint(&gone.aged));
         for copy in &copies {
             let (crowded, aged) = (gone.crowded.contains(&copy.number), gone.aged.contains(&copy.number));
-            let same: Vec<&Kept> = copies.iter().filter(|c| c.identity == copy.identity).collect();
+            let same: Vec<&CopyFacts> = copies.iter().filter(|c| c.identity == copy.identity).collect();
             let is_newest = same.iter().all(|c| c.number <= copy.number);
             prop_assert!(!(crowded && is_newest), "the newest is never crowded out");
             prop_assert!(!aged || copy.seen.until(now) > keep.keep_for, "too young to go");
             prop_assert!(!(aged && holds == Holds::NoLogin));
             prop_assert!(!(aged && is_newest && holds == Holds::Identity(copy.identity)));
             // The others change nothing.
-            let alone: Vec<Kept> = same.iter().map(|c| **c).collect();
+            let alone: Vec<CopyFacts> = same.iter().map(|c| **c).collect();
             let of_alone = surplus(&alone, holds, now, &keep);
             prop_assert_eq!(of_alone.crowded.contains(&copy.number), crowded);
             prop_assert_eq!(of_alone.aged.contains(&copy.number), aged);

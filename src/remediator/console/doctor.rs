@@ -9,7 +9,7 @@ use tokio::task::block_in_place;
 use crate::app::App;
 use crate::cli::{complain, print, table};
 use crate::config::Settings;
-use crate::connection::{Finding, Recollection, State, Verdict};
+use crate::connection::{Finding, SessionSightings, State, Verdict};
 use crate::folder::{Found, SessionName, Timestamp};
 use crate::logs::overview::{HALF_MONITORED, ProgramLogs};
 
@@ -22,7 +22,7 @@ use super::{Exit, Output, context, fail, find, no_folder, operator, privileges, 
 struct CheckUp {
     session: String,
     verdict: Verdict,
-    memory: Recollection,
+    sightings: SessionSightings,
     /// Its log shows no line of the library's logger.
     half_monitored: bool,
     now: Timestamp,
@@ -176,7 +176,7 @@ fn record_trust(settings: Settings, session: &str) -> Result<App, String> {
 async fn check_up(app: &App, found: &Found, trial: bool) -> CheckUp {
     let privileges = privileges::look(&app.settings, found, trial, app.clock.clone()).await;
     let asked = app.connection.ask(&found.session).await;
-    let memory = asked.memory().clone();
+    let sightings = asked.sightings().clone();
     let verdict = match runner::look(found).await {
         Ok(inventory) => app.connection.judge(asked, &inventory),
         Err(stop) => Verdict::unknown("folder", stop.to_string()),
@@ -184,7 +184,7 @@ async fn check_up(app: &App, found: &Found, trial: bool) -> CheckUp {
     CheckUp {
         session: found.session.to_string(),
         verdict,
-        memory,
+        sightings,
         half_monitored: false,
         now: Timestamp::of(&app.clock),
         privileges,
@@ -231,17 +231,17 @@ impl CheckUp {
     }
 
     fn last_alive(&self, id: &str) -> Option<String> {
-        self.memory
+        self.sightings
             .last_alive(id, self.now)
             .map(|alive| alive.at.rfc3339())
     }
 
     /// The operator who trusts a source, and since when.
     fn trusted_by(&self, id: &str) -> Option<String> {
-        match self.memory.trusted.get(id) {
+        match self.sightings.trusted.get(id) {
             Some(trust) => Some(format!("{}, {}", trust.by, trust.at.rfc3339())),
             None => self
-                .memory
+                .sightings
                 .trusted_by_configuration
                 .then(|| "connection.trust".to_owned()),
         }

@@ -39,7 +39,7 @@ use crate::remediator::quarantine::{
     LockedFolder, Obstacle, QuarantineName, aborted, change, make_dir, obstacle, obstacle_io,
     open_beneath, sync, write_record,
 };
-use crate::remediator::runner::{self, Context, Down, blocking};
+use crate::remediator::runner::{self, Context, StoppedService, blocking};
 use crate::remediator::store::audit::{Fate, FileRecord, Step};
 use crate::remediator::store::runs::Ending;
 use crate::remediator::store::{BlockingStore, Store, StoreError};
@@ -79,7 +79,7 @@ struct CurrentCreds {
 
 /// Puts a copy back: the newest whole one of the identity that was seen last, or copy number `version`. Refuses unless the bot
 /// is disconnected and `may_restore` allows the copy; an operator's `force` overrides both.
-/// `down` is set when this program has stopped the bot's service; then the service is
+/// `stopped` is set when this program has stopped the bot's service; then the service is
 /// queried as well.
 #[allow(clippy::too_many_arguments)]
 pub async fn restore(
@@ -88,17 +88,20 @@ pub async fn restore(
     found: &Found,
     version: Option<u64>,
     force: bool,
-    down: Option<&Down>,
+    stopped: Option<&StoppedService>,
     ending: &mut Ending,
 ) -> Result<RunOutcome, RunError> {
-    let halt = down.map(|down| down.halt.clone()).unwrap_or_default();
-    let folder = runner::folder_of(&ctx.clock, found, down, &halt).await?;
+    let halt = stopped
+        .map(|stopped| stopped.halt.clone())
+        .unwrap_or_default();
+    let folder = runner::lock_folder(&ctx.clock, found, stopped, &halt).await?;
     ending.step(Step::new(ctx.now(), "locked", None));
     {
         let folder = Arc::clone(&folder);
         change(move || complete_all(&folder)).await?;
     }
-    let (verdict, inventory) = runner::ask_and_scan(&ctx.connection, found, &folder, down).await?;
+    let (verdict, inventory) =
+        runner::ask_and_scan(&ctx.connection, found, &folder, stopped).await?;
     ending.evidence = Some(verdict.because());
     ending.step(Step::verdict(ctx.now(), &verdict, false));
     let refusal = |state: State| match state {
@@ -138,13 +141,13 @@ pub async fn restore(
     // Everything is written and nothing has moved. Ask again before the exchange.
     let mut stop = None;
     if !force {
-        let again = match runner::ask_and_scan(&ctx.connection, found, &folder, down).await {
+        let again = match runner::ask_and_scan(&ctx.connection, found, &folder, stopped).await {
             Ok((again, _)) => again,
             Err(obstacle) => crate::connection::Verdict::unknown("folder", obstacle.to_string()),
         };
         stop = refusal(again.state);
         // While the service is down the copy must be put back, however slow a disk is.
-        if stop.is_none() && down.is_none() {
+        if stop.is_none() && stopped.is_none() {
             folder.confirm_moves();
         }
         ending.evidence = Some(format!(
@@ -166,7 +169,7 @@ pub async fn restore(
         ));
         change(move || prepared.cancel()).await?;
         let dropped = move |store: &Store| plan_dropped(store, id);
-        ask_store(ctx, down, dropped).await?;
+        ask_store(ctx, stopped, dropped).await?;
         return Err(stop);
     }
     ending.run = Some(run.to_string());
@@ -176,7 +179,7 @@ pub async fn restore(
         Some("exchanging the copy and the folder's creds.json".into()),
     ));
     let steps = std::mem::take(&mut ending.steps);
-    ask_store(ctx, down, move |store| store.audit().note(id, &steps)).await?;
+    ask_store(ctx, stopped, move |store| store.audit().note(id, &steps)).await?;
     let (restored, moves) = change(move || Ok(prepared.exchange())).await??;
     let seen = mark_restored(ctx, found, restored.copy);
     blocking(seen).await;
@@ -223,10 +226,10 @@ fn mark_restored(ctx: &Context, found: &Found, copy: u64) -> impl FnOnce() + Sen
 /// thread may.
 async fn ask_store<T: Send + 'static>(
     ctx: &Context,
-    down: Option<&Down>,
+    stopped: Option<&StoppedService>,
     ask: impl FnOnce(&Store) -> T + Send + 'static,
 ) -> T {
-    match down {
+    match stopped {
         Some(_) => ctx.ask(ask).await,
         None => ctx.store.in_place(ask),
     }

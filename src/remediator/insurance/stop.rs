@@ -18,7 +18,7 @@ use crate::policy::insurance::Keep;
 use crate::policy::{Refusal, StopRefusal};
 use crate::remediator::outcome::{self, RunError, RunOutcome};
 use crate::remediator::quarantine::{Halt, LockedFolder, look_at};
-use crate::remediator::runner::{self, ClaimedRuns, Context, Down, Folders, blocking};
+use crate::remediator::runner::{self, ClaimedRuns, Context, Folders, StoppedService, blocking};
 use crate::remediator::store::runs::{Action, Ending};
 use crate::remediator::store::{BlockingStore, StoreError};
 
@@ -60,7 +60,7 @@ pub async fn before_a_stop(
             let (session, clock) = (found.session.to_string(), ctx.clock.clone());
             let folder = folders.0.get(&session).cloned();
             let copy = tokio::spawn(async move {
-                let taking = blocking(move || take(&store, &found, folder, now, &keep));
+                let taking = blocking(move || copy_creds(&store, &found, folder, now, &keep));
                 let taken = clock.timeout(COPY_TIMEOUT, taking).await;
                 taken.unwrap_or_else(|_| Err("timeout".into()))
             });
@@ -82,7 +82,7 @@ pub async fn before_a_stop(
 
 /// Keeps a copy if the file is complete, tries to put it back beside the file, and returns
 /// whether it is complete. Blocks.
-fn take(
+fn copy_creds(
     store: &CopyStore,
     found: &Found,
     folder: Option<Arc<LockedFolder>>,
@@ -149,7 +149,7 @@ pub struct CredsCheck {
 /// time, so that a file system that hangs does not hold up the start.
 pub async fn before_a_start(
     ctx: &Context,
-    down: &Down,
+    stopped: &StoppedService,
     mut sessions: Vec<Found>,
     check: &CredsCheck,
 ) {
@@ -158,10 +158,10 @@ pub async fn before_a_start(
     if !ctx.settings.insurance.enabled {
         return;
     }
-    let (service, halt) = (&down.service, Halt::default());
-    let down = Down {
+    let (service, halt) = (&stopped.service, Halt::default());
+    let stopped = StoppedService {
         halt: halt.clone(),
-        ..down.clone()
+        ..stopped.clone()
     };
     // A separate task, so that it can still record its runs after the timeout.
     let restoring = {
@@ -177,7 +177,7 @@ pub async fn before_a_start(
                     _ => false,
                 };
                 if is_torn {
-                    restore_torn(&ctx, &down, found, &claimed).await;
+                    restore_torn(&ctx, &stopped, found, &claimed).await;
                 }
             }
         })
@@ -200,8 +200,13 @@ pub async fn before_a_start(
     }
 }
 
-async fn restore_torn(ctx: &Context, down: &Down, found: &Found, claimed: &ClaimedRuns) {
-    let service = &down.service;
+async fn restore_torn(
+    ctx: &Context,
+    stopped: &StoppedService,
+    found: &Found,
+    claimed: &ClaimedRuns,
+) {
+    let service = &stopped.service;
     let session = found.session.to_string();
     let why = format!("before the start of {}", service.name);
     let (name, now) = (session.clone(), ctx.moment());
@@ -226,13 +231,13 @@ async fn restore_torn(ctx: &Context, down: &Down, found: &Found, claimed: &Claim
             );
         }
     };
-    let down = Down {
+    let stopped = StoppedService {
         since: ctx.now(),
-        ..down.clone()
+        ..stopped.clone()
     };
     let mut ending = Ending::default();
     let restored = match service.presence().await {
-        Presence::Gone => restore(ctx, id, found, None, false, Some(&down), &mut ending).await,
+        Presence::Gone => restore(ctx, id, found, None, false, Some(&stopped), &mut ending).await,
         _ => Err(RunError::Refused(Refusal::ConnectionUnknown)),
     };
     let status = outcome::apply_result(&restored, &mut ending);

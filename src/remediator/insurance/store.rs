@@ -29,7 +29,7 @@ use crate::config::Settings;
 use crate::folder::identity::{Identity, Insurable, insurable, parse_hex};
 use crate::folder::scan::{MAX_CREDS_BYTES, open_dir, read_plain_file, stat};
 use crate::folder::{SessionName, Shape, Timestamp};
-use crate::policy::insurance::{Holds, Keep, Kept, Known, seen_last, surplus};
+use crate::policy::insurance::{CopyFacts, Holds, Keep, Known, seen_last, surplus};
 use crate::policy::{CredsPlace, Limits};
 use crate::remediator::quarantine::give_to_owner_of;
 use crate::state_file;
@@ -110,8 +110,8 @@ impl CopyEntry {
     }
 
     /// The input of the decision whether to keep it.
-    pub fn kept(&self) -> Kept {
-        Kept {
+    pub fn kept(&self) -> CopyFacts {
+        CopyFacts {
             number: self.number,
             identity: self.identity,
             taken: self.taken,
@@ -381,7 +381,7 @@ impl CopyStore {
         let own = entries
             .into_iter()
             .filter(|entry| entry.identity == identity);
-        let whole: Vec<Kept> = own
+        let whole: Vec<CopyFacts> = own
             .filter(|entry| read(dir, entry).is_some())
             .map(|entry| entry.kept())
             .collect();
@@ -514,7 +514,7 @@ impl CopyStore {
             return Ok(0);
         };
         self.lock(dir.as_fd())?;
-        let kept: Vec<Kept> = self
+        let kept: Vec<CopyFacts> = self
             .entries_in(dir.as_fd())?
             .iter()
             .map(CopyEntry::kept)

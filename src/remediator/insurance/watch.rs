@@ -15,7 +15,7 @@ use crate::folder::scan::{
     CREDS_LOOKS, CREDS_SECOND_LOOK, MAX_CREDS_BYTES, RACY, read_plain_file, stat,
 };
 use crate::folder::{Found, Shape, Stamp, Timestamp, creds};
-use crate::policy::insurance::{Holds, Kept, surplus};
+use crate::policy::insurance::{CopyFacts, Holds, surplus};
 use crate::remediator::quarantine::DUE_FOR;
 use crate::remediator::runner::blocking;
 
@@ -412,7 +412,7 @@ impl CredsWatch {
         now: Timestamp,
         clock: Instant,
     ) {
-        let kept: Vec<Kept> = entries.iter().map(CopyEntry::kept).collect();
+        let kept: Vec<CopyFacts> = entries.iter().map(CopyEntry::kept).collect();
         let aged = match deletes.allows(self.insurance.keep.keep_for, now) {
             true => surplus(&kept, holds, now, &self.insurance.keep).aged,
             false => BTreeSet::new(),

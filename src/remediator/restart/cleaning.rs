@@ -11,7 +11,7 @@ use crate::policy::guard::CleanupMode;
 use crate::policy::{CleanRequest, Tier};
 use crate::remediator::outcome::{RunError, RunResult};
 use crate::remediator::quarantine::{Halt, QuarantineName, look_up};
-use crate::remediator::runner::{self, Down, blocking};
+use crate::remediator::runner::{self, StoppedService, blocking};
 use crate::remediator::store::audit::{Fate, FileRecord};
 use crate::remediator::store::runs::{Action, Ending, Run};
 use crate::remediator::store::{BlockingStore, StoreError};
@@ -55,12 +55,16 @@ pub(super) struct Cleaned {
 impl RestartCoordinator {
     /// Cleans the folder for which the service was stopped, and those of its other sessions
     /// for which a run waits.
-    pub(super) async fn clean_all(self: &Arc<Self>, job: CleanJob, down: &Down) -> Cleaned {
+    pub(super) async fn clean_all(
+        self: &Arc<Self>,
+        job: CleanJob,
+        stopped: &StoppedService,
+    ) -> Cleaned {
         let kept = job.ending.clone();
         // A stalled disk must not keep the bot stopped. In a separate task, because it may panic.
         let work = {
-            let (coordinator, down) = (Arc::clone(self), down.clone());
-            tokio::spawn(async move { coordinator.clean_in_turn(job, &down).await })
+            let (coordinator, stopped) = (Arc::clone(self), stopped.clone());
+            tokio::spawn(async move { coordinator.clean_in_turn(job, &stopped).await })
         };
         let abort = work.abort_handle();
         match self.ctx.clock.timeout(self.bounds.down, work).await {
@@ -82,7 +86,11 @@ impl RestartCoordinator {
         }
     }
 
-    async fn clean_in_turn(self: Arc<Self>, job: CleanJob, down: &Down) -> (Ending, RunResult) {
+    async fn clean_in_turn(
+        self: Arc<Self>,
+        job: CleanJob,
+        stopped: &StoppedService,
+    ) -> (Ending, RunResult) {
         let mut ending = job.ending;
         let clock = &self.ctx.clock;
         let gone = clock.now();
@@ -95,17 +103,17 @@ impl RestartCoordinator {
             false => CleanupMode::Cleanup,
         };
         let result = self
-            .clean(&job.run, &job.found, down, mode, &mut ending)
+            .clean(&job.run, &job.found, stopped, mode, &mut ending)
             .await;
         let others = job.known.iter().filter(|other| {
             let services = &self.ctx.settings.services;
             let service = services.of(&other.session);
             other.session != job.found.session
-                && service.is_some_and(|service| service.name == down.service.name)
+                && service.is_some_and(|service| service.name == stopped.service.name)
         });
         for other in others {
-            if !down.halt.is_halted() && clock.since(began) < self.bounds.all_clean {
-                self.clean_sibling(other, down, &job.sibling_runs).await;
+            if !stopped.halt.is_halted() && clock.since(began) < self.bounds.all_clean {
+                self.clean_sibling(other, stopped, &job.sibling_runs).await;
             }
         }
         (ending, result)
@@ -128,7 +136,7 @@ impl RestartCoordinator {
         &self,
         run: &Run,
         found: &Found,
-        down: &Down,
+        stopped: &StoppedService,
         mode: CleanupMode,
         ending: &mut Ending,
     ) -> RunResult {
@@ -137,11 +145,11 @@ impl RestartCoordinator {
             tier: run.tier.as_deref().and_then(Tier::from_label),
             force: None,
         };
-        let clean = runner::clean_while_down(&self.ctx, run.id, found, ask, down, ending);
+        let clean = runner::clean_while_down(&self.ctx, run.id, found, ask, stopped, ending);
         match self.ctx.clock.timeout(self.bounds.clean, clean).await {
             Ok(result) => result,
             Err(_) => {
-                super::driver::end_moves(&self.ctx.clock, &down.halt).await;
+                super::driver::end_moves(&self.ctx.clock, &stopped.halt).await;
                 look_what_moved(&self.ctx.clock, found, ending).await;
                 Err(RunError::CleanTimeout(self.bounds.clean))
             }
@@ -153,10 +161,10 @@ impl RestartCoordinator {
     async fn clean_sibling(
         self: &Arc<Self>,
         other: &Found,
-        down: &Down,
+        stopped: &StoppedService,
         runs: &Arc<Mutex<Vec<SiblingRun>>>,
     ) {
-        let (coordinator, found, halt) = (Arc::clone(self), other.clone(), down.halt.clone());
+        let (coordinator, found, halt) = (Arc::clone(self), other.clone(), stopped.halt.clone());
         let all = Arc::clone(runs);
         let store = &self.ctx.store;
         let claimed = store.block(move |store| coordinator.claim(store, &found, &halt, &all));
@@ -170,7 +178,7 @@ impl RestartCoordinator {
             Action::Emergency => CleanupMode::Emergency,
             _ => CleanupMode::Cleanup,
         };
-        let result = self.clean(&run, other, down, mode, &mut ending).await;
+        let result = self.clean(&run, other, stopped, mode, &mut ending).await;
         let mut runs = runs.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sibling) = runs.last_mut() {
             (sibling.cleaned, sibling.ending) = (result, ending);

@@ -179,7 +179,7 @@ impl RestartCoordinator {
     }
 
     pub(super) fn lease(&self, service: &str) -> Option<ServiceLease> {
-        self.shared.leases.take(service, self.configuration)
+        self.shared.leases.acquire(service, self.configuration)
     }
 
     /// Resolves when a restart is to be left as soon as it may: the program is to end, or

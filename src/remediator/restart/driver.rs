@@ -23,7 +23,7 @@ use crate::policy::StopRefusal;
 use crate::remediator::insurance::stop::{self as insurance, CredsCheck};
 use crate::remediator::outcome::{RunError, RunResult};
 use crate::remediator::quarantine::Halt;
-use crate::remediator::runner::{Context, Down, Folders, WeakFolders, blocking};
+use crate::remediator::runner::{Context, Folders, StoppedService, WeakFolders, blocking};
 use crate::remediator::store::runs::{Ending, Run};
 
 use super::checks::SiblingSessions;
@@ -153,7 +153,7 @@ impl Driver {
                     match ended {
                         Ok((event, side)) => {
                             self.deadline = None;
-                            self.take(side);
+                            self.apply_output(side);
                             event
                         }
                         Err(error) => {
@@ -239,7 +239,7 @@ impl Driver {
         ends
     }
 
-    fn take(&mut self, side: EffectOutput) {
+    fn apply_output(&mut self, side: EffectOutput) {
         match side {
             EffectOutput::None => {}
             EffectOutput::Locked(folders) => {
@@ -340,7 +340,8 @@ impl Driver {
                 self.state.started_ns = Some(Timestamp::of(self.clock()).nanos());
                 self.call(id, false);
             }
-            Effect::Clean(files) => self.clean(id, files),
+            Effect::Clean => self.clean(id, true),
+            Effect::PutBackCreds => self.clean(id, false),
             Effect::BreakOff => {
                 if let Some(awaited) = self.awaited.take() {
                     awaited.abort();
@@ -604,7 +605,7 @@ impl Driver {
         let Some(service) = self.service.clone() else {
             return;
         };
-        let down = Down {
+        let stopped = StoppedService {
             service: service.clone(),
             since: self.gone_since,
             halt: self.halt.clone(),
@@ -627,11 +628,11 @@ impl Driver {
         let (coordinator, sessions) = (Arc::clone(&self.coordinator), self.sessions.clone());
         self.await_task(async move {
             let cleaned = match job {
-                Some(job) => Some(coordinator.clean_all(job, &down).await),
+                Some(job) => Some(coordinator.clean_all(job, &stopped).await),
                 None => None,
             };
-            end_moves(&coordinator.ctx.clock, &down.halt).await;
-            insurance::before_a_start(&coordinator.ctx, &down, sessions, &check).await;
+            end_moves(&coordinator.ctx.clock, &stopped.halt).await;
+            insurance::before_a_start(&coordinator.ctx, &stopped, sessions, &check).await;
             let side = cleaned.map_or(EffectOutput::None, |cleaned| {
                 EffectOutput::Cleaned(Box::new(cleaned))
             });

@@ -29,7 +29,7 @@ impl Leases {
 
     /// The lease of a service under a configuration; `None` while another restart has it, and
     /// once another configuration is in force.
-    pub(super) fn take(self: &Arc<Self>, service: &str, under: u64) -> Option<ServiceLease> {
+    pub(super) fn acquire(self: &Arc<Self>, service: &str, under: u64) -> Option<ServiceLease> {
         let mut leased = self.leased();
         let is_given = leased.configuration == under && leased.services.insert(service.to_owned());
         drop(leased);

@@ -241,7 +241,7 @@ pub fn next(state: &Restart, event: &Event, now: Now) -> (Restart, Vec<Effect>) 
         _ => false,
     };
     if !is_late && !state.phase.is_final() {
-        step.take(event);
+        step.consume(event);
         step.leave_if_asked();
     }
     (step.s, step.effects)
@@ -254,7 +254,7 @@ struct Transition {
 }
 
 impl Transition {
-    fn take(&mut self, event: &Event) {
+    fn consume(&mut self, event: &Event) {
         if let Event::Looked(_, look) = event
             && look.call_ended
         {

@@ -13,7 +13,7 @@
 //! |---|---|---|
 //! | flock of `serve.lock` in the state directory | `serve::lock_state` | one `serve` for each state directory |
 //! | flock of `owner-*.lock` there | the journal | shows whether the process of a run is alive |
-//! | transaction in the journal | `queue::take`, `intend_stop` | one run for each session; a stop is recorded before it happens |
+//! | transaction in the journal | `queue::claim_next`, `intend_stop` | one run for each session; a stop is recorded before it happens |
 //! | flock of the auth folder | `quarantine::LockedFolder` | a clean-up locks its folder; a restart locks all folders of the service, in order, from the checks until the bot is back, down, or running and not connected |
 //! | lease in memory | `leases` | one restart for each service |
 //! | mutex in memory | `run` | one maintenance window at a time |

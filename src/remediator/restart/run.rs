@@ -120,8 +120,8 @@ impl RestartCoordinator {
             return RestartResult::Busy;
         }
         match result.await {
-            Ok((result, told)) => {
-                *ending = told;
+            Ok((result, recorded)) => {
+                *ending = recorded;
                 result
             }
             Err(_) => RestartResult::Ended(Err(RunError::BrokeOff("its task ended".into()))),

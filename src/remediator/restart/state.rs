@@ -561,8 +561,10 @@ pub enum Effect {
     Observe(Duration, Sources),
     /// Call the supervisor to stop it.
     Stop,
-    /// Clean the folders if `true`, and put back a creds.json that the stop has damaged.
-    Clean(bool),
+    /// Clean the folders, and put back a creds.json that the stop has damaged.
+    Clean,
+    /// Put back a creds.json that the stop has damaged.
+    PutBackCreds,
     /// End all moves.
     BreakOff,
     /// Call the supervisor to start it.
@@ -593,8 +595,8 @@ impl Effect {
             Effect::Observe(_, Sources::Live) => "observe live",
             Effect::Observe(_, Sources::Connection) => "observe connection",
             Effect::Stop => "stop",
-            Effect::Clean(true) => "clean",
-            Effect::Clean(false) => "put back",
+            Effect::Clean => "clean",
+            Effect::PutBackCreds => "put back",
             Effect::BreakOff => "break off",
             Effect::Start => "start",
             Effect::SetDeadline(_) => "deadline",

@@ -10,7 +10,7 @@ use super::super::outcome::RunError;
 use super::super::quarantine::{Done, LockedFolder, Prepared, change};
 use super::super::store::audit::Step;
 use super::super::store::runs::Ending;
-use super::{Context, Down, ask_and_scan};
+use super::{Context, StoppedService, ask_and_scan};
 
 /// A run looks again so many times; then it ends where it is.
 const LOOKS_AGAIN: u32 = 3;
@@ -21,7 +21,7 @@ pub(super) struct Mover<'a> {
     pub ctx: &'a Context,
     pub found: &'a Found,
     pub folder: &'a Arc<LockedFolder>,
-    pub down: Option<&'a Down>,
+    pub stopped: Option<&'a StoppedService>,
     /// The verdict under which the plan was made.
     pub first: &'a Verdict,
     /// A person has forced it: the bot is not asked.
@@ -32,7 +32,7 @@ impl Mover<'_> {
     /// Asks again, and lets files move if the bot is still found disconnected.
     pub async fn confirm(&self, ending: &mut Ending) -> Result<(), RunError> {
         if !self.is_forced {
-            let asked = ask_and_scan(&self.ctx.connection, self.found, self.folder, self.down);
+            let asked = ask_and_scan(&self.ctx.connection, self.found, self.folder, self.stopped);
             let again = match asked.await {
                 Ok((again, _)) => again,
                 Err(obstacle) => Verdict::unknown("folder", obstacle.to_string()),

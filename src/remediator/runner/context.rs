@@ -53,8 +53,8 @@ impl Context {
         store: SharedStore,
         clock: Clock,
     ) -> Self {
-        let memory = Arc::new(StoredSightings(store.clone()));
-        let app = App::after(former, settings, memory, clock);
+        let sighting_store = Arc::new(StoredSightings(store.clone()));
+        let app = App::after(former, settings, sighting_store, clock);
         Self {
             settings: app.settings,
             connection: app.connection,

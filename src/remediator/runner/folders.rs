@@ -49,7 +49,7 @@ pub(super) async fn scan(found: &Found, folder: &Arc<LockedFolder>) -> Result<In
 
 /// A service that this program has stopped and that is known to be gone.
 #[derive(Clone, Debug)]
-pub struct Down {
+pub struct StoppedService {
     /// The service.
     pub service: Service,
     /// When it was found gone. Any later write to its folders proves that a bot runs.
@@ -98,20 +98,20 @@ impl WeakFolders {
 
 /// The lock of a folder: the one held for the restart of its service, or a new one. Moves
 /// under it end when `halt` is set.
-pub(in crate::remediator) async fn folder_of(
+pub(in crate::remediator) async fn lock_folder(
     clock: &Clock,
     found: &Found,
-    down: Option<&Down>,
+    stopped: Option<&StoppedService>,
     halt: &Halt,
 ) -> Result<Arc<LockedFolder>, Obstacle> {
-    let held = down.and_then(|down| down.folders.0.get(found.session.as_str()));
+    let held = stopped.and_then(|stopped| stopped.folders.0.get(found.session.as_str()));
     match held {
         Some(folder) => folder.with_halt(halt.clone()),
         None => lock_under(clock, found, halt).await,
     }
 }
 
-/// Sources beside the probes: memory, process, sockets, log. Each has the same timeout.
+/// Sources beside the probes: sightings, process, sockets, log. Each has the same timeout.
 const OTHER_SOURCES: u32 = 4;
 
 /// A look at the bot cannot take longer. Where it did, this program stood still meanwhile, and an
@@ -129,22 +129,22 @@ pub(in crate::remediator) async fn ask_and_scan(
     connection: &Connection,
     found: &Found,
     folder: &Arc<LockedFolder>,
-    down: Option<&Down>,
+    stopped: Option<&StoppedService>,
 ) -> Result<(Verdict, Inventory), Obstacle> {
     // The clock of the machine: it stands still also where a test makes time pass faster.
     let clock = Clock::system();
     let began = clock.boot();
     let evidence = connection.ask(&found.session).await;
-    let gone = match down {
-        Some(down) => down.service.presence().await == Presence::Gone,
+    let gone = match stopped {
+        Some(stopped) => stopped.service.presence().await == Presence::Gone,
         None => false,
     };
     let inventory = scan(found, folder).await?;
-    let verdict = match down {
+    let verdict = match stopped {
         _ if clock.boot().saturating_sub(began) > longest_look(connection) => {
             Verdict::unknown("clock", "this program stood still while it asked")
         }
-        Some(down) => connection.judge_stopped(evidence, &inventory, gone, down.since),
+        Some(stopped) => connection.judge_stopped(evidence, &inventory, gone, stopped.since),
         None => connection.judge(evidence, &inventory),
     };
     Ok((verdict, inventory))

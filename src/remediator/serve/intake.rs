@@ -105,7 +105,7 @@ impl Remediator {
         }
         delivery.has_own |= !intake.wanted.is_empty();
         self.unmatched.note(matches, delivery);
-        let taken = self.take(current, store, intake)?;
+        let taken = self.accept_requests(current, store, intake)?;
         for (outcome, alerts) in ignored.iter().chain(&taken.outcomes) {
             self.live.alert(outcome, *alerts);
         }
@@ -134,7 +134,7 @@ impl Remediator {
             let (remediator, current) = (Arc::clone(self), Arc::clone(current));
             let work = self
                 .store
-                .block(move |store| remediator.take(&current, store, intake));
+                .block(move |store| remediator.accept_requests(&current, store, intake));
             tokio::pin!(work);
             // Not left behind: with each poll one more thread would wait for that disk.
             let result = match tokio::time::timeout(ACCEPT_TIMEOUT, &mut work).await {
@@ -171,7 +171,7 @@ impl Remediator {
     }
 
     /// Puts alerts on record.
-    pub(super) fn take(
+    pub(super) fn accept_requests(
         &self,
         current: &Configured,
         store: &BlockingStore<'_>,

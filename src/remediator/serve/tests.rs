@@ -455,7 +455,7 @@ async fn a_name_of_two_processes_lets_neither_be_stopped() {
             .store
             .in_test()
             .queue()
-            .take(Timestamp::now(), &[])
+            .claim_next(Timestamp::now(), &[])
             .unwrap()
             .unwrap();
         let told = {
@@ -516,7 +516,7 @@ async fn a_pause_judges_by_the_limits_of_a_run() {
             via: crate::remediator::store::queue::Via::default(),
         };
         store.queue().accept(&[request], now).unwrap();
-        store.queue().take(now, &[]).unwrap().unwrap()
+        store.queue().claim_next(now, &[]).unwrap().unwrap()
     };
     let mut ending = Ending::default();
     let (current, remediator) = (remediator.current(), Arc::new(remediator));

@@ -41,7 +41,7 @@ impl Remediator {
                         .active
                         .lock()
                         .unwrap_or_else(PoisonError::into_inner);
-                    let next = store.lock().queue().take(remediator.moment(), &busy);
+                    let next = store.lock().queue().claim_next(remediator.moment(), &busy);
                     if let Ok(Some(run)) = &next {
                         active.insert(run.id);
                     }

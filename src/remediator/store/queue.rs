@@ -136,9 +136,13 @@ impl Queue<'_> {
     ///
     /// Clean-ups of the sessions `but` are left waiting: their service is being stopped, or
     /// started again.
-    pub fn take(&self, now: impl Into<Moment>, but: &[String]) -> Result<Option<Run>, StoreError> {
+    pub fn claim_next(
+        &self,
+        now: impl Into<Moment>,
+        but: &[String],
+    ) -> Result<Option<Run>, StoreError> {
         let but = serde_json::to_string(but).unwrap_or_default();
-        self.take_where(
+        self.claim_where(
             now.into(),
             "(action = 'plan' OR session NOT IN (SELECT value FROM json_each(?1)))",
             &[&but as &dyn rusqlite::ToSql],
@@ -148,14 +152,14 @@ impl Queue<'_> {
     /// Takes the next waiting clean-up of one session that has no run under way; its bot is
     /// stopped now. While automatic actions are off it takes none, and the clean-up waits.
     pub fn claim(&self, session: &str, now: impl Into<Moment>) -> Result<Option<Run>, StoreError> {
-        self.take_where(
+        self.claim_where(
             now.into(),
             &format!("session = ?1 AND action IN ('cleanup', 'emergency') AND NOT {HALTED}"),
             &[&session as &dyn rusqlite::ToSql],
         )
     }
 
-    fn take_where(
+    fn claim_where(
         &self,
         now: Moment,
         which: &str,

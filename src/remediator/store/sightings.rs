@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection as Sqlite, params};
 
-use crate::connection::{Alive, Memory, REMEMBERED_FOR, Recollection, Trust};
+use crate::connection::{Alive, REMEMBERED_FOR, SessionSightings, SightingStore, Trust};
 use crate::folder::{SessionName, Timestamp};
 
 use super::handle::SharedStore;
@@ -70,8 +70,8 @@ impl Sightings<'_> {
     }
 
     /// What is remembered of a session.
-    pub fn recall(&self, session: &str) -> Result<Recollection, StoreError> {
-        let mut memory = Recollection::default();
+    pub fn recall(&self, session: &str) -> Result<SessionSightings, StoreError> {
+        let mut sightings = SessionSightings::default();
         let mut query = self
             .0
             .db
@@ -86,7 +86,7 @@ impl Sightings<'_> {
             ))
         })?;
         for row in rows {
-            memory.alive.extend([row?]);
+            sightings.alive.extend([row?]);
         }
         let mut query = self
             .0
@@ -102,9 +102,9 @@ impl Sightings<'_> {
             ))
         })?;
         for row in rows {
-            memory.trusted.extend([row?]);
+            sightings.trusted.extend([row?]);
         }
-        Ok(memory)
+        Ok(sightings)
     }
 }
 
@@ -121,20 +121,20 @@ pub(super) fn prune(db: &Sqlite, now: Timestamp) -> Result<(), rusqlite::Error> 
     Ok(())
 }
 
-/// The store as the memory of the verdict on the connection.
+/// The store of sightings of the verdict on the connection.
 #[derive(Clone, Debug)]
 pub struct StoredSightings(pub SharedStore);
 
 /// Its methods block; the connection calls them on a thread that may.
-impl Memory for StoredSightings {
-    fn recall(&self, session: &SessionName) -> Recollection {
+impl SightingStore for StoredSightings {
+    fn recall(&self, session: &SessionName) -> SessionSightings {
         let store = self.0.lock();
         store
             .sightings()
             .recall(session.as_str())
             .unwrap_or_else(|error| {
                 tracing::error!("failed to load sightings: {error}");
-                Recollection::default()
+                SessionSightings::default()
             })
     }
 

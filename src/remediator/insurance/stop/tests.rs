@@ -60,7 +60,7 @@ async fn a_stop_that_damages_creds_loses_neither_the_identity_nor_the_run() {
         missing: true,
         claimed: ClaimedRuns::default(),
     };
-    let down = Down {
+    let stopped = StoppedService {
         service: ctx.settings.services.of(&found[0].session).unwrap(),
         since: ctx.now(),
         halt: Halt::default(),
@@ -68,7 +68,7 @@ async fn a_stop_that_damages_creds_loses_neither_the_identity_nor_the_run() {
     };
     let starting = {
         let (ctx, check) = (ctx.clone(), check.clone());
-        tokio::spawn(async move { before_a_start(&ctx, &down, found, &check).await })
+        tokio::spawn(async move { before_a_start(&ctx, &stopped, found, &check).await })
     };
     let mut under_way: Vec<Run> = Vec::new();
     for _ in 0..600 {

@@ -131,7 +131,7 @@ impl World {
         assert!(matches!(accepted[0], Accepted::Queued(_)));
         journal
             .queue()
-            .take(Timestamp::now(), &[])
+            .claim_next(Timestamp::now(), &[])
             .unwrap()
             .unwrap()
     }

@@ -13,7 +13,11 @@ impl Transition {
     pub(super) fn clean(&mut self) {
         self.to(Phase::Cleaning);
         let within = self.s.times.clean;
-        self.await_result(Effect::Clean(!self.s.reported), Some(within));
+        let effect = match self.s.reported {
+            true => Effect::PutBackCreds,
+            false => Effect::Clean,
+        };
+        self.await_result(effect, Some(within));
     }
 
     /// Within a round of starts, this one goes on.
@@ -45,7 +49,7 @@ impl Transition {
     /// creds.json.
     pub(super) fn put_back(&mut self) {
         self.to(Phase::Cleaning);
-        self.await_result(Effect::Clean(false), Some(self.s.times.clean));
+        self.await_result(Effect::PutBackCreds, Some(self.s.times.clean));
     }
 
     /// It was just seen gone.

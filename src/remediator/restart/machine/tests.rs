@@ -108,7 +108,9 @@ fn is_sensible(event: &Event, awaited: Option<Effect>) -> bool {
         (Event::Returned(..), awaited) => {
             matches!(awaited, Some(Effect::Stop | Effect::Start))
         }
-        (Event::Cleaned(_), awaited) => matches!(awaited, Some(Effect::Clean(_))),
+        (Event::Cleaned(_), awaited) => {
+            matches!(awaited, Some(Effect::Clean | Effect::PutBackCreds))
+        }
         (Event::Deadline(_), awaited) => {
             !matches!(awaited, None | Some(Effect::Observe(..) | Effect::Check))
         }
@@ -126,7 +128,8 @@ pub(super) fn awaited(effects: &[Effect]) -> Option<Effect> {
                 | Effect::Persist
                 | Effect::Observe(..)
                 | Effect::Stop
-                | Effect::Clean(_)
+                | Effect::Clean
+                | Effect::PutBackCreds
                 | Effect::Start
         )
     })
@@ -560,7 +563,7 @@ fn before_each_further_start_creds_json_is_put_back() {
     let (state, _) = next(&state, &looked(&state, Seen::Gone), at(1, 10));
     assert_eq!(state.phase, Phase::StartIntended);
     let (state, effects) = next(&state, &looked(&state, Seen::Gone), at(1, 12));
-    assert_eq!(awaited(&effects), Some(Effect::Clean(false)));
+    assert_eq!(awaited(&effects), Some(Effect::PutBackCreds));
     let (state, _) = next(&state, &Event::Cleaned(state.awaited), at(1, 14));
     assert_eq!(state.phase, Phase::StartIntended);
     assert_eq!((state.tries, state.again), (1, 1), "the round goes on");

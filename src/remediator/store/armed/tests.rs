@@ -5,7 +5,7 @@ use crate::remediator::store::tests::{accept, minutes as at, open, request};
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn refuse(store: &Store, id: i64, now: Timestamp) {
-    assert_eq!(store.queue().take(now, &[]).unwrap().unwrap().id, id);
+    assert_eq!(store.queue().claim_next(now, &[]).unwrap().unwrap().id, id);
     store.armed().arm(id, now).unwrap();
     let ending = Ending {
         reason: Some("connected"),
@@ -33,7 +33,7 @@ fn an_armed_run_waits_until_its_alert_is_over() {
         store.armed().enqueue("a", Action::Cleanup, at(2)).unwrap(),
         None
     );
-    let run = store.queue().take(at(2), &[]).unwrap().unwrap();
+    let run = store.queue().claim_next(at(2), &[]).unwrap().unwrap();
     assert_eq!(
         (run.id, run.requested_by.to_string()),
         (again, "alert f".to_owned())

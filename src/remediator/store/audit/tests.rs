@@ -17,7 +17,7 @@ fn files(count: u64) -> Vec<FileRecord> {
 fn a_run_is_shown_step_by_step() {
     let (_dir, store) = open();
     store.queue().accept(&[request("a")], at(0)).unwrap();
-    let run = store.queue().take(at(1), &[]).unwrap().unwrap();
+    let run = store.queue().claim_next(at(1), &[]).unwrap().unwrap();
     let step = |step, seconds| Step::new(at(seconds), step, None);
     store
         .audit()

@@ -15,7 +15,7 @@ fn request(session: &str, action: Action, starts_at: &str) -> Request {
 }
 
 fn end(store: &Store, status: Status, when: Timestamp) {
-    let run = store.queue().take(at(0), &[]).unwrap().unwrap();
+    let run = store.queue().claim_next(at(0), &[]).unwrap().unwrap();
     store
         .runs()
         .finish(
@@ -46,7 +46,7 @@ fn one_run_while_it_waits_or_is_under_way() {
         accept(&store, &cleanup, at(1)).unwrap(),
         Accepted::InProgress
     );
-    store.queue().take(at(0), &[]).unwrap().unwrap();
+    store.queue().claim_next(at(0), &[]).unwrap().unwrap();
     assert_eq!(
         accept(&store, &cleanup, at(2)).unwrap(),
         Accepted::InProgress
@@ -62,11 +62,16 @@ fn one_run_while_it_waits_or_is_under_way() {
         "a dry run is another thing"
     );
     assert_eq!(
-        store.queue().take(at(0), &[]).unwrap().unwrap().session,
+        store
+            .queue()
+            .claim_next(at(0), &[])
+            .unwrap()
+            .unwrap()
+            .session,
         "b",
         "one run a session at a time"
     );
-    assert!(store.queue().take(at(0), &[]).unwrap().is_none());
+    assert!(store.queue().claim_next(at(0), &[]).unwrap().is_none());
 }
 
 /// A tier that rises asks for another run, wherever the run of the lower tier stands; also where
@@ -89,7 +94,7 @@ fn a_tier_that_rises_is_acted_upon() {
         accept(&store, &request("a", Action::Cleanup, "t1"), at(0)).unwrap();
         let mut lower = None;
         if stands != "queued" {
-            lower = store.queue().take(at(0), &[]).unwrap();
+            lower = store.queue().claim_next(at(0), &[]).unwrap();
         }
         if let (Some(run), Some(status)) = (&lower, status) {
             finish(run.id, status, at(1));
@@ -102,13 +107,13 @@ fn a_tier_that_rises_is_acted_upon() {
         assert!(matches!(accepted, Accepted::Queued(_)), "{stands}");
         // One run of a session at a time: the lower one ends first.
         if status.is_none() {
-            let run = lower.or_else(|| store.queue().take(at(2), &[]).unwrap());
+            let run = lower.or_else(|| store.queue().claim_next(at(2), &[]).unwrap());
             let run = run.unwrap();
             assert_eq!(run.action, Action::Cleanup, "{stands}");
-            assert!(store.queue().take(at(2), &[]).unwrap().is_none());
+            assert!(store.queue().claim_next(at(2), &[]).unwrap().is_none());
             finish(run.id, Status::Refused, at(3));
         }
-        let run = store.queue().take(at(3), &[]).unwrap().unwrap();
+        let run = store.queue().claim_next(at(3), &[]).unwrap().unwrap();
         assert_eq!(run.action, Action::Emergency, "{stands}");
     }
 }
@@ -123,7 +128,7 @@ fn an_emergency_does_not_rest_after_a_clean_up() {
         accept(&store, &emergency, at(30)).unwrap(),
         Accepted::Queued(_)
     ));
-    let run = store.queue().take(at(30), &[]).unwrap().unwrap();
+    let run = store.queue().claim_next(at(30), &[]).unwrap().unwrap();
     assert_eq!(run.action, Action::Emergency);
     store
         .runs()
@@ -264,7 +269,7 @@ fn a_clock_that_is_set_neither_ends_a_cooldown_nor_makes_it_last() {
         };
         let begins = wrong_by(&clock, 0, before);
         assert!(matches!(accepted(begins), Accepted::Queued(_)));
-        let run = store.queue().take(begins, &[]).unwrap().unwrap();
+        let run = store.queue().claim_next(begins, &[]).unwrap().unwrap();
         store
             .runs()
             .finish(run.id, Status::Done, &Ending::default(), begins)
@@ -289,7 +294,7 @@ fn a_repeat_does_not_wait_for_the_try_of_an_armed_run() {
     let (_dir, store) = open();
     let emergency = request("a", Action::Emergency, "t1");
     accept(&store, &emergency, at(0)).unwrap();
-    let run = store.queue().take(at(0), &[]).unwrap().unwrap();
+    let run = store.queue().claim_next(at(0), &[]).unwrap().unwrap();
     store.armed().arm(run.id, at(0)).unwrap();
     let refused = Ending {
         reason: Some("connected"),
@@ -303,7 +308,7 @@ fn a_repeat_does_not_wait_for_the_try_of_an_armed_run() {
     let tried = store.armed().enqueue("a", Action::Emergency, at(4));
     let tried = tried.unwrap().unwrap();
     assert_eq!(
-        store.queue().take(at(4), &[]).unwrap().unwrap().id,
+        store.queue().claim_next(at(4), &[]).unwrap().unwrap().id,
         tried,
         "the armed run"
     );
@@ -321,7 +326,7 @@ fn what_was_done_while_a_run_waited_is_seen() {
         .begin("a", Action::Undo, "a person", at(0))
         .unwrap();
     assert!(
-        store.queue().take(at(0), &[]).unwrap().is_none(),
+        store.queue().claim_next(at(0), &[]).unwrap().is_none(),
         "an operator is at work"
     );
     store
@@ -329,7 +334,7 @@ fn what_was_done_while_a_run_waited_is_seen() {
         .finish(id, Status::Done, &Ending::default(), at(1))
         .unwrap();
     assert!(
-        store.queue().take(at(2), &[]).unwrap().is_none(),
+        store.queue().claim_next(at(2), &[]).unwrap().is_none(),
         "an undo is not undone at once"
     );
     let runs = store.audit().recent(10).unwrap();
@@ -346,13 +351,13 @@ fn sessions_of_a_stopped_service_are_claimed_and_not_taken() {
     queued(&store, "b", Action::Emergency, at(0));
     queued(&store, "a", Action::Plan, at(0));
     let busy = ["a".to_owned(), "b".to_owned()];
-    let taken = store.queue().take(at(0), &busy).unwrap().unwrap();
+    let taken = store.queue().claim_next(at(0), &busy).unwrap().unwrap();
     assert_eq!(
         (taken.session.as_str(), taken.action),
         ("a", Action::Plan),
         "a plan stops no bot"
     );
-    assert_eq!(store.queue().take(at(0), &busy).unwrap(), None);
+    assert_eq!(store.queue().claim_next(at(0), &busy).unwrap(), None);
     assert_eq!(
         store.queue().claim("a", at(0)).unwrap(),
         None,
@@ -367,7 +372,7 @@ fn sessions_of_a_stopped_service_are_claimed_and_not_taken() {
     assert_eq!(
         store
             .queue()
-            .take(at(0), &["a".to_owned()])
+            .claim_next(at(0), &["a".to_owned()])
             .unwrap()
             .unwrap()
             .session,

@@ -53,7 +53,7 @@ fn only_runs_of_dead_processes_are_orphans_and_end_once() {
 fn what_was_accepted_and_counted_survives_a_restart() {
     let (dir, store) = open();
     accept(&store, "a", Action::Cleanup, at(0));
-    let run = store.queue().take(at(0), &[]).unwrap().unwrap();
+    let run = store.queue().claim_next(at(0), &[]).unwrap().unwrap();
     let ending = Ending {
         files: BTreeMap::from([(Kind::PreKey, 278)]),
         ..Ending::default()
@@ -77,7 +77,12 @@ fn what_was_accepted_and_counted_survives_a_restart() {
     assert_eq!(totals.last_success, Some(at(1)));
     assert_eq!(store.audit().recent(10).unwrap().len(), 2);
     assert_eq!(
-        store.queue().take(at(0), &[]).unwrap().unwrap().session,
+        store
+            .queue()
+            .claim_next(at(0), &[])
+            .unwrap()
+            .unwrap()
+            .session,
         "b"
     );
     store.prune(at(60 * 24 * 1000)).unwrap();
@@ -93,11 +98,11 @@ fn what_was_accepted_and_counted_survives_a_restart() {
 fn a_run_on_another_session_of_the_process_is_seen() {
     let (dir, store) = open();
     let a = accept(&store, "a", Action::Emergency, at(0));
-    assert_eq!(store.queue().take(at(0), &[]).unwrap().unwrap().id, a);
+    assert_eq!(store.queue().claim_next(at(0), &[]).unwrap().unwrap().id, a);
     let all = ["a", "b"];
     assert!(!store.runs().is_under_way(&all, a).unwrap(), "itself");
     accept(&store, "b", Action::Plan, at(0));
-    let plan = store.queue().take(at(0), &[]).unwrap().unwrap();
+    let plan = store.queue().claim_next(at(0), &[]).unwrap().unwrap();
     assert!(
         !store.runs().is_under_way(&all, a).unwrap(),
         "it moves nothing"

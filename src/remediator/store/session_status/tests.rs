@@ -53,7 +53,7 @@ fn alert(
         matches!(accepted[0], Accepted::Queued(_)),
         "{accepted:?} at {when}"
     );
-    let run = store.queue().take(at(when), &[]).unwrap().unwrap();
+    let run = store.queue().claim_next(at(when), &[]).unwrap().unwrap();
     finish(store, run.id, told, when + 1);
 }
 
@@ -185,7 +185,7 @@ fn a_run_that_waited_while_its_session_was_cleaned_was_denied_nothing() {
         .accept(&[request(Action::Cleanup, "")], at(10))
         .unwrap();
     person(&store, Action::Cleanup, 11, DONE);
-    assert!(store.queue().take(at(13), &[]).unwrap().is_none());
+    assert!(store.queue().claim_next(at(13), &[]).unwrap().is_none());
     let now = status_of(&store);
     assert_eq!(
         (now.ended, now.reason.as_deref(), now.refused),

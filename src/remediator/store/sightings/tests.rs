@@ -23,16 +23,16 @@ fn who_was_seen_alive_survives_and_a_wrong_clock_does_not() {
         .unwrap();
     drop(store);
     let store = Store::open(dir.path()).unwrap();
-    let memory = store.sightings().recall("a").unwrap();
-    assert_eq!(memory.alive["p"], alive(0));
+    let sightings = store.sightings().recall("a").unwrap();
+    assert_eq!(sightings.alive["p"], alive(0));
     assert_eq!(
-        memory.trusted["p"],
+        sightings.trusted["p"],
         Trust {
             by: "a person".into(),
             at: at(0)
         }
     );
-    assert!(!memory.vouches_for("q", at(0)), "from the future");
+    assert!(!sightings.vouches_for("q", at(0)), "from the future");
     // The next sighting replaces it, though it is earlier.
     store
         .sightings()

@@ -302,8 +302,8 @@ impl ModelWorld {
                 let at = in_secs(self, u64::from(delay) / 4);
                 self.all[who].awaited = Some((effect, at, works));
             }
-            Effect::Clean(files) => {
-                if files {
+            Effect::Clean | Effect::PutBackCreds => {
+                if effect == Effect::Clean {
                     assert_eq!(self.lock, Some(who), "cleaning without the lock");
                     let ours = self.live.iter().filter(|one| !one.by_operator).count();
                     assert_eq!(ours, 0, "cleaned under a bot: {self:#?}");
@@ -423,7 +423,7 @@ impl ModelWorld {
             }
             Effect::Stop | Effect::Start if works => Event::Returned(id, Returned::Ok),
             Effect::Stop | Effect::Start => Event::Returned(id, Returned::Failed),
-            Effect::Clean(_) if works => Event::Cleaned(id),
+            Effect::Clean | Effect::PutBackCreds if works => Event::Cleaned(id),
             _ => Event::Deadline(id),
         };
         self.feed(who, &event, half);

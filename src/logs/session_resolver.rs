@@ -17,7 +17,7 @@ pub(super) const MOST_PATHS: usize = 100_000;
 
 /// Assigns logs and lines to sessions.
 #[derive(Debug)]
-pub struct Placer {
+pub struct SessionResolver {
     settings: Arc<LogSettings>,
     own: OwnLogs,
     memory: SessionMemory,
@@ -35,7 +35,7 @@ struct Answer {
     wants_evidence: bool,
 }
 
-impl Placer {
+impl SessionResolver {
     /// Starts with the saved sessions and programs.
     pub fn new(
         settings: Arc<LogSettings>,

@@ -14,23 +14,23 @@ fn says(id: &str, finding: Finding) -> Evidence {
     }
 }
 
-fn seen(at: Timestamp) -> Recollection {
+fn seen(at: Timestamp) -> SessionSightings {
     let alive = BTreeMap::from([("probe-1".to_owned(), Alive::at(at))]);
-    Recollection {
+    SessionSightings {
         alive,
-        ..Recollection::default()
+        ..SessionSightings::default()
     }
 }
 
-fn heard(memory: &Recollection, evidence: Evidence) -> Evidence {
-    vouched(vec![evidence], memory, now()).remove(0)
+fn heard(sightings: &SessionSightings, evidence: Evidence) -> Evidence {
+    vouched(vec![evidence], sightings, now()).remove(0)
 }
 
 #[test]
 fn only_a_source_that_saw_this_session_alive_may_say_that_it_is_not() {
     for finding in [Finding::Disconnected, Finding::Gone] {
-        for (memory, counts) in [
-            (Recollection::default(), false),
+        for (sightings, counts) in [
+            (SessionSightings::default(), false),
             (seen(now()), true),
             (seen(now().minus(30 * DAY)), true),
             (seen(now().minus(30 * DAY + Duration::from_nanos(1))), false),
@@ -41,18 +41,18 @@ fn only_a_source_that_saw_this_session_alive_may_say_that_it_is_not() {
             (seen(Timestamp::from_nanos(i64::MAX)), false),
             (seen(Timestamp::from_nanos(i64::MIN)), false),
             (
-                Recollection {
+                SessionSightings {
                     trusted_by_configuration: true,
-                    ..Recollection::default()
+                    ..SessionSightings::default()
                 },
                 true,
             ),
         ] {
-            let told = heard(&memory, says("probe-1", finding));
+            let told = heard(&sightings, says("probe-1", finding));
             assert_eq!(
                 told.finding,
                 if counts { finding } else { Finding::NoAnswer },
-                "{memory:?}"
+                "{sightings:?}"
             );
             assert_eq!(
                 told.detail.contains("doctor --trust"),
@@ -74,9 +74,9 @@ fn only_a_source_that_saw_this_session_alive_may_say_that_it_is_not() {
         by: "a person".into(),
         at: now(),
     };
-    let trusted = Recollection {
+    let trusted = SessionSightings {
         trusted: BTreeMap::from([("probe-1".into(), trust)]),
-        ..Recollection::default()
+        ..SessionSightings::default()
     };
     assert_eq!(
         heard(&trusted, says("probe-1", Finding::Gone)).finding,
@@ -93,7 +93,7 @@ fn what_says_nothing_against_the_bot_needs_no_sighting() {
     use Finding::*;
     for finding in [Connected, Quiet, Writing, NoAnswer, Nothing] {
         assert_eq!(
-            heard(&Recollection::default(), says("", finding)).finding,
+            heard(&SessionSightings::default(), says("", finding)).finding,
             finding
         );
     }
@@ -105,8 +105,8 @@ fn a_wrong_clock_is_corrected_by_the_next_sighting() {
         alive: Some(Alive::at(at)),
         ..says("probe-1", Finding::Connected)
     };
-    let told = |memory: &Recollection, at| memory.missing(&[connected(at)], now()).len();
-    assert_eq!(told(&Recollection::default(), now()), 1);
+    let told = |sightings: &SessionSightings, at| sightings.missing(&[connected(at)], now()).len();
+    assert_eq!(told(&SessionSightings::default(), now()), 1);
     assert_eq!(
         told(&seen(now().plus(3000 * DAY)), now()),
         1,
@@ -115,11 +115,11 @@ fn a_wrong_clock_is_corrected_by_the_next_sighting() {
     assert_eq!(told(&seen(now()), now()), 0, "not every time");
     assert_eq!(told(&seen(now().minus(Duration::from_secs(61))), now()), 1);
     assert_eq!(
-        told(&Recollection::default(), now().plus(DAY)),
+        told(&SessionSightings::default(), now().plus(DAY)),
         0,
         "never from the future"
     );
-    assert_eq!(told(&Recollection::default(), now().minus(31 * DAY)), 0);
+    assert_eq!(told(&SessionSightings::default(), now().minus(31 * DAY)), 0);
     // An older line of a log does not replace a later sighting.
     assert_eq!(told(&seen(now()), now().minus(DAY)), 0);
 }
@@ -154,11 +154,11 @@ fn the_memory_of_a_process_can_be_kept() {
 #[test]
 fn what_is_unreachable_counts_as_silent_unless_the_process_was_seen_alive_and_is_gone() {
     use Finding::*;
-    let trusted = Recollection {
+    let trusted = SessionSightings {
         trusted_by_configuration: true,
-        ..Recollection::default()
+        ..SessionSightings::default()
     };
-    let by_person = Recollection {
+    let by_person = SessionSightings {
         trusted: BTreeMap::from([(
             "probe-1".to_owned(),
             Trust {
@@ -166,13 +166,13 @@ fn what_is_unreachable_counts_as_silent_unless_the_process_was_seen_alive_and_is
                 at: now(),
             },
         )]),
-        ..Recollection::default()
+        ..SessionSightings::default()
     };
-    for (memory, source, excused) in [
+    for (sightings, source, excused) in [
         (seen(now()), Gone, true),
         (seen(now().minus(30 * DAY)), Gone, true),
         (seen(now().minus(31 * DAY)), Gone, false),
-        (Recollection::default(), Gone, false),
+        (SessionSightings::default(), Gone, false),
         (trusted, Gone, false),
         (by_person, Gone, false),
         (seen(now()), Disconnected, false),
@@ -180,9 +180,9 @@ fn what_is_unreachable_counts_as_silent_unless_the_process_was_seen_alive_and_is
         (seen(now()), Quiet, false),
     ] {
         let heard = vec![says("probe-2", Unreachable), says("probe-1", source)];
-        let found = vouched(heard, &memory, now()).remove(0).finding;
+        let found = vouched(heard, &sightings, now()).remove(0).finding;
         let expected = if excused { Unreachable } else { NoAnswer };
-        assert_eq!(found, expected, "{source:?} {memory:?}");
+        assert_eq!(found, expected, "{source:?} {sightings:?}");
     }
 }
 
@@ -198,11 +198,11 @@ fn when_a_process_was_first_found_gone() {
         let alive = records
             .into_iter()
             .filter_map(|(id, alive)| Some((id, alive?)));
-        let memory = Recollection {
+        let sightings = SessionSightings {
             alive: alive.collect(),
-            ..Recollection::default()
+            ..SessionSightings::default()
         };
-        memory.first_gone(id, now()).1.at
+        sightings.first_gone(id, now()).1.at
     };
     assert_eq!(first(None, None), now());
     assert_eq!(first(Some(alive(60, "a")), None), now());

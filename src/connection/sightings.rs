@@ -33,7 +33,7 @@ pub struct Trust {
 
 /// The records of one session, by source id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Recollection {
+pub struct SessionSightings {
     /// When each source last saw the session connected.
     pub alive: BTreeMap<String, Alive>,
     /// The sources that an operator trusts.
@@ -42,7 +42,7 @@ pub struct Recollection {
     pub trusted_by_configuration: bool,
 }
 
-impl Recollection {
+impl SessionSightings {
     /// When this source last saw the session connected, if that still counts.
     pub fn last_alive(&self, id: &str, now: Timestamp) -> Option<&Alive> {
         self.alive.get(id).filter(|alive| counts(alive.at, now))
@@ -96,9 +96,13 @@ fn counts(at: Timestamp, now: Timestamp) -> bool {
 /// Drops evidence that a bot is not connected unless its source has seen the bot connected, or an
 /// operator trusts the source. An unreachable source counts only if the process is gone and its
 /// supervisor has seen it running; trust is not enough there. Pure.
-pub fn vouched(evidence: Vec<Evidence>, memory: &Recollection, now: Timestamp) -> Vec<Evidence> {
+pub fn vouched(
+    evidence: Vec<Evidence>,
+    sightings: &SessionSightings,
+    now: Timestamp,
+) -> Vec<Evidence> {
     let judge = |evidence: Evidence| {
-        if !evidence.finding.is_negative() || memory.vouches_for(&evidence.id, now) {
+        if !evidence.finding.is_negative() || sightings.vouches_for(&evidence.id, now) {
             return evidence;
         }
         let detail = format!(
@@ -114,7 +118,7 @@ pub fn vouched(evidence: Vec<Evidence>, memory: &Recollection, now: Timestamp) -
     };
     let mut evidence: Vec<Evidence> = evidence.into_iter().map(judge).collect();
     let is_proven = |e: &Evidence| {
-        e.finding == Finding::Gone && !e.id.is_empty() && memory.last_alive(&e.id, now).is_some()
+        e.finding == Finding::Gone && !e.id.is_empty() && sightings.last_alive(&e.id, now).is_some()
     };
     if !evidence.iter().any(is_proven) {
         let unreachable = |e: &&mut Evidence| e.finding == Finding::Unreachable;
@@ -127,9 +131,9 @@ pub fn vouched(evidence: Vec<Evidence>, memory: &Recollection, now: Timestamp) -
 
 /// Stores the sightings. Calls may block. After a failure, which is logged, a session counts as
 /// never seen.
-pub trait Memory: fmt::Debug + Send + Sync {
+pub trait SightingStore: fmt::Debug + Send + Sync {
     /// The records of a session. The caller sets `trusted_by_configuration`.
-    fn recall(&self, session: &SessionName) -> Recollection;
+    fn recall(&self, session: &SessionName) -> SessionSightings;
 
     /// Records that these sources saw the session connected. A newer record replaces an older one.
     fn remember(&self, session: &SessionName, seen: &[(String, Alive)]);
@@ -137,10 +141,10 @@ pub trait Memory: fmt::Debug + Send + Sync {
 
 /// A store that is only read.
 #[derive(Debug)]
-pub(super) struct ReadOnly(pub(super) Arc<dyn Memory>);
+pub(super) struct ReadOnly(pub(super) Arc<dyn SightingStore>);
 
-impl Memory for ReadOnly {
-    fn recall(&self, session: &SessionName) -> Recollection {
+impl SightingStore for ReadOnly {
+    fn recall(&self, session: &SessionName) -> SessionSightings {
         self.0.recall(session)
     }
 
@@ -200,8 +204,8 @@ impl Recent {
     }
 }
 
-impl Memory for Recent {
-    fn recall(&self, session: &SessionName) -> Recollection {
+impl SightingStore for Recent {
+    fn recall(&self, session: &SessionName) -> SessionSightings {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let first = (session.as_str().to_owned(), String::new());
         let alive = seen
@@ -209,9 +213,9 @@ impl Memory for Recent {
             .take_while(|((name, _), _)| name == session.as_str())
             .map(|((_, source), alive)| (source.clone(), alive.clone()))
             .collect();
-        Recollection {
+        SessionSightings {
             alive,
-            ..Recollection::default()
+            ..SessionSightings::default()
         }
     }
 

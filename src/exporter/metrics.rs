@@ -71,15 +71,15 @@ declare_metrics! {
     PROCESS_RESTARTS: counter "baileys_auth_process_restarts_total" SESSION,
         "How often the bot's process was another one than at the look before; looked at every 30 seconds. Absent until the process was seen running; begins again with the exporter.";
     WARNINGS: counter "baileys_auth_signal_warnings_total" &["session", "pattern"],
-        "Signs of trouble in the session's logs by pattern, each event once. CopyFacts across restarts.";
+        "Signs of trouble in the session's logs by pattern, each event once. Kept across restarts.";
     LOG_LINES: counter "baileys_auth_log_lines_total" SESSION,
-        "Lines read in the session's logs. CopyFacts across restarts.";
+        "Lines read in the session's logs. Kept across restarts.";
     LOG_SECRETS: counter "baileys_auth_log_secret_lines_total" SESSION,
-        "Lines in the session's logs that show a private key. CopyFacts across restarts.";
+        "Lines in the session's logs that show a private key. Kept across restarts.";
     LOG_LAST_LINE: gauge "baileys_auth_log_last_line_timestamp_seconds" SESSION,
         "When the newest line in the session's logs was written, as Unix time.";
     REPORTS: counter "baileys_auth_signal_reports_total" &["session", "pattern"],
-        "Of device_removed, connection_replaced, account_banned and creds_corrupt: events in a form that the library's logger or the bot's own report writes. CopyFacts across restarts.";
+        "Of device_removed, connection_replaced, account_banned and creds_corrupt: events in a form that the library's logger or the bot's own report writes. Kept across restarts.";
     HALF_MONITORED: gauge "baileys_auth_log_half_monitored" &["session"],
         "1 where the session has log lines, but none of the library's logger was ever seen: only what the bot itself prints is counted.";
     LOG_MISSING: gauge "baileys_auth_log_missing" SESSION,
@@ -93,15 +93,15 @@ declare_metrics! {
     LOG_UNREAD: gauge "baileys_exporter_log_unread_bytes" &[],
         "Bytes that stand in the logs and are not counted and saved yet.";
     LOG_UNPLACED: counter "baileys_exporter_log_lines_unplaced_total" &[],
-        "Lines of logs that belong to no session that has a folder, had one within 30 days, or is declared. CopyFacts across restarts.";
+        "Lines of logs that belong to no session that has a folder, had one within 30 days, or is declared. Kept across restarts.";
     LOG_UNPLACED_SIGNALS: counter "baileys_exporter_log_unplaced_signals_total" &["glob", "pattern"],
-        "Signs of trouble in lines that belong to no session, by the configured glob that names the log, and by pattern. CopyFacts across restarts.";
+        "Signs of trouble in lines that belong to no session, by the configured glob that names the log, and by pattern. Kept across restarts.";
     LOG_OVERLONG: counter "baileys_exporter_log_overlong_lines_total" &[],
-        "Lines of more than 64 KiB; they are judged to their end. CopyFacts across restarts.";
+        "Lines of more than 64 KiB; they are judged to their end. Kept across restarts.";
     LOG_TRUNCATIONS: counter "baileys_exporter_log_truncations_total" &["copy"],
-        "Logs that were emptied or taken away, by whether a copy of what had not been read was found. CopyFacts across restarts.";
+        "Logs that were emptied or taken away, by whether a copy of what had not been read was found. Kept across restarts.";
     LOG_READ_ERRORS: counter "baileys_exporter_log_read_errors_total" &[],
-        "Attempts to look at a log that failed; the exporter's own log says which. CopyFacts across restarts.";
+        "Attempts to look at a log that failed; the exporter's own log says which. Kept across restarts.";
     LOG_COMMITTED: gauge "baileys_exporter_log_last_commit_timestamp_seconds" &[],
         "When the counts of the logs were last known to be saved, as Unix time; they are not shown before.";
     BUILD_INFO: gauge "baileys_exporter_build_info" &["version"],

@@ -24,17 +24,17 @@ declare_metrics! {
     JOURNAL_UP: gauge "baileys_remediator_journal_up" &[],
         "1 if the journal can be read and written and is still the file in the state directory. At 0 no run begins; where it cannot be read, the metrics that come from it are absent.";
     RUNS: counter "baileys_remediator_runs_total" &["action"],
-        "Runs that ended, by action: plan (dry run), cleanup, emergency, undo, restore (of a creds.json). CopyFacts across restarts.";
+        "Runs that ended, by action: plan (dry run), cleanup, emergency, undo, restore (of a creds.json). Kept across restarts.";
     FAILURES: counter "baileys_remediator_run_failures_total" &["action"],
-        "Runs that failed because something broke, by action. CopyFacts across restarts.";
+        "Runs that failed because something broke, by action. Kept across restarts.";
     REFUSALS: counter "baileys_remediator_refusals_total" &["reason"],
-        "Runs that a guard refused, by reason. CopyFacts across restarts.";
+        "Runs that a guard refused, by reason. Kept across restarts.";
     MOVED: counter "baileys_remediator_files_moved_total" &["kind"],
-        "Files moved into a quarantine, by kind. CopyFacts across restarts.";
+        "Files moved into a quarantine, by kind. Kept across restarts.";
     RESTORED: counter "baileys_remediator_files_restored_total" &[],
-        "Files put back by an undo. CopyFacts across restarts.";
+        "Files put back by an undo. Kept across restarts.";
     PURGED: counter "baileys_remediator_runs_purged_total" &[],
-        "Runs whose files were deleted after the quarantine's retention. CopyFacts across restarts.";
+        "Runs whose files were deleted after the quarantine's retention. Kept across restarts.";
     QUEUE: gauge "baileys_remediator_queue_length" &[],
         "Runs accepted and not ended.";
     QUEUE_AGE: gauge "baileys_remediator_queue_age_seconds" &["action"],
@@ -42,7 +42,7 @@ declare_metrics! {
     LAST_SUCCESS: gauge "baileys_remediator_last_success_timestamp_seconds" &[],
         "When the last clean-up that moved files ended, as Unix time; 0 if there was none.";
     CLEANUPS: counter "baileys_remediator_cleanups_total" &["action"],
-        "Clean-ups that moved files and succeeded, by action: cleanup, emergency. An undo does not lower it. CopyFacts across restarts.";
+        "Clean-ups that moved files and succeeded, by action: cleanup, emergency. An undo does not lower it. Kept across restarts.";
     LAST_RUN: gauge "baileys_remediator_last_run_timestamp_seconds" &["session", "action", "status", "reason"],
         "When the session's latest clean-up run ended, as Unix time, with what it was (cleanup, emergency) and how it ended (done, refused, failed); one series a session, absent before its first.";
     REFUSED_SINCE: gauge "baileys_remediator_refused_since_timestamp_seconds" &["session", "reason"],
@@ -60,7 +60,7 @@ declare_metrics! {
     BREAKER_OPEN: gauge "baileys_remediator_breaker_open" &[],
         "1 while the circuit breaker is open: automatic actions are off until an operator resumes them.";
     STOPS: counter "baileys_remediator_service_stops_total" &[],
-        "Services stopped for a clean-up. CopyFacts across restarts.";
+        "Services stopped for a clean-up. Kept across restarts.";
     DOWN: gauge "baileys_remediator_services_down" &[],
         "Services with a pending restart: the remediator has stopped them, or was about to, and has not seen them run again.";
     NOT_BACK: gauge "baileys_remediator_service_not_back" &["service", "session", "reason", "run"],

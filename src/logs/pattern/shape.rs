@@ -139,7 +139,7 @@ impl RecordShape {
         shape.closes = code && is_close(&message);
         shape.plain = Some(plain(&message, &fields));
         if !dated {
-            // CopyFacts for the library's own records, which are judged by it.
+            // Kept for the library's own records, which are judged by it.
             shape.opened = None;
             shape.class &= !CLOSED.contains(&message.as_ref());
         }

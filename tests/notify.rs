@@ -36,10 +36,15 @@ impl Inbox {
         let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
         let posts = Arc::<Mutex<Vec<_>>>::default();
         let kept = Arc::clone(&posts);
+        let answer =
+            format!("HTTP/1.1 {status}\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                if let Some(post) = stream.ok().and_then(|stream| read(&stream, status)) {
+                let Ok(mut stream) = stream else { continue };
+                if let Some(post) = read(&stream) {
                     kept.lock().unwrap().push(post);
+                    // The sender may not be there any more.
+                    let _ = stream.write_all(answer.as_bytes());
                 }
             }
         });
@@ -52,8 +57,8 @@ impl Inbox {
     }
 }
 
-/// Head and body of a request, which gets this status.
-fn read(mut stream: &TcpStream, status: &str) -> Option<(String, String)> {
+/// Head and body of a request.
+fn read(stream: &TcpStream) -> Option<(String, String)> {
     let (mut head, mut reader) = (String::new(), BufReader::new(stream));
     while !head.ends_with("\r\n\r\n") {
         if reader.read_line(&mut head).ok()? == 0 {
@@ -67,8 +72,6 @@ fn read(mut stream: &TcpStream, status: &str) -> Option<(String, String)> {
     });
     let mut body = vec![0; length?];
     reader.read_exact(&mut body).ok()?;
-    let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
-    stream.write_all(answer.as_bytes()).ok()?;
     Some((head, String::from_utf8(body).ok()?))
 }
 

@@ -15,7 +15,7 @@ const BLOATED: &str = "bloated-classic-387";
 const ONE_PROBE: &str = "connection: {command: [cat, DIR/answer], trust: ['*']}\n";
 const PROBE_HINT: &str = "put {session} into connection.command";
 const PROCESS_HINT: &str =
-    "list the sessions of a shared process under `sessions:`, or put {session} into the name";
+    "list the sessions of a shared process under `sessions:`, put {session} into the name, or keep";
 
 /// Sends an alert of the cleanup tier until a new run has ended, as Alertmanager does: a folder that
 /// has just appeared may not be known yet. Status and reason of that run, and the run.

@@ -38,7 +38,7 @@ pub(super) fn shared_probe(
     let is_same = |other: &SessionName| probe.request(other).as_ref() == Some(&request);
     let other = companion(session, all, is_same)?;
     Some(format!(
-        "{other} is asked about by the same request, so the answer may be about that bot; put {{session}} into {}",
+        "{other} is asked about by the same request, so the answer may be about that bot; put {{session}} into {}, or keep the other folder out of `sessions.paths`",
         probe.key()
     ))
 }
@@ -55,7 +55,7 @@ pub(super) fn sentence(probe: &Probe, all: &SessionNames) -> Option<String> {
     let count: usize = requests.into_values().filter(|count| *count > 1).sum();
     (count > 1).then(|| {
         format!(
-            "{}: {count} sessions share a request with another one: that it says disconnected proves nothing for them, so they are not cleaned; put {{session}} into it",
+            "{}: {count} sessions share a request with another one: that it says disconnected proves nothing for them, so they are not cleaned; put {{session}} into it, or keep the other folders out of `sessions.paths`",
             probe.key()
         )
     })

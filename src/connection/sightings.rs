@@ -113,6 +113,7 @@ pub fn vouched(
         Evidence {
             finding: Finding::NoAnswer,
             detail,
+            is_unvouched: true,
             ..evidence
         }
     };

@@ -113,6 +113,9 @@ pub struct Evidence {
     /// What it saw, for a person. Of the output of a probe at most the first line of its
     /// error, redacted.
     pub detail: String,
+    /// It answered that the bot is not connected, and was not believed: it has not seen the bot
+    /// alive.
+    pub is_unvouched: bool,
 }
 
 impl Evidence {
@@ -124,6 +127,7 @@ impl Evidence {
             finding,
             alive: None,
             detail: detail.into(),
+            is_unvouched: false,
         }
     }
 
@@ -176,9 +180,10 @@ impl Verdict {
 
     /// Whether a probe or the process was asked and no verdict came of it: none gave an answer
     /// that counts, or the evidence contradicts itself. A process that runs tells nothing, and
-    /// was not expected to.
+    /// was not expected to. A source that was not believed has answered.
     pub fn is_unresolved(&self) -> bool {
-        let settles = |e: &Evidence| e.is_direct() && e.finding != Finding::Nothing;
+        let settles =
+            |e: &Evidence| e.is_direct() && e.finding != Finding::Nothing && !e.is_unvouched;
         self.state == State::Unknown && self.evidence.iter().any(settles)
     }
 

@@ -31,8 +31,7 @@ pub fn placeholders(pattern: Option<&Regex>) -> Placeholders {
 }
 
 /// What an operator does about an entry that stands for several sessions by default.
-const SHARED_HINT: &str =
-    "list the sessions of a shared process under `sessions:`, or put {session} into the name";
+const SHARED_HINT: &str = "list the sessions of a shared process under `sessions:`, put {session} into the name, or keep the other folders out of `sessions.paths`";
 
 /// Times and limits of a service; the same for all that a rule matches.
 #[derive(Clone, Debug)]

@@ -91,6 +91,8 @@ pub struct SessionLog {
     pub secrets: u64,
     /// When the newest line was written, if there is one.
     pub last_line: Option<Timestamp>,
+    /// Whether a log of it is followed, which may be empty.
+    pub has_file: bool,
     /// Whether lines are counted for it now, so that it is shown even if its folder is gone.
     pub is_known: bool,
 }
@@ -98,7 +100,7 @@ pub struct SessionLog {
 impl SessionLog {
     /// Whether it has a log, or had lines.
     pub fn is_heard(&self) -> bool {
-        self.lines > 0 || self.last_line.is_some()
+        self.has_file || self.lines > 0 || self.last_line.is_some()
     }
 
     /// Whether it has lines, but none of the library's logger.
@@ -552,6 +554,7 @@ impl CountingSink {
                 lines: counts.lines.value,
                 secrets: counts.secrets.value,
                 last_line: counts.last_line.max(written),
+                has_file: with_files.contains_key(name),
                 is_known: known.contains(name),
             };
             sessions.insert(name.to_string(), log);

@@ -466,7 +466,9 @@ fn an_entry_for_one_bot_is_refused_once_it_stands_for_two() {
     let why = shared("{systemd: {unit: bot.service}}", &two).unwrap();
     assert!(why.contains("the session company_2"), "{why}");
     assert!(
-        why.ends_with("list the sessions of a shared process under `sessions:`, or put {session} into the name"),
+        why.contains(
+            "list the sessions of a shared process under `sessions:`, put {session} into the name"
+        ),
         "{why}"
     );
     // The second session has an entry of its own, before this one.

@@ -690,6 +690,21 @@ fn contributing_md_names_paths_and_targets_that_exist() {
             }
         }
     }
+    // A function that is named with its file.
+    let mut functions = 0;
+    for part in text.split("` in `").collect::<Vec<_>>().windows(2) {
+        let function = part[0].rsplit('`').next().unwrap();
+        let function = function.rsplit("::").next().unwrap();
+        let file = part[1].split('`').next().unwrap();
+        if file.ends_with(".rs") {
+            functions += 1;
+            let source = std::fs::read_to_string(root.join(file)).unwrap_or_default();
+            if !source.contains(&format!("fn {function}")) {
+                wrong.push(format!("{function} in {file}"));
+            }
+        }
+    }
+    assert!(functions > 5, "only {functions} functions were found");
     for target in text.split("`make ").skip(1) {
         let target = target.split('`').next().unwrap();
         if !makefile.contains(&format!("\n{target}:")) {
@@ -741,15 +756,16 @@ fn crates() -> Vec<Vec<PathBuf>> {
 
 /// The name of the type that a line defines.
 fn defines(line: &str) -> Option<&str> {
-    let line = line.trim_start();
+    let (is_top, line) = (!line.starts_with(' '), line.trim_start());
     let line = match line.strip_prefix("pub") {
         Some(rest) if rest.starts_with('(') => rest.split_once(") ")?.1,
         Some(rest) => rest.strip_prefix(' ')?,
         None => line,
     };
-    let name = ["struct ", "enum ", "trait "]
-        .iter()
-        .find_map(|word| line.strip_prefix(word))?;
+    // An indented `type` belongs to a trait.
+    let words = ["struct ", "enum ", "trait ", "type "];
+    let mut words = words.iter().filter(|word| is_top || **word != "type ");
+    let name = words.find_map(|word| line.strip_prefix(word))?;
     let end = name.find(|c: char| !c.is_alphanumeric() && c != '_');
     Some(&name[..end.unwrap_or(name.len())])
 }

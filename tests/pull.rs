@@ -29,7 +29,6 @@ fn config(urls: &[&str], more: &str) -> String {
     )
 }
 
-/// A host with this configuration, on which no bot is yet.
 /// Starts the remediator of a host. It has no token, so that its webhook is off.
 fn start(world: &mut World, name: &str) {
     let host = format!("HOST={name}");
@@ -310,6 +309,36 @@ fn absence_is_the_end_only_when_all_have_answered_twice() {
     world.finish();
 }
 
+/// A silence asks for nothing, and takes nothing back: `pause` is for that.
+#[test]
+fn an_armed_run_outlives_a_silence() {
+    let dir = tempfile::tempdir().unwrap();
+    let alertmanager = alertmanager(&dir.path().join("a"), Options::default());
+    let mut world = testkit::world!()
+        .probed()
+        .configured(&config(&[alertmanager.url()], "armed: {look_every: 1s}\n"));
+    let before = world.bot("bot", BLOATED, "connected");
+    start(&mut world, "h");
+    ready(&world, &alertmanager);
+    alertmanager
+        .post(vec![alert("h", "bot", "cleanup", 0)])
+        .unwrap();
+    wait_for_armed(&world, 1);
+    alertmanager.silence("session", "bot").unwrap();
+    wait_for_polled(&world, "suppressed", 1.0);
+    assert_eq!(armed(&world), 1);
+    world.unchanged("bot", &before);
+    world.probe_says("bot", "disconnected");
+    world.wait("the armed run", || {
+        let runs = world.runs_of("bot");
+        match runs.iter().any(|run| run["status"] == "done") {
+            true => Ok(()),
+            false => Err(format!("{runs:#?}")),
+        }
+    });
+    world.finish();
+}
+
 /// Pushed and polled, an alert asks for one run.
 #[test]
 fn push_and_pull_together_run_an_action_once() {
@@ -461,9 +490,9 @@ fn alerts_of_which_none_is_for_this_host_are_reported() {
     world.unchanged("bot", &before);
     assert!(world.runs().is_empty());
 
-    // One is enough for the labels to be right.
+    // One is enough for the labels to be right, also one that asks for nothing.
     alertmanager
-        .post(vec![alert("h", "bot", "warning", 0)])
+        .post(vec![alert("h", "bot", "monitor", 0)])
         .unwrap();
     wait_for(&world, "unmatched_alerts", &[], 0.0);
     world.finish();

@@ -33,7 +33,7 @@ pub struct Reading {
 
 /// What holds for one session whose count is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct TierStatus {
     /// The session.
     pub session: String,
     /// Its accumulated files at the last reading.
@@ -69,7 +69,7 @@ struct Held {
 impl Ladder {
     /// Evaluates the rules. `now` is monotonic time, from any start. A session without a
     /// reading is one that could not be read.
-    pub fn evaluate(&mut self, now: Duration, readings: &[Reading]) -> Vec<Standing> {
+    pub fn evaluate(&mut self, now: Duration, readings: &[Reading]) -> Vec<TierStatus> {
         let mut read: BTreeSet<&str> = BTreeSet::new();
         for reading in readings {
             let Some(accumulated) = reading.accumulated else {
@@ -93,14 +93,14 @@ impl Ladder {
         }
         self.0
             .retain(|_, known| now.saturating_sub(known.read_at) <= LOOK_BACK);
-        let standings = self.0.iter_mut().map(|(session, known)| Standing {
+        let statuses = self.0.iter_mut().map(|(session, known)| TierStatus {
             session: session.clone(),
             accumulated: known.accumulated,
             thresholds: known.thresholds,
             is_read: read.contains(session.as_str()),
             firing: known.firing(now),
         });
-        standings.collect()
+        statuses.collect()
     }
 }
 

@@ -32,7 +32,7 @@ pub use self::context::{ClaimedRuns, Context};
 use self::folders::scan;
 pub use self::folders::{Folders, StoppedService, WeakFolders};
 pub(super) use self::folders::{ask_and_scan, lock, lock_folder};
-use self::recovery::resume;
+use self::recovery::roll_forward;
 pub use self::recovery::{end_orphan, recover};
 
 /// A caller waits for this many attempts to record an outcome, with a growing pause.
@@ -151,7 +151,7 @@ struct Outcome {
 impl Outcome {
     async fn record(&self, ctx: &Context) -> Result<(), StoreError> {
         let (outcome, now) = (self.clone(), ctx.moment());
-        ctx.ask(move |store| {
+        ctx.with_store(move |store| {
             let run = &outcome.run;
             store.atomic(|| {
                 match outcome.armed {
@@ -272,7 +272,7 @@ async fn clean_under(
     let before = count(&inventory);
     ending.accumulated = Some((before, before));
     ending.evidence = Some(verdict.because());
-    let inventory = match resume(ctx, found, &folder, &verdict, &inventory).await? {
+    let inventory = match roll_forward(ctx, found, &folder, &verdict, &inventory).await? {
         true => {
             ending.step(Step::new(
                 ctx.now(),
@@ -304,7 +304,7 @@ async fn clean_under(
     {
         let (name, planned) = (name.clone(), planned.clone());
         let steps = std::mem::take(&mut ending.steps);
-        ctx.ask(move |store| store.audit().set_plan(id, name.as_str(), &steps, &planned))
+        ctx.with_store(move |store| store.audit().set_plan(id, name.as_str(), &steps, &planned))
             .await?;
     }
     let prepared = {
@@ -316,7 +316,8 @@ async fn clean_under(
         Ok(prepared) => prepared,
         Err(obstacle) => {
             ending.moves = left();
-            ctx.ask(move |store| store.runs().forget_name(id)).await?;
+            ctx.with_store(move |store| store.runs().forget_name(id))
+                .await?;
             return Err(obstacle.into());
         }
     };
@@ -349,20 +350,23 @@ async fn clean_under(
             Some("the plan was dropped, no file has moved".into()),
         ));
         ending.moves = left();
-        ctx.ask(move |store| store.runs().forget_name(id)).await?;
+        ctx.with_store(move |store| store.runs().forget_name(id))
+            .await?;
         return Err(error);
     }
     ending.run = Some(name.to_string());
     ending.step(Step::new(ctx.now(), "moving", None));
     let noted = {
         let steps = std::mem::take(&mut ending.steps);
-        ctx.ask(move |store| store.audit().note(id, &steps)).await
+        ctx.with_store(move |store| store.audit().note(id, &steps))
+            .await
     };
     if let Err(error) = noted {
         // No move without a record.
         cancel().await?;
         ending.moves = left();
-        ctx.ask(move |store| store.runs().forget_name(id)).await?;
+        ctx.with_store(move |store| store.runs().forget_name(id))
+            .await?;
         return Err(error.into());
     }
     let executed = mover.execute(&prepared, ending).await;
@@ -474,7 +478,7 @@ pub async fn undo(
     let steps = std::mem::take(&mut ending.steps);
     let planned = of_this_undo(FileRecord::found(&held, Fate::Planned, Fate::Planned));
     let noted = name.clone();
-    ctx.ask(move |store| store.audit().set_plan(id, noted.as_str(), &steps, &planned))
+    ctx.with_store(move |store| store.audit().set_plan(id, noted.as_str(), &steps, &planned))
         .await?;
     ending.run = Some(name.to_string());
     let before = {

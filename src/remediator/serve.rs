@@ -30,7 +30,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::connection::{Connection, State};
 use crate::folder::{Found, Timestamp};
-use crate::policy::ladder::Standing;
+use crate::policy::ladder::TierStatus;
 use crate::reload::{Load, Reloads};
 use crate::state_file;
 use exporter_toolkit::{self as web, ConcurrencyLimit, Listeners, Response};
@@ -106,7 +106,7 @@ pub struct Remediator {
     /// What the webhook gets for other hosts.
     unmatched: unmatched::Unmatched,
     /// What the local trigger found at its last evaluation.
-    standings: Mutex<Vec<Standing>>,
+    tier_statuses: Mutex<Vec<TierStatus>>,
     pages: page_cache::Pages,
     wake: Notify,
     /// A run is on record as under way, and no worker has it.
@@ -150,7 +150,7 @@ impl Remediator {
             compared: Mutex::default(),
             held: Mutex::default(),
             live: Live::default(),
-            standings: Mutex::default(),
+            tier_statuses: Mutex::default(),
             pages: page_cache::Pages::default(),
             wake: Notify::new(),
             sweep_now: Notify::new(),
@@ -376,7 +376,10 @@ impl Remediator {
     }
 
     /// One short access to the journal; see [`Context::ask`].
-    async fn ask<T: Send + 'static>(&self, ask: impl FnOnce(&Store) -> T + Send + 'static) -> T {
+    async fn with_store<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&Store) -> T + Send + 'static,
+    ) -> T {
         self.store.call(ask).await
     }
 
@@ -426,7 +429,7 @@ impl Remediator {
         let keep_for = current.ctx.settings.armed.keep_for;
         let now = self.moment();
         let armed = self
-            .ask(move |store| {
+            .with_store(move |store| {
                 let forgotten = store.armed().disarm_forgotten(keep_for, now)?;
                 if forgotten > 0 {
                     tracing::info!(
@@ -468,7 +471,7 @@ impl Remediator {
             let (session, action) = (armed.session.clone(), armed.action);
             let now = self.moment();
             let queued = self
-                .ask(move |store| store.armed().enqueue(&session, action, now))
+                .with_store(move |store| store.armed().enqueue(&session, action, now))
                 .await?;
             if let Some(id) = queued {
                 one_has_a_window |= in_window;

@@ -1,7 +1,7 @@
 //! Prints the alerting rules for the configured thresholds, as literal numbers. Sessions with
 //! tiers of their own get a rule of the same name with their own matcher. Pure.
 //!
-//! The text is `baileys.rules.yml` beside this file. In it
+//! The text is `template.rules.yml` beside this file. In it
 //!
 //! | mark | becomes |
 //! |---|---|
@@ -23,7 +23,7 @@ use globset::Glob;
 use crate::policy::ladder::LOOK_BACK;
 use crate::policy::{Thresholds, Tier};
 
-const TEMPLATE: &str = include_str!("baileys.rules.yml");
+const TEMPLATE: &str = include_str!("template.rules.yml");
 
 /// Settings of the rules besides the tiers: section `rules` of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -157,12 +157,18 @@ cat >/am.js <<'AM'
 require("http")
   .createServer((request, answer) => answer.end(require("fs").readFileSync("/alerts.json")))
   .listen(9093, "127.0.0.1");
+// In the place of WhatsApp.
+require("net").createServer((socket) => socket.on("error", () => {})).listen(443, "127.0.0.1");
 AM
 echo '[]' >/alerts.json
 node /am.js &
 alertmanager=$!
 folder bloated company_2
-echo 'process.on("SIGINT", () => {}); setInterval(() => {}, 1000);' >/home/bots/slow.js
+cat >/home/bots/slow.js <<'SLOW'
+process.on("SIGINT", () => {});
+setInterval(() => {}, 1000);
+require("net").connect(443, "127.0.0.1").on("error", () => {});
+SLOW
 as_bots pm2 start /home/bots/slow.js --name company_2 --kill-timeout 20000 >/dev/null
 until_true "the remediator sees both bots" sessions_of_the_remediator 2
 labels=$(printf '"ladder":"baileys_auth_files","tier":"emergency","session":"company_2","instance":"%s:10273"' "$(uname -n)")

@@ -102,7 +102,7 @@ fn logger_of(record: &[u8]) -> u64 {
         "fullErrorNode",
         "stack",
     ];
-    type Fields<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
+    type RawFields<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
     let mut own: Vec<u8> = Vec::new();
     let mut add = |key: &[u8], value: &[u8]| {
         if !OF_A_RECORD.iter().any(|name| name.as_bytes() == key) {
@@ -115,7 +115,7 @@ fn logger_of(record: &[u8]) -> u64 {
     };
     // pino's own form, or what pino-pretty writes behind the message.
     let json = memchr(b'{', header).map(|at| &record[at..]);
-    let fields = json.and_then(|json| serde_json::from_slice::<Fields<'_>>(json).ok());
+    let fields = json.and_then(|json| serde_json::from_slice::<RawFields<'_>>(json).ok());
     for (key, value) in fields.iter().flatten() {
         add(key.as_bytes(), value.get().as_bytes());
     }

@@ -55,8 +55,7 @@ fn judge(poller: &Poller, poll: Poll) -> Polled {
     let (mut answers, mut to_fix) = (Vec::new(), Vec::new());
     let count = |alerts: Vec<_>| {
         let merged = Absences::default().merge(&[Some(alerts)], poller.matches(), &[]);
-        let this_host = merged.active.len() + merged.suppressed.len();
-        (this_host + merged.others, this_host)
+        (merged.own + merged.others, merged.own)
     };
     for (name, answer) in poller.names().iter().zip(poll) {
         let (error, (all_hosts, this_host)) = match answer {

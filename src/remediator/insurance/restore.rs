@@ -230,7 +230,7 @@ async fn ask_store<T: Send + 'static>(
     ask: impl FnOnce(&Store) -> T + Send + 'static,
 ) -> T {
     match stopped {
-        Some(_) => ctx.ask(ask).await,
+        Some(_) => ctx.with_store(ask).await,
         None => ctx.store.in_place(ask),
     }
 }

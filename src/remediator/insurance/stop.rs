@@ -264,7 +264,7 @@ async fn restore_torn(
     }
     let now = ctx.moment();
     let ended = ctx
-        .ask(move |store| store.runs().finish(id, status, &ending, now))
+        .with_store(move |store| store.runs().finish(id, status, &ending, now))
         .await;
     if let Err(error) = ended {
         tracing::error!(

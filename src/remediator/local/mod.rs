@@ -11,7 +11,7 @@ pub use reader::FolderReader;
 
 use crate::folder::Timestamp;
 use crate::policy::Tier;
-use crate::policy::ladder::Standing;
+use crate::policy::ladder::TierStatus;
 
 use super::store::queue::{Request, Via};
 use super::store::runs::Action;
@@ -31,14 +31,18 @@ pub struct LocalRequests {
     pub over: Vec<(String, Action)>,
 }
 
-/// What these standings ask for. `armed`: the runs that wait. `now`: wall time. Pure.
-pub fn ask(standings: &[Standing], armed: &[(String, Action)], now: Timestamp) -> LocalRequests {
+/// What these statuses ask for. `armed`: the runs that wait. `now`: wall time. Pure.
+pub fn requests_of(
+    statuses: &[TierStatus],
+    armed: &[(String, Action)],
+    now: Timestamp,
+) -> LocalRequests {
     let mut asked = LocalRequests::default();
-    for standing in standings {
-        let tiers = standing.firing.iter().rev();
+    for status in statuses {
+        let tiers = status.firing.iter().rev();
         let requests = tiers.filter_map(|(tier, fired_for)| {
             Some(Request {
-                session: standing.session.clone(),
+                session: status.session.clone(),
                 action: action_of(*tier)?,
                 tier: tier.label().to_owned(),
                 fingerprint: LOCAL.to_owned(),
@@ -57,11 +61,11 @@ pub fn ask(standings: &[Standing], armed: &[(String, Action)], now: Timestamp) -
         let tier = Tier::ALL
             .into_iter()
             .find(|tier| action_of(*tier) == Some(*action));
-        let standing = standings
+        let status = statuses
             .iter()
-            .find(|standing| standing.session == *session && standing.is_read);
-        match (tier, standing) {
-            (Some(tier), Some(standing)) => standing.accumulated < standing.thresholds.of(tier),
+            .find(|status| status.session == *session && status.is_read);
+        match (tier, status) {
+            (Some(tier), Some(status)) => status.accumulated < status.thresholds.of(tier),
             _ => false,
         }
     };

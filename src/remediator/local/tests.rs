@@ -4,9 +4,9 @@ use std::time::Duration;
 use super::*;
 use crate::policy::Thresholds;
 
-fn standing(session: &str, accumulated: usize, firing: &[Tier]) -> Standing {
+fn status(session: &str, accumulated: usize, firing: &[Tier]) -> TierStatus {
     let firing = firing.iter().map(|tier| (*tier, Duration::from_secs(30)));
-    Standing {
+    TierStatus {
         session: session.into(),
         accumulated,
         thresholds: Thresholds::default(),
@@ -44,7 +44,7 @@ fn the_highest_tier_asks_and_lower_ones_are_suppressed() {
             vec![("cleanup", "cleanup"), ("plan", "warning")],
         ),
     ] {
-        let asked = ask(&[standing("bot", 300, firing)], &[], now());
+        let asked = requests_of(&[status("bot", 300, firing)], &[], now());
         assert_eq!(shown(&asked.wanted), wanted, "{firing:?}");
         assert_eq!(shown(&asked.suppressed), suppressed, "{firing:?}");
         assert!(asked.over.is_empty());
@@ -53,7 +53,7 @@ fn the_highest_tier_asks_and_lower_ones_are_suppressed() {
 
 #[test]
 fn a_request_says_when_its_tier_began_to_fire() {
-    let asked = ask(&[standing("bot", 160, &[Tier::Cleanup])], &[], now());
+    let asked = requests_of(&[status("bot", 160, &[Tier::Cleanup])], &[], now());
     let request = &asked.wanted[0];
     assert_eq!(request.session, "bot");
     assert_eq!(request.fingerprint, "local");
@@ -69,16 +69,16 @@ fn an_armed_run_ends_with_a_reading_below_its_tier() {
         ("bot".to_owned(), Action::Cleanup),
         ("bot".to_owned(), Action::Emergency),
     ];
-    let over = |standing: &Standing| ask(std::slice::from_ref(standing), &armed, now()).over;
-    assert_eq!(over(&standing("bot", 149, &[])), armed);
-    assert_eq!(over(&standing("bot", 150, &[])), armed[1..]);
-    assert_eq!(over(&standing("bot", 180, &[])), []);
-    assert_eq!(over(&standing("other", 0, &[])), []);
-    let unread = Standing {
+    let over = |status: &TierStatus| requests_of(std::slice::from_ref(status), &armed, now()).over;
+    assert_eq!(over(&status("bot", 149, &[])), armed);
+    assert_eq!(over(&status("bot", 150, &[])), armed[1..]);
+    assert_eq!(over(&status("bot", 180, &[])), []);
+    assert_eq!(over(&status("other", 0, &[])), []);
+    let unread = TierStatus {
         is_read: false,
         firing: BTreeMap::new(),
-        ..standing("bot", 0, &[])
+        ..status("bot", 0, &[])
     };
     assert_eq!(over(&unread), []);
-    assert_eq!(ask(&[], &armed, now()).over, []);
+    assert_eq!(requests_of(&[], &armed, now()).over, []);
 }

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::policy::Tier;
-use crate::policy::ladder::Standing;
+use crate::policy::ladder::TierStatus;
 use crate::remediator::overview::{StatusNotice, StatusNoticeKind};
 use crate::remediator::requester::Requester;
 use crate::remediator::store::runs::{Action, Run, Status};
@@ -160,13 +160,13 @@ impl Reports {
         begin.chain(end).collect()
     }
 
-    /// What the standings are worth.
-    pub fn of_standings(&mut self, standings: &[Standing]) -> Vec<String> {
+    /// What the statuses are worth.
+    pub fn of_standings(&mut self, statuses: &[TierStatus]) -> Vec<String> {
         let mut reports = Vec::new();
-        for standing in standings {
-            let highest = standing.firing.keys().next_back().copied();
+        for status in statuses {
+            let highest = status.firing.keys().next_back().copied();
             let highest = highest.filter(|tier| *tier >= Tier::Warning);
-            let (session, files) = (&standing.session, standing.accumulated);
+            let (session, files) = (&status.session, status.accumulated);
             match (highest, self.tiers.get(session).copied()) {
                 (Some(tier), former) if former.is_none_or(|former| tier > former) => {
                     self.tiers.insert(session.clone(), tier);
@@ -181,7 +181,7 @@ impl Reports {
                 // Lower, and not over: it may rise again without a word of it.
                 (Some(_), _) | (None, None) => {}
                 (None, Some(former)) => {
-                    if standing.is_read && files < standing.thresholds.warning {
+                    if status.is_read && files < status.thresholds.warning {
                         self.tiers.remove(session);
                         reports.push(format!(
                             "{session}: {former} tier is over, {files} accumulated files"

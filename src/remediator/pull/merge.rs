@@ -51,6 +51,8 @@ pub struct Merged {
     pub suppressed: Vec<Request>,
     /// Sessions and actions whose alert is gone.
     pub gone: Vec<(String, Action)>,
+    /// Alerts of the ladder that have the labels of this host, whatever they ask for.
+    pub own: usize,
     /// Alerts of the ladder that are for other hosts.
     pub others: usize,
 }
@@ -84,7 +86,7 @@ impl Absences {
     ) -> Merged {
         let mut merged = Merged::default();
         let mut alerts: BTreeMap<(&str, String, &str), (AlertState, Request)> = BTreeMap::new();
-        let mut others: BTreeSet<&str> = BTreeSet::new();
+        let (mut own, mut others) = (BTreeSet::<&str>::new(), BTreeSet::<&str>::new());
         for alert in answers.iter().flatten().flatten() {
             let seen = alert.status.seen();
             match webhook::request_of(
@@ -94,7 +96,8 @@ impl Absences {
                 demanded,
             ) {
                 Ok(request) => {
-                    // Without the start: it may differ for a moment between two of a cluster.
+                    own.insert(&alert.fingerprint);
+                    // The key has no start: two members of a cluster may differ in it for a moment.
                     let (fingerprint, action) = (&alert.fingerprint, request.action.label());
                     let key = (fingerprint.as_str(), request.session.clone(), action);
                     match alerts.get_mut(&key) {
@@ -110,9 +113,13 @@ impl Absences {
                 Err(Ignored::OtherTarget) => {
                     others.insert(&alert.fingerprint);
                 }
+                Err(Ignored::NoAction | Ignored::NoSession) => {
+                    own.insert(&alert.fingerprint);
+                }
                 Err(_) => {}
             }
         }
+        merged.own = own.len();
         merged.others = others.len();
         let present: BTreeSet<(String, Action)> = alerts
             .values()

@@ -124,7 +124,7 @@ impl LockedFolder {
             files,
             record,
         };
-        prepared.resume(allowed, now).map(Some)
+        prepared.roll_forward(allowed, now).map(Some)
     }
 }
 
@@ -205,7 +205,7 @@ impl Prepared {
         ))
     }
 
-    pub(super) fn resume(
+    pub(super) fn roll_forward(
         self,
         allowed: &BTreeSet<FileName>,
         now: Timestamp,

@@ -106,10 +106,10 @@ impl RestartCoordinator {
             "more than {limit} services in an emergency within {}",
             humantime::format_duration(breaker.within)
         );
-        tracing::error!("the breaker opens, nothing is stopped or cleaned any more: {reason}");
+        tracing::error!("circuit breaker opened, automatic actions are off: {reason}");
         match self
             .ctx
-            .ask(move |store| store.pause().open_breaker(&reason, now))
+            .with_store(move |store| store.pause().open_breaker(&reason, now))
             .await
         {
             Ok(()) => StopRefusal::BreakerOpen.into(),
@@ -263,7 +263,7 @@ impl RestartCoordinator {
         let now = self.ctx.moment();
         let (stops, resumed) = self
             .ctx
-            .ask(move |store| {
+            .with_store(move |store| {
                 Ok::<_, StoreError>((store.restarts().stops(now)?, store.pause().resumed(now)?))
             })
             .await?;
@@ -375,7 +375,7 @@ impl RestartCoordinator {
         let all = self.sessions_of(service, found, known);
         loop {
             let all = all.clone();
-            let asked = self.ctx.ask(move |store| {
+            let asked = self.ctx.with_store(move |store| {
                 let all: Vec<&str> = all.iter().map(String::as_str).collect();
                 store.runs().is_under_way(&all, id)
             });

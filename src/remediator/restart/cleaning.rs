@@ -40,7 +40,7 @@ pub(super) struct CleanJob {
     pub run: Run,
     pub found: Found,
     pub known: Vec<Found>,
-    pub emergency: bool,
+    pub mode: CleanupMode,
     pub sibling_runs: Arc<Mutex<Vec<SiblingRun>>>,
     pub ending: Ending,
 }
@@ -98,12 +98,8 @@ impl RestartCoordinator {
         let watched = WATCHED_FOR.min(self.ctx.settings.connection.quiet);
         clock.sleep(watched.saturating_sub(clock.since(gone))).await;
         let began = clock.now();
-        let mode = match job.emergency {
-            true => CleanupMode::Emergency,
-            false => CleanupMode::Cleanup,
-        };
         let result = self
-            .clean(&job.run, &job.found, stopped, mode, &mut ending)
+            .clean_session(&job.run, &job.found, stopped, job.mode, &mut ending)
             .await;
         let others = job.known.iter().filter(|other| {
             let services = &self.ctx.settings.services;
@@ -132,7 +128,7 @@ impl RestartCoordinator {
         }
     }
 
-    async fn clean(
+    async fn clean_session(
         &self,
         run: &Run,
         found: &Found,
@@ -178,7 +174,9 @@ impl RestartCoordinator {
             Action::Emergency => CleanupMode::Emergency,
             _ => CleanupMode::Cleanup,
         };
-        let result = self.clean(&run, other, stopped, mode, &mut ending).await;
+        let result = self
+            .clean_session(&run, other, stopped, mode, &mut ending)
+            .await;
         let mut runs = runs.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sibling) = runs.last_mut() {
             (sibling.cleaned, sibling.ending) = (result, ending);

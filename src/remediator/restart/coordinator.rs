@@ -36,7 +36,7 @@ pub enum RestartResult {
     /// The service is being stopped or started; wait.
     Busy,
     /// It is not stopped: it is down, its bot is disconnected, or its window cannot be used now.
-    NeedsNoStop,
+    CleanWithoutStop,
     /// It was handled.
     Ended(RunResult),
 }
@@ -170,7 +170,7 @@ impl RestartCoordinator {
         let asked = state.clone();
         let forgotten = self
             .ctx
-            .ask(move |store| store.restarts().forget(&asked, end))
+            .with_store(move |store| store.restarts().forget(&asked, end))
             .await;
         if forgotten.is_ok() {
             self.over().remove(&state.id());

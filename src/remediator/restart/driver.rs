@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 use crate::control::Service;
 use crate::folder::{Found, Timestamp};
 use crate::policy::StopRefusal;
+use crate::policy::guard::CleanupMode;
 use crate::remediator::insurance::stop::{self as insurance, CredsCheck};
 use crate::remediator::outcome::{RunError, RunResult};
 use crate::remediator::quarantine::Halt;
@@ -186,7 +187,7 @@ impl Driver {
         if phase != before {
             tracing::info!(
                 service = self.state.service,
-                run = self.state.run_id,
+                run_id = self.state.run_id,
                 event = event.label(),
                 from = before.label(),
                 to = phase.label(),
@@ -467,7 +468,7 @@ impl Driver {
                 } => {
                     let coordinator = Arc::clone(&coordinator);
                     let kept = state.clone();
-                    let intended = ctx.ask(move |store| {
+                    let intended = ctx.with_store(move |store| {
                         coordinator
                             .intend(store, kept, &service, &sessions, fleet)
                             .map_err(RunError::from)
@@ -483,7 +484,7 @@ impl Driver {
                 }
                 Write::Save => {
                     let state = state.clone();
-                    let saved = ctx.ask(move |store| store.restarts().save(&state));
+                    let saved = ctx.with_store(move |store| store.restarts().save(&state));
                     saved.await.map_err(RunError::from)
                 }
                 Write::Forget(end) => coordinator.forget(&state, end).await,
@@ -580,7 +581,7 @@ impl Driver {
         };
         tracing::warn!(
             service = service.name,
-            run = self.state.run_id,
+            run_id = self.state.run_id,
             "{} the service",
             if stop { "stopping" } else { "starting" }
         );
@@ -595,7 +596,7 @@ impl Driver {
             let (returned, why) = call(&service, kind, held).await;
             let is_long = clock.since(began) >= service.start_timeout;
             if kind == CallKind::Start && returned == Returned::Ok && is_long {
-                tracing::warn!(service = service.name, "the start command did not return, and the service runs, so it was left alone; it ends with the unit of this program: use a command that returns");
+                tracing::warn!(service = service.name, "the start command did not return, and the service runs, so it was not killed. It will end with the unit of this program: use a command that returns");
             }
             (Event::Returned(id, returned), EffectOutput::Called(why))
         });
@@ -615,7 +616,10 @@ impl Driver {
             run: live.run.clone(),
             found: live.found.clone(),
             known: self.known.clone(),
-            emergency: self.state.trigger == Trigger::Emergency,
+            mode: match self.state.trigger {
+                Trigger::Emergency => CleanupMode::Emergency,
+                Trigger::Window => CleanupMode::Cleanup,
+            },
             sibling_runs: Arc::clone(&live.sibling_runs),
             ending: live.ending.clone(),
         });

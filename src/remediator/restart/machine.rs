@@ -114,7 +114,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::state::{
-    BotVerdict, Call, CallKind, Effect, Event, Forbids, HandedTo, Notice, Now, Phase, Restart,
+    Call, CallKind, Effect, Event, Forbids, HandedTo, Notice, Now, Phase, Restart, RestartReport,
     Sources, Times, Trigger, WaitingSession,
 };
 
@@ -332,7 +332,7 @@ impl Transition {
     }
 
     /// At most one report.
-    fn report(&mut self, verdict: BotVerdict) {
+    fn report(&mut self, verdict: RestartReport) {
         if !self.s.reported {
             self.s.reported = true;
             self.effects.push(Effect::Report(verdict));
@@ -343,7 +343,7 @@ impl Transition {
         self.s.phase = phase;
     }
 
-    fn release(&mut self, forget: bool, phase: Phase, verdict: BotVerdict) {
+    fn release(&mut self, forget: bool, phase: Phase, verdict: RestartReport) {
         self.to(phase);
         if forget {
             self.effects.push(Effect::Forget);

@@ -22,7 +22,7 @@ impl RestartCoordinator {
     }
 
     pub(super) async fn resume(self: &Arc<Self>, known: &[Found], only_start: bool) {
-        let read = self.ctx.ask(|store| store.restarts().all()).await;
+        let read = self.ctx.with_store(|store| store.restarts().all()).await;
         let mut all = match read {
             Ok(all) => all,
             Err(error) => {
@@ -44,7 +44,10 @@ impl RestartCoordinator {
             };
             // It may have ended since it was read.
             let (name, phase) = (state.service.clone(), state.phase);
-            let still = self.ctx.ask(move |store| store.restarts().of(&name)).await;
+            let still = self
+                .ctx
+                .with_store(move |store| store.restarts().of(&name))
+                .await;
             let mut state = match still {
                 Ok(Some(still)) => still,
                 Ok(None) if phase != Phase::Released && !state.adopted => continue,
@@ -159,7 +162,7 @@ impl RestartCoordinator {
             let asked = state.clone();
             let is_over = self
                 .ctx
-                .ask(move |store| store.restarts().knows_run_of(&asked))
+                .with_store(move |store| store.restarts().knows_run_of(&asked))
                 .await
                 .unwrap_or(false);
             if !is_on_record && !is_over && state.phase.is_pending() {

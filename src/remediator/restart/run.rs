@@ -83,10 +83,14 @@ impl RestartCoordinator {
             Trigger::Emergency => None,
             Trigger::Window => match self.shared.window.try_lock() {
                 Ok(slot) => Some(slot),
-                Err(_) => return RestartResult::NeedsNoStop,
+                Err(_) => return RestartResult::CleanWithoutStop,
             },
         };
-        match self.ctx.ask(|store| store.restarts().pending()).await {
+        match self
+            .ctx
+            .with_store(|store| store.restarts().pending())
+            .await
+        {
             Ok(pending) if pending.iter().any(|one| one.service == service.name) => {
                 return RestartResult::Busy;
             }

@@ -460,7 +460,7 @@ impl Event {
 
 /// The result that is reported to the run, once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BotVerdict {
+pub enum RestartReport {
     /// It was not stopped, for the reason that the driver knows from the checks.
     NotBegun,
     /// A lock is held by another process, or a look came too late: the run waits again.
@@ -475,7 +475,7 @@ pub enum BotVerdict {
     StoppedAfterStart,
     /// It ran after its start and is gone, and a person has paused automatic actions.
     PausedAfterStart,
-    /// The call to stop it failed. It still runs.
+    /// The call to stop it failed. It may still run.
     NotStopped(Returned),
     /// The call succeeded, and the process did not go.
     NotGone,
@@ -576,7 +576,7 @@ pub enum Effect {
     /// Record a step.
     Step(RestartStep),
     /// Report the result to the run.
-    Report(BotVerdict),
+    Report(RestartReport),
     /// End; the state stays on disk.
     Leave,
 }

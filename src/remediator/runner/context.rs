@@ -85,7 +85,7 @@ impl Context {
     }
 
     /// One short access to the store, on a thread that may block, because the disk may stall.
-    pub async fn ask<T: Send + 'static>(
+    pub async fn with_store<T: Send + 'static>(
         &self,
         ask: impl FnOnce(&Store) -> T + Send + 'static,
     ) -> T {

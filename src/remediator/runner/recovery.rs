@@ -31,7 +31,7 @@ const REQUEUE_WITHIN: Duration = Duration::from_secs(600);
 /// there was an interrupted run.
 ///
 /// Errors: the quarantine cannot be listed.
-pub(super) async fn resume(
+pub(super) async fn roll_forward(
     ctx: &Context,
     found: &Found,
     folder: &Arc<LockedFolder>,
@@ -104,7 +104,7 @@ async fn has_pending_restart(ctx: &Context, found: &Found) -> Result<bool, Store
     let Some(service) = ctx.settings.services.of(&found.session) else {
         return Ok(false);
     };
-    let pending = ctx.ask(|store| store.restarts().pending()).await?;
+    let pending = ctx.with_store(|store| store.restarts().pending()).await?;
     Ok(pending.iter().any(|one| one.service == service.name))
 }
 
@@ -136,7 +136,7 @@ pub async fn recover(ctx: &Context, found: &Found) -> Result<bool, RunError> {
     if has_pending_restart(ctx, found).await? {
         return Ok(false);
     }
-    resume(ctx, found, &folder, &verdict, &inventory).await?;
+    roll_forward(ctx, found, &folder, &verdict, &inventory).await?;
     Ok(true)
 }
 
@@ -181,7 +181,7 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Res
         Ok(Some(LookedUp { moves, .. })) => FileRecord::found(moves, Fate::Moved, Fate::Left),
         Ok(None) => {
             let id = orphan.id;
-            ctx.ask(move |store| store.audit().planned_are_left(id))
+            ctx.with_store(move |store| store.audit().planned_are_left(id))
                 .await?;
             Vec::new()
         }
@@ -192,7 +192,7 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Res
     // Not queued again: the service was stopped once. The restart coordinator starts it.
     let id = orphan.id;
     let was_stopped = ctx
-        .ask(move |store| store.restarts().was_stopped_for(id))
+        .with_store(move |store| store.restarts().was_stopped_for(id))
         .await?;
     let failed = |error: RunError| {
         let mut ending = Ending::default();
@@ -202,7 +202,7 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Res
         Ok(None) if was_stopped => failed(RunError::Crashed(Crash::WhileDown)),
         Ok(None) if by_alert && is_here && orphan.created_at <= now && age < REQUEUE_WITHIN => {
             let why = "the remediator was stopped before the first move";
-            ctx.ask(move |store| store.queue().requeue(id, why, now))
+            ctx.with_store(move |store| store.queue().requeue(id, why, now))
                 .await?;
             tracing::warn!(
                 session = orphan.session,
@@ -261,7 +261,7 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Res
         steps: vec![restarted],
         ..ending
     };
-    ctx.ask(move |store| store.runs().finish(id, status, &ending, moment))
+    ctx.with_store(move |store| store.runs().finish(id, status, &ending, moment))
         .await?;
     tracing::warn!(
         session = orphan.session,

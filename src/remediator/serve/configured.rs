@@ -86,10 +86,10 @@ impl Configured {
 }
 
 /// The webhook's token and labels, and what is polled.
-type Sources = (Option<TokenFile>, BTreeMap<String, String>, Option<Poller>);
+type AlertSources = (Option<TokenFile>, BTreeMap<String, String>, Option<Poller>);
 
 /// Where alerts come from.
-fn sources(settings: &Settings) -> Result<Sources, String> {
+fn sources(settings: &Settings) -> Result<AlertSources, String> {
     settings.require_trigger()?;
     let token = settings.token_file.clone();
     let token = token.map(TokenFile::new).transpose()?;

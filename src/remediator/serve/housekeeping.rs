@@ -126,7 +126,7 @@ impl Remediator {
                 })
                 .await;
             let now = self.moment();
-            if let Err(error) = self.ask(move |store| store.prune(now)).await {
+            if let Err(error) = self.with_store(move |store| store.prune(now)).await {
                 tracing::error!("{error}");
             }
         }

@@ -243,14 +243,14 @@ fn not_queued(trigger: TriggerSource, outcome: &str) -> &'static str {
         (TriggerSource::Alerts, SUPPRESSED) => {
             "an alert is silenced or inhibited: on record, and no run is queued"
         }
-        (TriggerSource::Alerts, _) => "an alert goes on, and no run is queued",
+        (TriggerSource::Alerts, _) => "an alert is still firing: no new run is queued",
         (TriggerSource::Local, UNKNOWN_SESSION) => {
             "a session reached a tier, and its folder is gone: no run is queued"
         }
         (TriggerSource::Local, SUPPRESSED) => {
             "a higher tier of this session holds: on record, and no run is queued for this one"
         }
-        (TriggerSource::Local, _) => "a tier holds on, and no run is queued",
+        (TriggerSource::Local, _) => "a tier still holds: no new run is queued",
     }
 }
 

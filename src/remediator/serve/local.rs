@@ -64,12 +64,12 @@ impl Remediator {
         .await;
         evaluating.reader = Some(reader);
         let now = self.clock.since(evaluating.began);
-        let standings = evaluating.ladder.evaluate(now, &readings);
-        self.standings
+        let tier_statuses = evaluating.ladder.evaluate(now, &readings);
+        self.tier_statuses
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .clone_from(&standings);
-        let armed = match self.ask(|store| store.armed().all()).await {
+            .clone_from(&tier_statuses);
+        let armed = match self.with_store(|store| store.armed().all()).await {
             Ok(armed) => armed,
             Err(error) => return tracing::error!("failed to load the armed runs: {error}"),
         };
@@ -77,7 +77,7 @@ impl Remediator {
             .into_iter()
             .map(|run| (run.session, run.action))
             .collect();
-        let asked = local::ask(&standings, &armed, self.now());
+        let asked = local::requests_of(&tier_statuses, &armed, self.now());
         let intake = Intake {
             wanted: asked.wanted,
             suppressed: asked.suppressed,

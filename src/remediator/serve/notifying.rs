@@ -89,14 +89,14 @@ impl Remediator {
         let is_lost = self.journal.problem().is_some();
         let of_journal = notifying.reports.of_journal(is_lost);
         notifying.outbox.add_states(of_journal);
-        let standings = self
-            .standings
+        let tier_statuses = self
+            .tier_statuses
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         notifying
             .outbox
-            .add(notifying.reports.of_standings(&standings));
+            .add(notifying.reports.of_standings(&tier_statuses));
         let now = self.clock.since(notifying.began);
         let Some(text) = notifying.outbox.due(&notifying.title, now) else {
             return;
@@ -138,7 +138,7 @@ impl Remediator {
         let (settings, now) = (Arc::clone(&current.ctx.settings), self.moment());
         let names = current.sessions.known().into_iter();
         let names: Vec<_> = names.map(|found| found.session).collect();
-        self.ask(move |store| {
+        self.with_store(move |store| {
             store.check()?;
             let (seen, ended) = store.runs().ended_since(seen)?;
             let state = overview(&settings, store, &names, now)?;

@@ -60,7 +60,7 @@ impl Remediator {
     async fn front_page(self: Arc<Self>) -> Response {
         let remediator = Arc::clone(&self);
         let current = self.current();
-        let front = self.ask(move |store| {
+        let front = self.with_store(move |store| {
             let known = current.sessions.known().into_iter();
             let sessions: Vec<_> = known.map(|found| found.session).collect();
             let (settings, now) = (&current.ctx.settings, remediator.moment());
@@ -99,7 +99,7 @@ impl Remediator {
             );
         };
         match self
-            .ask(move |store| store.audit().show(&RunKey::Id(id)))
+            .with_store(move |store| store.audit().show(&RunKey::Id(id)))
             .await
         {
             Ok(Some(record)) => web::html(page::run(&record)),

@@ -55,7 +55,7 @@ impl Remediator {
     async fn requeue(&self, id: i64) {
         for attempt in 0..REQUEUE_TRIES {
             let now = self.now();
-            let requeued = self.ask(move |journal| journal.queue().requeue(id, WAITS, now));
+            let requeued = self.with_store(move |journal| journal.queue().requeue(id, WAITS, now));
             match requeued.await {
                 Ok(()) => return,
                 Err(error) => tracing::error!(id, attempt, "failed to queue a run again: {error}"),
@@ -134,7 +134,7 @@ impl Remediator {
                     self.measure_quarantines().await;
                     return Ok(Performed::Ended(result));
                 }
-                RestartResult::NeedsNoStop => {}
+                RestartResult::CleanWithoutStop => {}
             }
         }
         let cleaned = runner::clean(ctx, run.id, &found, ask, ending).await?;
@@ -247,7 +247,7 @@ async fn not_halted(
     stop: Option<(&control::Service, Trigger)>,
     ending: &mut Ending,
 ) -> Result<(), RunError> {
-    let switches = ctx.ask(|store| store.pause().state()).await?;
+    let switches = ctx.with_store(|store| store.pause().state()).await?;
     let hold = match (switches.paused, switches.breaker) {
         (Some(_), _) => StopRefusal::Paused,
         (None, Some(_)) => StopRefusal::BreakerOpen,
@@ -326,7 +326,9 @@ async fn would_be_done(
             return Ok(plan);
         }
     };
-    let stops = ctx.ask(move |store| store.restarts().stops(now)).await?;
+    let stops = ctx
+        .with_store(move |store| store.restarts().stops(now))
+        .await?;
     let is_emergency = stop.is_some_and(|(_, trigger)| trigger == Trigger::Emergency);
     let before = StopInputs {
         immovable: &immovable,

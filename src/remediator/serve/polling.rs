@@ -46,8 +46,8 @@ impl Polling {
         }
     }
 
-    /// Takes up what was configured anew. Where other Alertmanagers are polled, or other labels, what was
-    /// absent so far does not count.
+    /// Applies a new configuration. Where it names other Alertmanagers or labels, earlier absences
+    /// do not count.
     fn take_up(&mut self, current: &Configured, poller: &Poller) {
         let is_same =
             self.poller.asks_like(poller) && self.is_beside_the_webhook == current.token.is_some();
@@ -105,7 +105,7 @@ impl Remediator {
         let answers = polling.poller.poll(false).await;
         self.note_answers(polling, &answers);
         let answers: Vec<_> = answers.into_iter().map(Result::ok).collect();
-        let armed = match self.ask(|store| store.armed().all()).await {
+        let armed = match self.with_store(|store| store.armed().all()).await {
             Ok(armed) => armed,
             Err(error) => return tracing::error!("failed to load the armed runs: {error}"),
         };
@@ -115,7 +115,7 @@ impl Remediator {
             .collect();
         let matches = polling.poller.matches();
         let merged = polling.absences.merge(&answers, matches, &armed);
-        if !merged.active.is_empty() || !merged.suppressed.is_empty() {
+        if merged.own > 0 {
             self.live.others.store(0, Ordering::Relaxed);
         } else if !matches.is_empty() && polling.polls.is_multiple_of(ALL_HOSTS_EVERY) {
             self.note_other_hosts(&polling.poller).await;
@@ -173,9 +173,9 @@ impl Remediator {
         }
         let answers: Vec<_> = answers.into_iter().map(Result::ok).collect();
         let seen = Absences::default().merge(&answers, poller.matches(), &[]);
-        let others = match seen.active.is_empty() && seen.suppressed.is_empty() {
-            true => seen.others as u64,
-            false => 0,
+        let others = match seen.own {
+            0 => seen.others as u64,
+            _ => 0,
         };
         if self.live.others.swap(others, Ordering::Relaxed) == 0 && others > 0 {
             tracing::warn!(
@@ -196,15 +196,4 @@ fn random() -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    /// Otherwise all hosts poll at the same time.
-    #[test]
-    fn a_random_number_is_from_0_to_1_and_not_always_the_same() {
-        let numbers: Vec<f64> = (0..100).map(|_| super::random()).collect();
-        assert!(numbers.iter().all(|number| (0.0..=1.0).contains(number)));
-        let different: BTreeSet<u64> = numbers.iter().map(|number| number.to_bits()).collect();
-        assert!(different.len() > 10);
-    }
-}
+mod tests;

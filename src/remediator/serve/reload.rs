@@ -50,7 +50,7 @@ impl Remediator {
         })
         .await;
         let (former, next) = loaded?;
-        let restarts = self.ask(|store| store.restarts().all()).await;
+        let restarts = self.with_store(|store| store.restarts().all()).await;
         let restarts = restarts.map_err(|error| error.to_string())?;
         let pending = restarts.iter().filter(|restart| restart.phase.is_pending());
         let pending: BTreeSet<String> = pending.map(|restart| restart.service.clone()).collect();

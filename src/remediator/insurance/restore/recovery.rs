@@ -228,7 +228,7 @@ pub async fn end_orphan(ctx: &Context, orphan: &Run, sessions: Vec<Found>) -> Re
         }
         Ok(_) => {
             let id = orphan.id;
-            ctx.ask(move |store| store.audit().planned_are_left(id))
+            ctx.with_store(move |store| store.audit().planned_are_left(id))
                 .await?;
             let error = RunError::Crashed(Crash::NothingRestored);
             outcome::apply_result(&Err(error), &mut ending)
@@ -240,7 +240,7 @@ pub async fn end_orphan(ctx: &Context, orphan: &Run, sessions: Vec<Found>) -> Re
     };
     let ending = Ending { moves, ..ending };
     let (id, now) = (orphan.id, ctx.moment());
-    ctx.ask(move |store| store.runs().finish(id, status, &ending, now))
+    ctx.with_store(move |store| store.runs().finish(id, status, &ending, now))
         .await?;
     Ok(())
 }

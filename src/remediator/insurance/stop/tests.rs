@@ -72,7 +72,10 @@ async fn a_stop_that_damages_creds_loses_neither_the_identity_nor_the_run() {
     };
     let mut under_way: Vec<Run> = Vec::new();
     for _ in 0..600 {
-        under_way = ctx.ask(|store| store.runs().orphans()).await.unwrap();
+        under_way = ctx
+            .with_store(|store| store.runs().orphans())
+            .await
+            .unwrap();
         if !under_way.is_empty() {
             break;
         }
@@ -85,7 +88,10 @@ async fn a_stop_that_damages_creds_loses_neither_the_identity_nor_the_run() {
     starting.await.unwrap();
     assert_eq!(is_claimed, Some(true));
     assert!(check.claimed.lock().is_empty());
-    let ended = ctx.ask(|store| store.runs().orphans()).await.unwrap();
+    let ended = ctx
+        .with_store(|store| store.runs().orphans())
+        .await
+        .unwrap();
     assert!(ended.is_empty(), "{ended:?}");
     let back = insurable(&std::fs::read(&file).unwrap()).map(|facts| facts.identity);
     let own = insurable(own.as_bytes()).unwrap().identity;

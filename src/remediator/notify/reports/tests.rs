@@ -249,8 +249,8 @@ fn a_bot_that_is_not_back_is_reported_at_the_first_look() {
     assert_eq!(reports.of_notices(&[]).len(), 3);
 }
 
-fn standing(accumulated: usize, firing: &[Tier]) -> [Standing; 1] {
-    [Standing {
+fn status(accumulated: usize, firing: &[Tier]) -> [TierStatus; 1] {
+    [TierStatus {
         session: "bot".into(),
         accumulated,
         thresholds: Thresholds::default(),
@@ -264,7 +264,7 @@ fn a_tier_is_reported_when_it_rises_and_when_it_is_over() {
     use Tier::{Cleanup, Emergency, Fatal, Monitor, Warning};
     let mut reports = Reports::default();
     let mut said =
-        |accumulated, firing: &[Tier]| reports.of_standings(&standing(accumulated, firing));
+        |accumulated, firing: &[Tier]| reports.of_standings(&status(accumulated, firing));
     assert!(said(110, &[Monitor]).is_empty());
     let up = said(130, &[Monitor, Warning]);
     assert_eq!(up, ["bot: warning tier, 130 accumulated files"]);

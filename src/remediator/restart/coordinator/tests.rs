@@ -452,7 +452,7 @@ async fn a_bot_that_a_person_stops_during_the_checks_is_not_started() {
     );
     let run = world.asked();
     let (led, _) = world.lead(&run).await;
-    assert!(matches!(led, RestartResult::NeedsNoStop), "{led:?}");
+    assert!(matches!(led, RestartResult::CleanWithoutStop), "{led:?}");
     assert!(!world.runs().exists() && world.phases().is_empty());
     assert_eq!(world.stops(), (0, 0), "nothing was called");
     world

@@ -186,7 +186,8 @@ pub(super) async fn who_is_back(ctx: &Context, asked: Vec<(Found, Timestamp)>) -
 }
 
 pub(super) async fn is_paused(ctx: &Context) -> bool {
-    let asked = ctx.ask(|store| Ok::<_, StoreError>(store.pause().state()?.paused.is_some()));
+    let asked =
+        ctx.with_store(|store| Ok::<_, StoreError>(store.pause().state()?.paused.is_some()));
     matches!(ctx.clock.timeout(PERSIST_WITHIN, asked).await, Ok(Ok(true)))
 }
 

@@ -6,7 +6,7 @@ use crate::policy::StopRefusal;
 use crate::remediator::outcome::{BotState, RunError, RunResult};
 use crate::remediator::restart::coordinator::RestartResult;
 use crate::remediator::restart::state::{
-    BotVerdict, Notice, RestartStep, Returned, WaitingSession,
+    Notice, RestartReport, RestartStep, Returned, WaitingSession,
 };
 use crate::remediator::runner::{self, blocking};
 use crate::remediator::store::audit::Step;
@@ -16,7 +16,7 @@ use super::{Driver, now};
 
 impl Driver {
     /// The state of the bot of this session.
-    fn bot(&self, verdict: BotVerdict, session: &str) -> BotState {
+    fn bot(&self, verdict: RestartReport, session: &str) -> BotState {
         let is_late = |one: &WaitingSession| one.session == session && one.seen < 2;
         let why = match self.why.is_empty() {
             true => "its process ended after the start".to_owned(),
@@ -24,25 +24,27 @@ impl Driver {
         };
         match verdict {
             _ if !self.state.waiting.iter().any(is_late) => BotState::Connected,
-            BotVerdict::RunningNotConnected => BotState::NotConnected(format!(
+            RestartReport::RunningNotConnected => BotState::NotConnected(format!(
                 "not connected within {}",
                 humantime::format_duration(self.state.times.connect)
             )),
-            BotVerdict::StartUnknown => BotState::StartUnknown(why),
-            BotVerdict::StoppedAfterStart => BotState::Stopped("a person starts it again".into()),
-            BotVerdict::PausedAfterStart => BotState::Stopped(
+            RestartReport::StartUnknown => BotState::StartUnknown(why),
+            RestartReport::StoppedAfterStart => {
+                BotState::Stopped("a person starts it again".into())
+            }
+            RestartReport::PausedAfterStart => BotState::Stopped(
                 "all action is paused, so it is started after: baileys_remediator resume".into(),
             ),
-            BotVerdict::Contradicted => BotState::NotStarted(format!(
+            RestartReport::Contradicted => BotState::NotStarted(format!(
                 "a live source says that it is connected ({why}); end that process, or correct that source: the bot is started once it no longer says so"
             )),
-            BotVerdict::Forbidden(how) => BotState::NotStarted(how.text().into()),
+            RestartReport::Forbidden(how) => BotState::NotStarted(how.text().into()),
             _ => BotState::Down(why),
         }
     }
 
     /// In a task of its own: the records of the runs wait for the journal, and no start does.
-    pub(super) fn report(&mut self, verdict: BotVerdict) {
+    pub(super) fn report(&mut self, verdict: RestartReport) {
         let Some(mut live) = self.live.take() else {
             return;
         };
@@ -64,26 +66,26 @@ impl Driver {
             Some(error) => RestartResult::Ended(Err(error)),
         };
         let result = match verdict {
-            BotVerdict::NotBegun if live.needs_no_stop => RestartResult::NeedsNoStop,
-            BotVerdict::StoppedByOperator => RestartResult::NeedsNoStop,
-            BotVerdict::NotBegun | BotVerdict::Busy => not_begun(live.error.take()),
-            BotVerdict::NotSaved => match live.error.take() {
+            RestartReport::NotBegun if live.needs_no_stop => RestartResult::CleanWithoutStop,
+            RestartReport::StoppedByOperator => RestartResult::CleanWithoutStop,
+            RestartReport::NotBegun | RestartReport::Busy => not_begun(live.error.take()),
+            RestartReport::NotSaved => match live.error.take() {
                 None => RestartResult::Ended(Err(RunError::Store(
                     "the journal hangs; nothing was stopped".into(),
                 ))),
                 error => not_begun(error),
             },
-            BotVerdict::Unknown => {
+            RestartReport::Unknown => {
                 RestartResult::Ended(Err(StopRefusal::ServiceUnknown(why).into()))
             }
-            BotVerdict::NotStopped(returned) => {
+            RestartReport::NotStopped(returned) => {
                 let why = match (returned, why.is_empty()) {
                     (Returned::Timeout, _) | (_, true) => "timeout".to_owned(),
                     _ => why,
                 };
                 RestartResult::Ended(Err(RunError::NotStopped(why)))
             }
-            BotVerdict::NotGone => {
+            RestartReport::NotGone => {
                 RestartResult::Ended(Err(RunError::NotGone(self.state.times.gone)))
             }
             verdict => {
@@ -114,19 +116,19 @@ impl Driver {
                 "it is unknown whether the service runs; it is not started again until it is known to be gone"
             }
             Notice::NotGone => {
-                "the service does not run, and it is not known to be gone, so it is not started: end what is left of it, or start it yourself"
+                "the supervisor reports the service neither as running nor as stopped, so it is not started: end what is left of it, or start it yourself"
             }
             Notice::Contradicted => {
-                "the supervisor does not say that the service runs, and a live source says that it is connected: it is not started. Look which process of this bot runs; name the right one in the configuration"
+                "the supervisor does not say that the service runs, and a live source says that it is connected: it is not started. Check which process of this bot runs, and name the right one in the configuration"
             }
             Notice::Down => "the service does not run; the start is retried",
-            Notice::RunningNotConnected => "the service runs, and is not connected in time",
+            Notice::RunningNotConnected => "the service runs, but did not connect in time",
             Notice::Ended => {
                 "the service ran after its start and has ended since, so it is not started again; start it yourself"
             }
             Notice::Forbidden(how) => how.text(),
         };
-        tracing::error!(service, session, run = self.state.run_id, why, "{text}");
+        tracing::error!(service, session, run_id = self.state.run_id, why, "{text}");
     }
 
     /// A step in the record of the run, with the downtime.
@@ -148,7 +150,9 @@ impl Driver {
             None => {
                 let (ctx, id) = (self.ctx().clone(), self.state.run_id);
                 tokio::spawn(async move {
-                    let noted = ctx.ask(move |store| store.audit().note(id, &[step])).await;
+                    let noted = ctx
+                        .with_store(move |store| store.audit().note(id, &[step]))
+                        .await;
                     if let Err(error) = noted {
                         tracing::warn!(id, "failed to save a step: {error}");
                     }

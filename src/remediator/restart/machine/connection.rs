@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::state::{
-    BotVerdict, Effect, HandedTo, Look, Notice, Phase, RestartStep, Seen, Sources,
+    Effect, HandedTo, Look, Notice, Phase, RestartReport, RestartStep, Seen, Sources,
 };
 use super::{LOOK_EVERY, STARTS_AGAIN, STOPPED_FOR, Transition};
 
@@ -48,12 +48,12 @@ impl Transition {
                 self.effects.push(Effect::Step(RestartStep::Connected));
                 self.effects.push(Effect::Forget);
                 self.effects.push(Effect::Unlock);
-                self.report(BotVerdict::Back);
+                self.report(RestartReport::Back);
             }
             // Its last start has worked, so this stop is none of this restart.
             Seen::Gone if is_stopped && stays == Some(true) => {
                 let operator = Phase::HandedOver(HandedTo::Operator);
-                self.release(true, operator, BotVerdict::StoppedAfterStart);
+                self.release(true, operator, RestartReport::StoppedAfterStart);
             }
             Seen::Gone if is_stopped => self.observe(LOOK_EVERY, Sources::Connection),
             Seen::Gone if look.paused => self.pauses(),
@@ -68,7 +68,7 @@ impl Transition {
                 self.s.waiting.retain(|one| one.seen < 2);
                 self.effects
                     .push(Effect::Notify(Notice::RunningNotConnected));
-                self.report(BotVerdict::RunningNotConnected);
+                self.report(RestartReport::RunningNotConnected);
                 self.effects.push(Effect::Note);
                 self.effects.push(Effect::Unlock);
                 self.observe(self.s.times.retry, Sources::Connection);
@@ -76,7 +76,7 @@ impl Transition {
             Seen::Gone => self.is_down(Notice::Down),
             Seen::Unknown | Seen::Contradicted => {
                 self.effects.push(Effect::Notify(Notice::StartUnknown));
-                self.report(BotVerdict::StartUnknown);
+                self.report(RestartReport::StartUnknown);
                 self.s.told_unknown = true;
                 self.start_is_unknown();
             }
@@ -86,7 +86,7 @@ impl Transition {
     /// It ran after its start and is gone. Nothing is started before `resume`.
     pub(super) fn pauses(&mut self) {
         self.to(Phase::HandedOver(HandedTo::Pause));
-        self.report(BotVerdict::PausedAfterStart);
+        self.report(RestartReport::PausedAfterStart);
         self.effects.push(Effect::Note);
         self.effects.push(Effect::Unlock);
         self.observe(self.s.times.retry, Sources::Live);

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::super::state::{
-    BotVerdict, CallKind, Effect, Forbids, HandedTo, Notice, Phase, Seen, Sources,
+    CallKind, Effect, Forbids, HandedTo, Notice, Phase, RestartReport, Seen, Sources,
 };
 use super::{STOPS_LATE_WITHIN, Transition};
 
@@ -93,7 +93,7 @@ impl Transition {
         match self.s.phase {
             // It was seen running after its start. From now on this program does not stop it.
             Phase::WaitingForConnection | Phase::RunningNotConnected => {
-                return self.release(true, Phase::Released, BotVerdict::Forbidden(how));
+                return self.release(true, Phase::Released, RestartReport::Forbidden(how));
             }
             phase if !phase.is_pending() => return,
             _ => {}
@@ -102,7 +102,7 @@ impl Transition {
         self.effects.push(Effect::BreakOff);
         self.effects.push(Effect::Unlock);
         self.effects.push(Effect::Notify(Notice::Forbidden(how)));
-        self.report(BotVerdict::Forbidden(how));
+        self.report(RestartReport::Forbidden(how));
         self.effects.push(Effect::Note);
         // What is not configured cannot be looked at.
         if how == Forbids::NotAllowed {
@@ -115,7 +115,7 @@ impl Transition {
         match seen {
             Seen::Running(_) => {
                 self.s.reported = true;
-                self.release(true, Phase::Released, BotVerdict::Back);
+                self.release(true, Phase::Released, RestartReport::Back);
             }
             _ => self.observe(self.s.times.retry, Sources::No),
         }
@@ -131,9 +131,9 @@ impl Transition {
         if self.s.leaving && may && !self.s.phase.is_final() {
             self.effects.push(Effect::Leave);
             self.report(match self.s.phase {
-                Phase::RunningNotConnected => BotVerdict::RunningNotConnected,
-                Phase::Down => BotVerdict::Down,
-                _ => BotVerdict::StartUnknown,
+                Phase::RunningNotConnected => RestartReport::RunningNotConnected,
+                Phase::Down => RestartReport::Down,
+                _ => RestartReport::StartUnknown,
             });
         }
     }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::super::state::{
-    BotVerdict, CallKind, Effect, Event, HandedTo, Notice, Phase, RestartStep, Returned, Seen,
+    CallKind, Effect, Event, HandedTo, Notice, Phase, RestartReport, RestartStep, Returned, Seen,
     Sources,
 };
 use super::{ASKED_WITHIN, GRACE, LOOK_EVERY, MAX_START_BACKOFF, Transition};
@@ -81,7 +81,7 @@ impl Transition {
                     self.s.contradicted = true;
                     self.s.until = None;
                     self.effects.push(Effect::Notify(Notice::Contradicted));
-                    self.report(BotVerdict::Contradicted);
+                    self.report(RestartReport::Contradicted);
                     self.effects.push(Effect::Note);
                     self.observe(self.s.times.retry, Sources::Live);
                 }
@@ -149,7 +149,7 @@ impl Transition {
             }
             Seen::Unknown | Seen::Contradicted => {
                 self.effects.push(Effect::Notify(Notice::StartUnknown));
-                self.report(BotVerdict::StartUnknown);
+                self.report(RestartReport::StartUnknown);
                 self.s.told_unknown = true;
                 self.effects.push(Effect::Note);
                 // Once it is known to be gone, it gets the time of another round.
@@ -163,7 +163,7 @@ impl Transition {
         self.to(Phase::Down);
         self.s.call = None;
         self.effects.push(Effect::Notify(notice));
-        self.report(BotVerdict::Down);
+        self.report(RestartReport::Down);
         self.effects.push(Effect::Note);
         self.effects.push(Effect::Unlock);
         self.observe(self.s.times.retry, Sources::Live);

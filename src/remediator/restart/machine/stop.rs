@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::state::{
-    BotVerdict, CallKind, CheckResult, Effect, Event, HandedTo, Notice, Phase, RestartStep,
+    CallKind, CheckResult, Effect, Event, HandedTo, Notice, Phase, RestartReport, RestartStep,
     Returned, Seen, Sources,
 };
 use super::{ASKED_WITHIN, GRACE, LOOK_EVERY, LOOK_LATE_EVERY, STOPS_LATE_WITHIN, Transition};
@@ -14,10 +14,10 @@ impl Transition {
             Event::Alert => self.lock(Duration::ZERO),
             Event::Locked(_) => self.await_result(Effect::Check, None),
             Event::LockBusy(_) | Event::Deadline(_) => {
-                self.release(false, Phase::Released, BotVerdict::Busy);
+                self.release(false, Phase::Released, RestartReport::Busy);
             }
             Event::Checked(_, CheckResult::No) => {
-                self.release(false, Phase::Released, BotVerdict::NotBegun);
+                self.release(false, Phase::Released, RestartReport::NotBegun);
             }
             Event::Checked(_, CheckResult::Go) => {
                 self.to(Phase::StopIntended);
@@ -31,17 +31,17 @@ impl Transition {
         match event {
             Event::Saved(_) => self.observe(Duration::ZERO, Sources::No),
             Event::NotSaved(_) | Event::Deadline(_) => {
-                self.release(true, Phase::Released, BotVerdict::NotSaved);
+                self.release(true, Phase::Released, RestartReport::NotSaved);
             }
-            Event::LockLost => self.release(true, Phase::Released, BotVerdict::Busy),
+            Event::LockLost => self.release(true, Phase::Released, RestartReport::Busy),
             Event::Looked(_, look) => match &look.seen {
                 Seen::Gone => self.release(
                     true,
                     Phase::HandedOver(HandedTo::Operator),
-                    BotVerdict::StoppedByOperator,
+                    RestartReport::StoppedByOperator,
                 ),
                 Seen::Running(_) if !self.may_begin() => {
-                    self.release(true, Phase::Released, BotVerdict::Busy);
+                    self.release(true, Phase::Released, RestartReport::Busy);
                 }
                 Seen::Running(process) => {
                     self.s.process.clone_from(process);
@@ -54,7 +54,7 @@ impl Transition {
                     self.await_result(Effect::Stop, Some(within));
                 }
                 _ if self.may_begin() => self.observe(LOOK_EVERY, Sources::No),
-                _ => self.release(true, Phase::Released, BotVerdict::Unknown),
+                _ => self.release(true, Phase::Released, RestartReport::Unknown),
             },
             _ => {}
         }
@@ -68,26 +68,28 @@ impl Transition {
                 self.observe(Duration::ZERO, Sources::No);
             }
             Event::Returned(_, Returned::NotSpawned) => {
-                let verdict = BotVerdict::NotStopped(Returned::NotSpawned);
+                let verdict = RestartReport::NotStopped(Returned::NotSpawned);
                 self.release(true, Phase::Released, verdict);
             }
             Event::Returned(_, returned) => {
                 if *returned == Returned::Failed {
                     self.s.call = None;
                 }
-                self.stop_is_unknown(BotVerdict::NotStopped(*returned));
+                self.stop_is_unknown(RestartReport::NotStopped(*returned));
             }
-            Event::Deadline(_) => self.stop_is_unknown(BotVerdict::NotStopped(Returned::Timeout)),
+            Event::Deadline(_) => {
+                self.stop_is_unknown(RestartReport::NotStopped(Returned::Timeout))
+            }
             Event::Looked(_, look) => match look.seen {
                 Seen::Gone => self.gone(),
-                _ if self.now.is_past(self.s.until) => self.stop_is_unknown(BotVerdict::NotGone),
+                _ if self.now.is_past(self.s.until) => self.stop_is_unknown(RestartReport::NotGone),
                 _ => self.observe(LOOK_EVERY, Sources::No),
             },
             _ => {}
         }
     }
 
-    pub(super) fn stop_is_unknown(&mut self, verdict: BotVerdict) {
+    pub(super) fn stop_is_unknown(&mut self, verdict: RestartReport) {
         self.to(Phase::StopUnknown);
         self.s.until = Some(self.now.plus(STOPS_LATE_WITHIN));
         self.report(verdict);

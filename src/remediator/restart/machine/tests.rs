@@ -367,7 +367,7 @@ fn what_a_person_is_stopping_is_not_stopped_and_started() {
     let (state, effects) = next(&state, &looked(&state, Seen::Changing), at(1, 20));
     assert_eq!(state.phase, Phase::Released);
     assert!(
-        effects.contains(&Effect::Report(BotVerdict::Unknown)),
+        effects.contains(&Effect::Report(RestartReport::Unknown)),
         "{effects:?}"
     );
 }

@@ -73,7 +73,7 @@ async fn a_restart_that_is_over_is_not_resumed_while_its_record_cannot_be_delete
     );
     let run = world.asked();
     let (led, _) = world.lead(&run).await;
-    assert!(matches!(led, RestartResult::NeedsNoStop), "{led:?}");
+    assert!(matches!(led, RestartResult::CleanWithoutStop), "{led:?}");
     assert_eq!(
         world.phases(),
         [Phase::StopIntended],

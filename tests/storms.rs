@@ -124,8 +124,9 @@ fn alertmanager(fleet: &Fleet, more: &[(&str, &str)]) -> (Process, u16) {
         ("repeat_interval: 5m", "repeat_interval: 1s"),
     ];
     for (from, to) in changes.iter().chain(more) {
-        assert_eq!(text.matches(from).count(), 1, "{from}");
-        text = text.replace(from, to);
+        // The first route is that of the remediator.
+        assert!(text.contains(from), "{from}");
+        text = text.replacen(from, to, 1);
     }
     let config = fleet.path("alertmanager.yml");
     fs::write(&config, text).unwrap();

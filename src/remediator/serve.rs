@@ -375,7 +375,7 @@ impl Remediator {
         Timestamp::of(&self.clock)
     }
 
-    /// One short access to the journal; see [`Context::ask`].
+    /// One short access to the journal; see [`Context::with_store`].
     async fn with_store<T: Send + 'static>(
         &self,
         ask: impl FnOnce(&Store) -> T + Send + 'static,

@@ -528,18 +528,29 @@ async fn two_remediators_do_not_restart_one_service_at_once() {
         "start.sh",
         "echo x >>starts; [ -e runs ] && touch twice; sleep 1; touch runs",
     );
-    let mut settings = Settings::clone(&world.coordinator.ctx.settings);
-    settings.state_path = world.dir.path().join("other-state");
-    let other = World {
-        dir: tempfile::tempdir().unwrap(),
-        known: world.known.clone(),
-        coordinator: Arc::new(RestartCoordinator::within(
-            context(settings).unwrap(),
-            bounds(),
-        )),
+    // A start that is killed because the machine is busy would be repeated.
+    let config = world.dir.path().join("config.yml");
+    let yaml = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(
+        &config,
+        yaml.replace("start_timeout: 5s", "start_timeout: 5m"),
+    )
+    .unwrap();
+    let with_state = |name: &str| {
+        let mut settings = World::settings(world.dir.path());
+        settings.state_path = world.dir.path().join(name);
+        World {
+            dir: tempfile::tempdir().unwrap(),
+            known: world.known.clone(),
+            coordinator: Arc::new(RestartCoordinator::within(
+                context(settings).unwrap(),
+                bounds(),
+            )),
+        }
     };
-    let (one, two) = (world.asked(), other.asked());
-    let (first, second) = tokio::join!(world.lead(&one), other.lead(&two));
+    let (this, other) = (with_state("one-state"), with_state("other-state"));
+    let (one, two) = (this.asked(), other.asked());
+    let (first, second) = tokio::join!(this.lead(&one), other.lead(&two));
     let is_done = |result: &RestartResult| matches!(result, RestartResult::Ended(Ok(_)));
     // It waits, or has waited and finds nothing to do.
     let other = |result: &RestartResult| match result {

@@ -1,4 +1,4 @@
-//! The latest verdict on each session, and what its source told of the session's process.
+//! The latest verdict on each session, and what its source reported about the process.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

@@ -339,42 +339,9 @@ fn an_armed_run_outlives_a_silence() {
     world.finish();
 }
 
-/// Pushed and polled, an alert asks for one run.
-#[test]
-fn push_and_pull_together_run_an_action_once() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut world = testkit::world!();
-    world.with_probe();
-    let webhook = world.url("/webhook");
-    let alertmanager =
-        alertmanager_with_webhook(&dir.path().join("a"), Options::default(), &webhook);
-    let yaml = config(
-        &[alertmanager.url()],
-        "webhook: {match: {instance: \"h:10273\"}}\n",
-    );
-    world.with_config(&yaml);
-    world.bot("bot", BLOATED, "disconnected");
-    let args = world.serve_args();
-    world.start(&["env", "HOST=h"], Path::new(REMEDIATOR), args);
-    ready(&world, &alertmanager);
-    alertmanager
-        .post(vec![alert("h", "bot", "cleanup", 0)])
-        .unwrap();
-    world.wait("a delivery", || {
-        match world.metric("webhook_requests_total", &[]) {
-            0.0 => Err("none".into()),
-            _ => Ok(()),
-        }
-    });
-    wait_until_cleaned(&world, "bot");
-    wait_for_polled(&world, "cooldown", 1.0);
-    assert_eq!(world.metric("webhook_alerts_total", &[]), 1.0);
-    world.finish();
-}
-
-/// A refused run does not make room for a second one of the same alert.
-#[test]
-fn push_and_pull_together_arm_a_run_once() {
+/// A host with a bloated bot in this state, whose Alertmanager posts an alert about it and is
+/// polled for the same; once the alert was delivered.
+fn pushed_and_polled(state: &str) -> (World, Snapshot, Alertmanager, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let mut world = testkit::world!();
     world.with_probe();
@@ -385,7 +352,7 @@ fn push_and_pull_together_arm_a_run_once() {
         &[alertmanager.url()],
         "webhook: {match: {instance: \"h:10273\"}}\n",
     ));
-    let before = world.bot("bot", BLOATED, "connected");
+    let before = world.bot("bot", BLOATED, state);
     let args = world.serve_args();
     world.start(&["env", "HOST=h"], Path::new(REMEDIATOR), args);
     ready(&world, &alertmanager);
@@ -398,6 +365,23 @@ fn push_and_pull_together_arm_a_run_once() {
             _ => Ok(()),
         }
     });
+    (world, before, alertmanager, dir)
+}
+
+/// Pushed and polled, an alert asks for one run.
+#[test]
+fn push_and_pull_together_run_an_action_once() {
+    let (world, _, _alertmanager, _dir) = pushed_and_polled("disconnected");
+    wait_until_cleaned(&world, "bot");
+    wait_for_polled(&world, "cooldown", 1.0);
+    assert_eq!(world.metric("webhook_alerts_total", &[]), 1.0);
+    world.finish();
+}
+
+/// A refused run does not make room for a second one of the same alert.
+#[test]
+fn push_and_pull_together_arm_a_run_once() {
+    let (world, before, _alertmanager, _dir) = pushed_and_polled("connected");
     wait_for_polled(&world, "retry_later", 1.0);
     let runs = world.runs_of("bot");
     assert_eq!(runs.len(), 1, "{runs:#?}");

@@ -1,6 +1,7 @@
 //! The flags both programs know, named as exporter-toolkit names them.
 
 use std::ffi::OsStr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -84,6 +85,15 @@ pub struct CommonFlags {
 /// Flags that only the exporter knows.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ExporterFlags {
+    /// Auth folders that are scanned at the same time [default: one for each processor]
+    #[arg(
+        long = "sessions.scan-threads",
+        value_name = "N",
+        global = true,
+        help_heading = "Sessions"
+    )]
+    pub scan_threads: Option<NonZeroUsize>,
+
     /// On the very first start, read the logs from the beginning instead of the end.
     #[arg(long = "logs.from-start", help_heading = "Logs")]
     pub logs_from_start: bool,

@@ -37,6 +37,7 @@ pub use trigger::TriggerSource;
 
 use self::processes::MAX_TIMEOUT;
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,6 +86,9 @@ pub struct Settings {
     pub include: Option<GlobSet>,
     /// Directory names in a root to leave out.
     pub exclude: GlobSet,
+    /// Auth folders that the exporter scans at the same time; one for each processor where
+    /// `None`.
+    pub scan_threads: Option<NonZeroUsize>,
     /// Labels on every series of both programs.
     pub labels: CustomLabels,
     /// How to find out whether a bot is connected.
@@ -397,6 +401,7 @@ impl Settings {
                 Some(globs(&include.0, &include.1)?)
             },
             exclude: globs(&exclude.0, &exclude.1)?,
+            scan_threads: None,
             labels,
             connection,
             logs: log_settings,
@@ -433,6 +438,7 @@ impl Settings {
             logs.state_path.clone_from(path);
         }
         self.logs = Arc::new(logs);
+        self.scan_threads = flags.scan_threads;
         self
     }
 

@@ -392,6 +392,11 @@ impl Connection {
 
     /// Folds what the sources said and what the files say.
     pub fn judge(&self, asked: Asked, inventory: &Inventory) -> Verdict {
+        self.judge_by(asked, inventory.newest_write())
+    }
+
+    /// [`Connection::judge`] for a folder whose newest modification time is `newest_write`.
+    pub fn judge_by(&self, asked: Asked, newest_write: Option<Timestamp>) -> Verdict {
         let now = self.now();
         let mut evidence = vouched(asked.evidence, &asked.sightings, now);
         if let Some((id, event)) = asked.log {
@@ -400,7 +405,7 @@ impl Connection {
             let (finding, detail) = log_says(
                 event,
                 gone,
-                inventory.newest_write(),
+                newest_write,
                 now,
                 self.settings.log_fresh,
                 self.settings.quiet,
@@ -412,7 +417,7 @@ impl Connection {
             evidence.extend(vouched(vec![said], &asked.sightings, now));
         }
         let quiet = self.settings.quiet;
-        evidence.push(writes(inventory, now, quiet, self.clock.steady_for()));
+        evidence.push(writes(newest_write, now, quiet, self.clock.steady_for()));
         fold(evidence)
     }
 }
@@ -433,13 +438,13 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 /// What the files' modification times say. `steady`: how long the wall clock has run without a
 /// step, if it ever stepped; what was written before the step may be younger than it looks. Pure.
 pub fn writes(
-    inventory: &Inventory,
+    newest_write: Option<Timestamp>,
     now: Timestamp,
     quiet: Duration,
     steady: Option<Duration>,
 ) -> Evidence {
     let evidence = |finding, detail: String| Evidence::new("writes", finding, detail);
-    match inventory.newest_write() {
+    match newest_write {
         None => evidence(Finding::NoAnswer, "there is no file to tell from".into()),
         Some(newest) if newest > now => evidence(
             Finding::Writing,

@@ -138,7 +138,7 @@ fn written_at(modified: Option<Timestamp>) -> Inventory {
 #[test]
 fn the_quiet_window() {
     let now = Timestamp::from_secs(1_000_000);
-    let with = |modified| writes(&written_at(modified), now, QUIET, None).finding;
+    let with = |modified| writes(written_at(modified).newest_write(), now, QUIET, None).finding;
     assert_eq!(with(None), Finding::NoAnswer);
     assert_eq!(
         with(Some(now.plus(Duration::from_nanos(1)))),
@@ -159,7 +159,7 @@ fn the_quiet_window() {
 fn after_a_step_of_the_clock_nothing_is_known_to_be_quiet() {
     let now = Timestamp::from_secs(1_000_000);
     let old = written_at(Some(now.minus(QUIET * 2)));
-    let with = |steady| writes(&old, now, QUIET, steady).finding;
+    let with = |steady| writes(old.newest_write(), now, QUIET, steady).finding;
     assert_eq!(with(None), Finding::Quiet);
     assert_eq!(with(Some(Duration::ZERO)), Finding::Writing);
     assert_eq!(with(Some(Duration::from_secs(599))), Finding::Writing);
@@ -263,7 +263,7 @@ proptest::proptest! {
             }
             let steady = clock.steady_for();
             let Some((modified, written)) = newest else { continue };
-            let said = writes(&written_at(Some(modified)), Timestamp::of(&clock), QUIET, steady);
+            let said = writes(Some(modified), Timestamp::of(&clock), QUIET, steady);
             if said.finding == Finding::Quiet {
                 let age = clock.boot() - written;
                 proptest::prop_assert!(age + Duration::from_secs(4) >= QUIET, "{age:?}: {said}");

@@ -31,10 +31,7 @@ pub fn ambiguous(ambiguity: Ambiguity) -> String {
 }
 
 fn unreadable_sessions(measured: &Measured) -> Option<String> {
-    let (unreadable, all) = (
-        measured.unreadable_sessions,
-        measured.inventory.count(Kind::Session),
-    );
+    let (unreadable, all) = (measured.unreadable_sessions, measured.count(Kind::Session));
     (unreadable > 0).then(|| {
         format!(
             "{unreadable} of {all} session files cannot be read: they are torn, or in the form of another engine; a clean-up never moves them"

@@ -1,20 +1,25 @@
-//! One auth folder, measured: what it holds, and what policy makes of it.
+//! One auth folder, measured: what it holds, and what policy makes of it. Totals only: of ten
+//! thousand folders there are millions of files.
 
 use std::collections::BTreeMap;
 
 use crate::config::Settings;
-use crate::folder::{Inventory, Kind, SessionName, Timestamp};
+use crate::folder::{Creds, Inventory, Kind, SessionName, Timestamp};
 use crate::policy::guard::INACTIVE_FOR;
 use crate::policy::{
-    Batches, CleanupMode, CredsPlace, Refusal, Tier, accumulated_files, is_dormant,
+    Batches, CleanupMode, CredsPlace, Refusal, Tier, accumulated, changes_by_time, is_dormant,
     newest_pre_key_missing, possible, pre_keys,
 };
 
 /// A folder, measured.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Measured {
-    /// What it holds.
-    pub inventory: Inventory,
+    /// Its files.
+    pub files: Files,
+    /// Its files by kind; every kind that it holds.
+    pub kinds: BTreeMap<Kind, Files>,
+    /// What creds.json says.
+    pub creds: Creds,
     /// Its pre-key batch.
     pub batches: Batches,
     /// What the tiers count.
@@ -40,19 +45,44 @@ pub struct Measured {
     /// Last activity of the session that has been silent longest among those active
     /// within 14 days.
     pub oldest_active_session: Option<Timestamp>,
+    /// Time alone changes something of this, from then on.
+    pub holds_until: Option<Timestamp>,
+}
+
+/// Some files of a folder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Files {
+    /// How many, companions included.
+    pub count: usize,
+    /// Bytes in them.
+    pub bytes: u64,
+    /// The earliest and the latest modification time; `None` where none is known.
+    pub modified: Option<(Timestamp, Timestamp)>,
+}
+
+impl Files {
+    fn add(&mut self, bytes: u64, modified: Option<Timestamp>) {
+        self.count += 1;
+        self.bytes = self.bytes.saturating_add(bytes);
+        if let Some(at) = modified {
+            let (oldest, newest) = self.modified.unwrap_or((at, at));
+            self.modified = Some((oldest.min(at), newest.max(at)));
+        }
+    }
 }
 
 impl Measured {
-    pub(super) fn new(
-        inventory: Inventory,
+    /// Measures a folder at the time `now`. Pure.
+    pub fn new(
+        inventory: &Inventory,
         session: &SessionName,
         settings: &Settings,
         now: Timestamp,
     ) -> Self {
         let limits = settings.limits(session);
-        let batches = Batches::of(&inventory, limits.batch);
-        let accumulated = accumulated_files(&inventory, limits.batch);
-        let is_elsewhere = limits.creds.is_elsewhere(&inventory);
+        let batches = Batches::of(inventory, limits.batch);
+        let accumulated = accumulated(inventory, &batches, &|_| false);
+        let is_elsewhere = limits.creds.is_elsewhere(inventory);
         let plan = |mode| {
             // Such a bot is never stopped; an emergency cleans it as a clean-up would.
             let mode = if is_elsewhere {
@@ -60,35 +90,55 @@ impl Measured {
             } else {
                 mode
             };
-            possible(&inventory, now, &limits, mode, false)
+            possible(inventory, &batches, now, &limits, mode, false)
         };
-        let removable = CleanupMode::ALL
+        let plans = CleanupMode::ALL.map(|mode| (mode, plan(mode)));
+        let after_emergency = match &plans[1].1 {
+            Ok(plan) => Ok(plan.accumulated_after),
+            Err(refusal) => Err(refusal.clone()),
+        };
+        let removable = plans
             .into_iter()
-            .map(|mode| {
-                let plan = plan(mode).map(|plan| plan.by_kind());
-                (mode, plan.unwrap_or_default())
-            })
+            .map(|(mode, plan)| (mode, plan.map(|plan| plan.by_kind()).unwrap_or_default()))
             .collect();
-        let after_emergency = plan(CleanupMode::Emergency).map(|plan| plan.accumulated_after);
         let oldest_active_session = inventory
             .readable()
             .filter(|entry| entry.kind() == Kind::Session)
             .map(|entry| entry.last_activity())
             .filter(|last| last.until(now) <= INACTIVE_FOR)
             .min();
+        let (mut files, mut kinds) = (Files::default(), BTreeMap::<Kind, Files>::new());
+        for entry in inventory.files() {
+            let (bytes, modified) = (entry.stamp.size, entry.modified());
+            files.add(bytes, modified);
+            kinds.entry(entry.kind()).or_default().add(bytes, modified);
+        }
         Self {
+            files,
+            kinds,
             batches,
             accumulated,
             tier: limits.thresholds.tier(accumulated),
-            pre_keys: pre_keys(&inventory),
+            pre_keys: pre_keys(inventory),
             removable,
             after_emergency,
             creds_elsewhere: (limits.creds == CredsPlace::Elsewhere).then_some(is_elsewhere),
             unreadable_sessions: inventory.unreadable_sessions(),
-            newest_pre_key_missing: newest_pre_key_missing(&inventory),
-            dormant: is_dormant(&inventory, now),
+            newest_pre_key_missing: newest_pre_key_missing(inventory),
+            dormant: is_dormant(inventory, now),
             oldest_active_session,
-            inventory,
+            holds_until: changes_by_time(inventory, now, &limits),
+            creds: inventory.creds.clone(),
         }
+    }
+
+    /// How many files of a kind there are, companions included.
+    pub fn count(&self, kind: Kind) -> usize {
+        self.kinds.get(&kind).map_or(0, |files| files.count)
+    }
+
+    /// The newest modification time of any file. `None` in an empty folder.
+    pub fn newest_write(&self) -> Option<Timestamp> {
+        self.files.modified.map(|(_, newest)| newest)
     }
 }

@@ -110,6 +110,8 @@ declare_metrics! {
         "1 if everything that the collector was to look at could be looked at.";
     DURATION: gauge "baileys_exporter_scrape_collector_duration_seconds" &["collector"],
         "How long the collector took.";
+    OLDEST_SCAN: gauge "baileys_exporter_oldest_scan_timestamp_seconds" &[],
+        "The earliest time at which one of the auth folders was last scanned file by file, as Unix time; at most 5 minutes ago. Names, counts and creds.json are of the scrape itself, ages and activity of the scan.";
     SESSIONS: gauge "baileys_exporter_sessions" &[],
         "Auth folders found.";
     SKIPPED: gauge "baileys_exporter_sessions_skipped" &["reason"],
@@ -145,6 +147,9 @@ pub fn metric_families(
     out.add(&BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
     out.add(&SUCCESS, &["folders"], f64::from(snapshot.is_complete()));
     out.add(&DURATION, &["folders"], snapshot.took.as_secs_f64());
+    if let Some(at) = snapshot.oldest_look {
+        out.add(&OLDEST_SCAN, &[], at.seconds());
+    }
     out.add(&SESSIONS, &[], snapshot.sessions.len() as f64);
     for reason in SkipReason::ALL {
         let skipped = snapshot
@@ -242,20 +247,10 @@ fn add_session(out: &mut MetricFamilies, view: &SessionView, now: Timestamp) {
 }
 
 fn add_measured(out: &mut MetricFamilies, session: &str, measured: &Measured, now: Timestamp) {
-    let inventory = &measured.inventory;
     for kind in Kind::ALL {
-        out.add(
-            &FILES,
-            &[session, kind.label()],
-            inventory.count(kind) as f64,
-        );
-        let times = || {
-            inventory
-                .readable()
-                .filter(|entry| entry.kind() == kind)
-                .map(|entry| entry.stamp.modified)
-        };
-        if let (Some(oldest), Some(newest)) = (times().min(), times().max()) {
+        let files = measured.kinds.get(&kind).copied().unwrap_or_default();
+        out.add(&FILES, &[session, kind.label()], files.count as f64);
+        if let Some((oldest, newest)) = files.modified {
             out.add(&OLDEST, &[session, kind.label()], oldest.seconds());
             out.add(&NEWEST, &[session, kind.label()], newest.seconds());
         }
@@ -283,7 +278,7 @@ fn add_measured(out: &mut MetricFamilies, session: &str, measured: &Measured, no
         &[session],
         measured.unreadable_sessions as f64,
     );
-    if let Some(next) = inventory
+    if let Some(next) = measured
         .creds
         .facts()
         .and_then(|facts| facts.next_pre_key_id)
@@ -298,12 +293,11 @@ fn add_measured(out: &mut MetricFamilies, session: &str, measured: &Measured, no
         out.add(&OLDEST_ACTIVE, &[session], at.seconds());
     }
     let age = |at: Timestamp| now.seconds() - at.seconds();
-    let times = || inventory.readable().map(|entry| entry.stamp.modified);
-    if let (Some(oldest), Some(newest)) = (times().min(), times().max()) {
+    if let Some((oldest, newest)) = measured.files.modified {
         out.add(&OLDEST_AGE, &[session], age(oldest));
         out.add(&NEWEST_AGE, &[session], age(newest));
     }
-    out.add(&SIZE, &[session], inventory.size_bytes() as f64);
+    out.add(&SIZE, &[session], measured.files.bytes as f64);
     if let Some(holds) = measured.creds_elsewhere {
         out.add(&CREDS_ELSEWHERE, &[session], f64::from(holds));
     }
@@ -313,8 +307,8 @@ fn add_measured(out: &mut MetricFamilies, session: &str, measured: &Measured, no
     out.add(
         &CREDS_VALID,
         &[session],
-        f64::from(matches!(inventory.creds, Creds::Valid(_))),
+        f64::from(matches!(measured.creds, Creds::Valid(_))),
     );
-    let logged_in = inventory.creds.facts().is_some_and(|facts| facts.logged_in);
+    let logged_in = measured.creds.facts().is_some_and(|facts| facts.logged_in);
     out.add(&LOGGED_IN, &[session], f64::from(logged_in));
 }

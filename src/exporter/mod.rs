@@ -2,6 +2,7 @@
 //! nothing below a sessions path.
 
 pub mod advice;
+pub mod folder_memory;
 pub mod latest;
 mod measured;
 pub mod metrics;

@@ -1,8 +1,9 @@
 //! One look at every auth folder: discovery, scan, and what policy makes of it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,13 +12,12 @@ use clock::Clock;
 use crate::config::Settings;
 use crate::folder::bounded_blocking::Round;
 use crate::folder::discovery::{ProblemLog, Skipped, duplicate, explain};
-use crate::folder::scan::{CREDS_LOOKS, CREDS_SECOND_LOOK, needs_second_look, read_creds, scan};
-use crate::folder::{
-    BoundedBlocking, Discovery, FolderPath, Found, Inventory, ReadCache, SessionName, Timestamp,
-};
+use crate::folder::scan::{CREDS_LOOKS, CREDS_SECOND_LOOK, needs_second_look, read_creds};
+use crate::folder::{BoundedBlocking, Creds, Discovery, FolderPath, Found, SessionName, Timestamp};
 use crate::policy::Thresholds;
 
 use super::advice;
+use super::folder_memory::{FolderMemory, Looked, Thoroughness, due};
 pub use super::measured::Measured;
 
 /// A wrong name is answered with at most this many right ones.
@@ -36,6 +36,9 @@ pub struct Snapshot {
     pub took: Duration,
     /// When it was.
     pub at: Timestamp,
+    /// The earliest time at which one of the folders was last looked at file by file. `None`
+    /// without a folder.
+    pub oldest_look: Option<Timestamp>,
 }
 
 impl Snapshot {
@@ -71,10 +74,12 @@ impl Snapshot {
 pub struct SessionView {
     /// Its name.
     pub session: SessionName,
+    /// Its folder.
+    pub place: FolderPath,
     /// Where its tiers begin.
     pub thresholds: Thresholds,
     /// What was seen, or why nothing could be.
-    pub state: Result<Measured, FolderError>,
+    pub state: Result<Arc<Measured>, FolderError>,
 }
 
 /// Why a folder could not be looked at.
@@ -97,7 +102,7 @@ impl FolderError {
         "timeout",
     ];
 
-    fn new(error: &io::Error) -> Self {
+    pub(super) fn new(error: &io::Error) -> Self {
         let is_link = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
         let reason = match error.kind() {
             _ if is_link => "link",
@@ -117,7 +122,7 @@ impl FolderError {
 /// before it, and Prometheus waits 10 s for both.
 const SCAN_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Looks at the folders, again and again; remembers what need not be read twice.
+/// Looks at the folders, again and again; remembers what need not be looked at twice.
 #[derive(Debug)]
 pub struct Collector {
     settings: Arc<Settings>,
@@ -125,21 +130,36 @@ pub struct Collector {
     /// Whose memory it takes over at its first look.
     former: Option<Arc<Mutex<Collector>>>,
     looks: BoundedBlocking,
-    /// A look that takes too long still leaves here what it has read.
-    caches: HashMap<FolderPath, Arc<Mutex<ReadCache>>>,
+    folders: HashMap<FolderPath, Folder>,
+    /// When it looked last, as time since the boot of the machine.
+    looked_at: Option<Duration>,
     problems: ProblemLog,
     clock: Clock,
+}
+
+/// What is kept of a folder from look to look.
+#[derive(Clone, Debug)]
+struct Folder {
+    /// A look that takes too long still leaves here what it has read.
+    memory: Arc<Mutex<FolderMemory>>,
+    /// The last full look, as time since the boot of the machine.
+    looked_at: Option<Duration>,
 }
 
 impl Collector {
     /// A collector for these settings.
     pub fn new(settings: Arc<Settings>, clock: Clock) -> Self {
+        let looks = BoundedBlocking::default().with_timeout(SCAN_TIMEOUT);
         Self {
-            discovery: settings.discovery().explaining(),
+            discovery: settings.discovery().explaining().remembering(clock.clone()),
             former: None,
-            looks: BoundedBlocking::default().with_timeout(SCAN_TIMEOUT),
+            looks: match settings.scan_threads {
+                Some(threads) => looks.with_threads(threads.get()),
+                None => looks,
+            },
             settings,
-            caches: HashMap::new(),
+            folders: HashMap::new(),
+            looked_at: None,
             problems: ProblemLog::default(),
             clock,
         }
@@ -162,61 +182,131 @@ impl Collector {
     }
 
     /// Looks at everything once. Blocks; a folder that hangs is one that could not be looked
-    /// at.
+    /// at. Names and creds.json are those of now; what only a look at each file tells is at
+    /// most [`LOOKED_AGAIN_WITHIN`](super::folder_memory::LOOKED_AGAIN_WITHIN) old.
     pub fn collect(&mut self) -> Snapshot {
-        let began = self.clock.now();
+        let (began, moment) = (self.clock.now(), self.clock.boot());
         let mut round = self.looks.round();
         self.remember();
         let survey = self.discovery.survey_in(&mut round);
-        let mut scanned: Vec<(Found, io::Result<Inventory>)> = Vec::new();
-        let mut caches = HashMap::new();
-        for found in survey.found {
-            let cache = self
-                .caches
-                .remove(&found.place)
-                .unwrap_or_else(|| Arc::new(Mutex::new(ReadCache::new(self.clock.clone()))));
-            let (place, own) = (found.place.clone(), Arc::clone(&cache));
-            let scan = round.run(&found.place.path(), move || {
-                let fd = place.open()?;
-                scan(
-                    fd.as_fd(),
-                    &mut own.lock().unwrap_or_else(PoisonError::into_inner),
-                )
-            });
-            caches.insert(found.place.clone(), cache);
-            scanned.push((found, scan.and_then(|scan| scan)));
-        }
-        self.caches = caches;
-        second_look(&mut scanned, &mut round, &self.clock);
-        let at = Timestamp::of(&self.clock);
-        let sessions = scanned
-            .into_iter()
-            .map(|(found, scan)| {
-                let state = scan
-                    .map_err(|error| FolderError::new(&error))
-                    .and_then(|inventory| {
-                        if !inventory.history.was_auth_folder {
-                            return Err(not_an_auth_folder(&inventory));
-                        }
-                        Ok(Measured::new(inventory, &found.session, &self.settings, at))
-                    });
-                let thresholds = self.settings.limits(&found.session).thresholds;
-                SessionView {
-                    session: found.session,
-                    thresholds,
-                    state,
-                }
-            })
+        let mut former = std::mem::take(&mut self.folders);
+        let mut folders: Vec<Folder> = survey
+            .found
+            .iter()
+            .map(|found| former.remove(&found.place).unwrap_or_else(|| self.folder()))
             .collect();
+        let looked: Vec<_> = folders.iter().map(|folder| folder.looked_at).collect();
+        let due = due(&looked, moment, self.looked_at.replace(moment));
+        let all = survey.found.iter().zip(&folders).zip(due);
+        let jobs = all.map(|((found, folder), is_full)| {
+            let how = Thoroughness {
+                is_full,
+                settled: None,
+            };
+            self.job(found, folder, how)
+        });
+        let run = |job: Job| job.run();
+        let mut looked = round.run_all(jobs.collect::<Vec<_>>(), run);
+        self.second_look(&survey.found, &folders, &mut looked, &mut round);
+        let at = Timestamp::of(&self.clock);
+        let mut sessions = Vec::with_capacity(looked.len());
+        let mut oldest_look = None;
+        for ((found, folder), looked) in survey.found.iter().zip(&mut folders).zip(looked) {
+            let state = match looked.and_then(|looked| looked) {
+                Ok(Looked::Measured(measured, moment)) => {
+                    folder.looked_at = Some(moment.boot);
+                    oldest_look =
+                        Some(oldest_look.map_or(moment.wall, |at: Timestamp| at.min(moment.wall)));
+                    Ok(measured)
+                }
+                Ok(Looked::NotAnAuthFolder(error)) => Err(error),
+                // It was looked at again.
+                Ok(Looked::Doubtful) => Err(FolderError::new(&io::ErrorKind::TimedOut.into())),
+                Err(error) => Err(FolderError::new(&error)),
+            };
+            sessions.push(SessionView {
+                session: found.session.clone(),
+                place: found.place.clone(),
+                thresholds: self.settings.limits(&found.session).thresholds,
+                state,
+            });
+        }
+        let places = survey.found.into_iter().map(|found| found.place);
+        self.folders = places.zip(folders).collect();
         let snapshot = Snapshot {
             sessions,
             skipped: survey.skipped,
             passed_over: survey.passed_over,
             took: self.clock.since(began),
             at,
+            oldest_look,
         };
         self.report(&snapshot);
         snapshot
+    }
+
+    fn folder(&self) -> Folder {
+        Folder {
+            memory: Arc::new(Mutex::new(FolderMemory::new(self.clock.clone()))),
+            looked_at: None,
+        }
+    }
+
+    fn job(&self, found: &Found, folder: &Folder, how: Thoroughness) -> (PathBuf, Job) {
+        let job = Job {
+            found: found.clone(),
+            memory: Arc::clone(&folder.memory),
+            settings: Arc::clone(&self.settings),
+            how,
+        };
+        (found.place.path(), job)
+    }
+
+    /// Pauses for all folders whose creds.json looks broken or gone, then looks at them again:
+    /// Baileys writes it in place.
+    fn second_look(
+        &self,
+        found: &[Found],
+        folders: &[Folder],
+        looked: &mut [io::Result<io::Result<Looked>>],
+        round: &mut Round,
+    ) {
+        let is_doubtful =
+            |looked: &io::Result<io::Result<Looked>>| matches!(looked, Ok(Ok(Looked::Doubtful)));
+        let doubtful: Vec<usize> = (0..looked.len())
+            .filter(|index| is_doubtful(&looked[*index]))
+            .collect();
+        let mut settled: BTreeMap<usize, Creds> = BTreeMap::new();
+        for _ in 0..CREDS_LOOKS {
+            let is_open = |creds: Option<&Creds>| creds.is_none_or(needs_second_look);
+            let open = doubtful.iter().filter(|index| is_open(settled.get(index)));
+            let open: Vec<usize> = open.copied().collect();
+            if open.is_empty() {
+                break;
+            }
+            self.clock.block(CREDS_SECOND_LOOK);
+            let places = open.iter().map(|index| found[*index].place.clone());
+            let reads = round.run_all(
+                places.map(|place| (place.path(), place)),
+                |place: FolderPath| place.open().map(|fd| read_creds(fd.as_fd())),
+            );
+            for (index, creds) in open.into_iter().zip(reads) {
+                // Without an answer the look itself tells why.
+                let creds = creds.and_then(|creds| creds).unwrap_or(Creds::Missing);
+                settled.insert(index, creds);
+            }
+        }
+        let jobs = doubtful.iter().map(|index| {
+            let how = Thoroughness {
+                is_full: true,
+                settled: Some(settled.remove(index).unwrap_or(Creds::Missing)),
+            };
+            self.job(&found[*index], &folders[*index], how)
+        });
+        let again = round.run_all(jobs.collect::<Vec<_>>(), |job: Job| job.run());
+        for (index, again) in doubtful.into_iter().zip(again) {
+            looked[index] = again;
+        }
     }
 
     fn report(&mut self, snapshot: &Snapshot) {
@@ -248,40 +338,21 @@ impl Collector {
     }
 }
 
-/// Where an operator named a directory that is no auth folder, and was none before.
-fn not_an_auth_folder(inventory: &Inventory) -> FolderError {
-    let message = format!(
-        "it is not an auth folder: it holds no creds.json and no key of Baileys, and {} other files; give the folder that holds creds.json, or wait until the bot has logged in",
-        inventory.files().len()
-    );
-    FolderError {
-        reason: "not_an_auth_folder",
-        message,
+/// One look at one folder.
+struct Job {
+    found: Found,
+    memory: Arc<Mutex<FolderMemory>>,
+    settings: Arc<Settings>,
+    how: Thoroughness,
+}
+
+impl Job {
+    fn run(self) -> io::Result<Looked> {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let Found { session, place } = &self.found;
+        memory.look(place, session, &self.settings, self.how)
     }
 }
 
-/// One pause for all folders whose creds.json looks broken or gone, then a second read:
-/// Baileys writes it in place.
-fn second_look(scanned: &mut [(Found, io::Result<Inventory>)], round: &mut Round, clock: &Clock) {
-    let mut doubtful: Vec<(&FolderPath, &mut Inventory)> = scanned
-        .iter_mut()
-        .filter_map(|(found, scan)| Some((&found.place, scan.as_mut().ok()?)))
-        .filter(|(_, inventory)| needs_second_look(&inventory.creds))
-        .collect();
-    for _ in 0..CREDS_LOOKS {
-        doubtful.retain(|(_, inventory)| needs_second_look(&inventory.creds));
-        if doubtful.is_empty() {
-            return;
-        }
-        clock.block(CREDS_SECOND_LOOK);
-        for (place, inventory) in &mut doubtful {
-            let own = FolderPath::clone(place);
-            let creds = round.run(&place.path(), move || {
-                own.open().map(|fd| read_creds(fd.as_fd()))
-            });
-            if let Ok(Ok(creds)) = creds {
-                inventory.creds = creds;
-            }
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

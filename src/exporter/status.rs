@@ -1,6 +1,7 @@
 //! The morning check: one row a session, for the terminal, as JSON and for the page.
 
 use std::collections::BTreeSet;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use tokio::task::JoinSet;
 
 use crate::cli::{exit_codes, table};
 use crate::connection::{Connection, State, Verdict};
-use crate::folder::{Creds, SessionName, Timestamp};
+use crate::folder::scan::scan;
+use crate::folder::{BoundedBlocking, Creds, FolderPath, ReadCache, SessionName, Timestamp};
 use crate::logs::overview::HALF_MONITORED;
 use crate::logs::{Pattern, Severity};
 use crate::policy::{CleanupMode, Tier};
@@ -129,11 +131,12 @@ pub async fn verdicts(snapshot: &Snapshot, connection: &Connection) -> Vec<Verdi
     for (index, view) in snapshot.sessions.iter().enumerate() {
         let Ok(measured) = &view.state else { continue };
         let (connection, places) = (connection.clone(), Arc::clone(&places));
-        let (session, inventory): (SessionName, _) =
-            (view.session.clone(), measured.inventory.clone());
+        let (session, folder) = (view.session.clone(), view.place.clone());
+        let newest_write = measured.newest_write();
         tasks.spawn(async move {
             let _place = places.acquire().await;
-            (index, connection.verdict(&session, &inventory).await)
+            let verdict = verdict(&session, folder, newest_write, &connection).await;
+            (index, verdict)
         });
     }
     let unseen = || Verdict::unknown("folder", "it could not be looked at");
@@ -144,6 +147,32 @@ pub async fn verdicts(snapshot: &Snapshot, connection: &Connection) -> Vec<Verdi
         }
     }
     verdicts
+}
+
+/// Asks for one session's connection. The newest write that a snapshot shows may be minutes old.
+/// It is enough to tell that a bot is not proven disconnected; for the proof every file is
+/// looked at.
+async fn verdict(
+    session: &SessionName,
+    folder: FolderPath,
+    newest_write: Option<Timestamp>,
+    connection: &Connection,
+) -> Verdict {
+    let asked = connection.ask(session).await;
+    let verdict = connection.judge_by(asked.clone(), newest_write);
+    if verdict.state != State::Disconnected {
+        return verdict;
+    }
+    let path = folder.path();
+    let looks = BoundedBlocking::default();
+    let scanned = looks.run_async(&path, move || {
+        let fd = folder.open()?;
+        scan(fd.as_fd(), &mut ReadCache::default())
+    });
+    match scanned.await.and_then(|scanned| scanned) {
+        Ok(inventory) => connection.judge(asked, &inventory),
+        Err(_) => Verdict::unknown("folder", "it could not be looked at"),
+    }
 }
 
 fn row(view: &SessionView, verdict: &Verdict, now: Timestamp) -> SessionRow {
@@ -169,7 +198,7 @@ fn row(view: &SessionView, verdict: &Verdict, now: Timestamp) -> SessionRow {
     match &view.state {
         Err(error) => row.error = Some(error.message.clone()),
         Ok(measured) => {
-            row.files = Some(measured.inventory.files().len());
+            row.files = Some(measured.files.count);
             row.accumulated_files = Some(measured.accumulated);
             row.tier = Some(measured.tier.map_or("normal", Tier::label));
             row.removable_files = measured
@@ -184,10 +213,10 @@ fn row(view: &SessionView, verdict: &Verdict, now: Timestamp) -> SessionRow {
                 .map(|at| at.until(now).as_secs());
             row.creds = Some(match measured.creds_elsewhere {
                 Some(true) => CREDS_ELSEWHERE,
-                _ => measured.inventory.creds.word(),
+                _ => measured.creds.word(),
             });
             row.notes = advice(measured, t);
-            row.rank = match measured.inventory.creds {
+            row.rank = match measured.creds {
                 Creds::Valid(_) => Rank::Tier(measured.tier),
                 _ if row.are_creds_fine() => Rank::Tier(measured.tier),
                 _ => Rank::BrokenCreds,

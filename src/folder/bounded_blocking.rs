@@ -30,6 +30,8 @@ const LOST_WAKE_UP: Duration = Duration::from_secs(1);
 /// A thread without a look ends after this time.
 const IDLE_FOR: Duration = Duration::from_secs(30);
 
+mod batch;
+
 /// A look; what it returns hands over its result.
 type Job = Box<dyn FnOnce() -> Deliver + Send>;
 type Deliver = Box<dyn FnOnce() + Send>;
@@ -44,6 +46,8 @@ thread_local! {
 pub struct BoundedBlocking {
     pool: Arc<Pool>,
     timeout: Duration,
+    /// Directories of one batch that are looked at at the same time.
+    threads: usize,
 }
 
 impl Default for BoundedBlocking {
@@ -80,6 +84,46 @@ impl Pool {
     fn state(&self) -> MutexGuard<'_, PoolState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Notes that the look under way at a directory takes too long.
+    fn mark_overdue(&self, directory: &Path) {
+        let mount = mount_of(directory);
+        if let Some(look) = self.state().under_way.get_mut(directory) {
+            look.overdue = true;
+            look.mount = mount;
+        }
+        self.ended.notify_all();
+    }
+
+    /// Puts a look on record, when the one under way at the directory has ended.
+    fn begin(&self, timeout: Duration, directory: &Path) -> Result<(), NotDone> {
+        let is_healthy = |state: &PoolState| {
+            let look = state.under_way.get(directory);
+            look.is_some_and(|look| !look.overdue)
+        };
+        let waited = self
+            .ended
+            .wait_timeout_while(self.state(), timeout, |state| is_healthy(state));
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        match state.under_way.get(directory) {
+            Some(look) if look.overdue => return Err(NotDone::Hangs),
+            Some(_) => return Err(NotDone::Late),
+            None => {}
+        }
+        let stuck = |state: &PoolState| state.under_way.values().filter(|l| l.overdue).count();
+        if stuck(&state) > 0 {
+            let mount = mount_of(directory);
+            let overdue = state.under_way.values().filter(|look| look.overdue);
+            let of_the_mount = overdue.filter(|look| look.mount == mount).count();
+            if of_the_mount >= MAX_STUCK_OF_A_MOUNT || stuck(&state) >= MAX_STUCK {
+                return Err(NotDone::TooMany);
+            }
+        }
+        state
+            .under_way
+            .insert(directory.to_owned(), UnderWay::default());
+        Ok(())
+    }
 }
 
 /// Ends a look on record, also where it panics.
@@ -101,6 +145,7 @@ impl BoundedBlocking {
         Self {
             pool: Arc::default(),
             timeout,
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
         }
     }
 
@@ -114,6 +159,16 @@ impl BoundedBlocking {
     pub fn with_timeout(&self, timeout: Duration) -> Self {
         Self {
             timeout,
+            ..self.clone()
+        }
+    }
+
+    /// The same bounds; a batch looks at so many directories at the same time. The default is
+    /// one for each processor.
+    #[must_use]
+    pub fn with_threads(&self, threads: usize) -> Self {
+        Self {
+            threads,
             ..self.clone()
         }
     }
@@ -198,7 +253,7 @@ impl BoundedBlocking {
         if LOOKS.get() {
             return Ok(work());
         }
-        self.begin(timeout, directory)?;
+        self.pool.begin(timeout, directory)?;
         let (done, result) = mpsc::sync_channel(1);
         let (pool, own) = (Arc::clone(&self.pool), directory.to_owned());
         let job: Job = Box::new(move || {
@@ -237,37 +292,6 @@ impl BoundedBlocking {
                 Err(NotDone::Late)
             }
         }
-    }
-
-    /// Puts a look on record, when the one under way at the directory has ended.
-    fn begin(&self, timeout: Duration, directory: &Path) -> Result<(), NotDone> {
-        let is_healthy = |state: &PoolState| {
-            let look = state.under_way.get(directory);
-            look.is_some_and(|look| !look.overdue)
-        };
-        let waited = self
-            .pool
-            .ended
-            .wait_timeout_while(self.pool.state(), timeout, |state| is_healthy(state));
-        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        match state.under_way.get(directory) {
-            Some(look) if look.overdue => return Err(NotDone::Hangs),
-            Some(_) => return Err(NotDone::Late),
-            None => {}
-        }
-        let stuck = |state: &PoolState| state.under_way.values().filter(|l| l.overdue).count();
-        if stuck(&state) > 0 {
-            let mount = mount_of(directory);
-            let overdue = state.under_way.values().filter(|look| look.overdue);
-            let of_the_mount = overdue.filter(|look| look.mount == mount).count();
-            if of_the_mount >= MAX_STUCK_OF_A_MOUNT || stuck(&state) >= MAX_STUCK {
-                return Err(NotDone::TooMany);
-            }
-        }
-        state
-            .under_way
-            .insert(directory.to_owned(), UnderWay::default());
-        Ok(())
     }
 
     /// Gives a job to a thread that waits for one, or to a new one.
@@ -320,6 +344,16 @@ pub struct Round {
 }
 
 impl Round {
+    /// What a look may take now.
+    fn timeout(&self) -> Duration {
+        let full = self.looks.timeout;
+        match self.spent {
+            Duration::ZERO => full,
+            spent if spent < full + full / 2 => full / 20,
+            _ => full / 200,
+        }
+    }
+
     /// As [`BoundedBlocking::run`].
     ///
     /// # Errors
@@ -329,12 +363,7 @@ impl Round {
         directory: &Path,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<T> {
-        let full = self.looks.timeout;
-        let timeout = match self.spent {
-            Duration::ZERO => full,
-            spent if spent < full + full / 2 => full / 20,
-            _ => full / 200,
-        };
+        let timeout = self.timeout();
         let looked = self.looks.run_within(timeout, directory, work);
         if matches!(looked, Err(NotDone::Late)) {
             self.spent += timeout;

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use clock::Clock;
 use globset::GlobSet;
 
 use super::bounded_blocking::{BoundedBlocking, Round};
@@ -25,7 +26,7 @@ pub use found::{Found, SkipReason, Skipped, duplicate, explain};
 pub use source::SessionsPath;
 
 use found::Filter;
-use look::Looker;
+use look::{Looker, Remembered};
 use walk::{Candidate, Deeper, Walk, copy_hint};
 
 /// The outcome of one look around.
@@ -97,6 +98,7 @@ impl Discovery {
             looker: Looker {
                 known: Arc::default(),
                 own: rustix::process::geteuid().as_raw(),
+                remembered: None,
             },
             held: BTreeMap::new(),
             explains: false,
@@ -109,6 +111,14 @@ impl Discovery {
     #[must_use]
     pub fn explaining(mut self) -> Self {
         self.explains = true;
+        self
+    }
+
+    /// Makes it remember what is in directories that do not change, for a program that looks
+    /// around again and again.
+    #[must_use]
+    pub fn remembering(mut self, clock: Clock) -> Self {
+        self.looker.remembered = Some(Remembered::new(clock));
         self
     }
 
@@ -177,6 +187,9 @@ impl Discovery {
             .map(|found| (found.session.clone(), found.place.clone()))
             .collect();
         survey.found = found;
+        if let Some(remembered) = &self.looker.remembered {
+            remembered.forget_unused();
+        }
         self.looker.known = Arc::new(known);
         survey
     }

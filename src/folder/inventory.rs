@@ -2,44 +2,83 @@
 //!
 //! Another store (SQL, Redis) could fill the same struct from its rows.
 
+use std::cmp::Ordering;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::os::unix::ffi::OsStrExt;
 
 use super::creds::{Creds, SessionTimes};
-use super::kind::{Kind, NameParts, is_telltale, parse_name};
+use super::kind::{Kind, NameParts, PartRanges, is_telltale_name, parse_name};
 use super::time::Timestamp;
 
 /// A file's name. It may hold a phone number, so `Debug` does not show it and nothing
 /// here implements `Display`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FileName(OsString);
+#[derive(Clone)]
+pub struct FileName {
+    name: OsString,
+    parts: PartRanges,
+}
 
 impl FileName {
     /// Wraps a name as the directory listing gave it.
     pub fn new(name: impl Into<OsString>) -> Self {
-        Self(name.into())
+        let name = name.into();
+        let parts = parse_name(name.as_bytes()).ranges();
+        Self { name, parts }
     }
 
     /// The bytes of the name.
     pub fn as_bytes(&self) -> &[u8] {
-        self.0.as_bytes()
+        self.name.as_bytes()
     }
 
     /// The name, to hand to the file system.
     pub fn as_os_str(&self) -> &OsStr {
-        &self.0
+        &self.name
     }
 
     /// Kind, main file and id.
     pub fn parts(&self) -> NameParts<'_> {
-        parse_name(self.as_bytes())
+        self.parts.of(self.as_bytes())
+    }
+
+    /// The kind alone.
+    pub const fn kind(&self) -> Kind {
+        self.parts.kind
+    }
+}
+
+// The parts follow from the name.
+impl PartialEq for FileName {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for FileName {}
+
+impl PartialOrd for FileName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for FileName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.name.cmp(&other.name)
+    }
+}
+
+impl Hash for FileName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
     }
 }
 
 impl fmt::Debug for FileName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "FileName({}…)", self.parts().kind.label())
+        write!(f, "FileName({}…)", self.kind().label())
     }
 }
 
@@ -120,8 +159,13 @@ pub struct Entry {
 
 impl Entry {
     /// The kind, from the name.
-    pub fn kind(&self) -> Kind {
-        self.name.parts().kind
+    pub const fn kind(&self) -> Kind {
+        self.name.kind()
+    }
+
+    /// The modification time, where it is known.
+    pub fn modified(&self) -> Option<Timestamp> {
+        (self.shape != Shape::Unreadable).then_some(self.stamp.modified)
     }
 
     /// Last activity: the latest of the modification time and, for a session, of every
@@ -224,14 +268,10 @@ impl Inventory {
             .filter(|entry| entry.shape != Shape::Directory)
             .collect();
         // The files of one key side by side, its main file last.
-        files.sort_by(|left, right| {
+        files.sort_unstable_by(|left, right| {
             let (a, b) = (left.name.parts(), right.name.parts());
-            (a.kind, a.main, !a.companion, &left.name).cmp(&(
-                b.kind,
-                b.main,
-                !b.companion,
-                &right.name,
-            ))
+            let order = (a.kind, a.main, !a.companion).cmp(&(b.kind, b.main, !b.companion));
+            order.then_with(|| left.name.cmp(&right.name))
         });
         Self {
             files,
@@ -301,7 +341,7 @@ impl Inventory {
             || self
                 .files
                 .iter()
-                .any(|file| is_telltale(file.name.as_bytes()))
+                .any(|file| is_telltale_name(file.name.parts()))
     }
 
     /// Session files that cannot be read or understood: written in another format, or torn.

@@ -110,6 +110,48 @@ pub struct NameParts<'a> {
     pub companion: bool,
 }
 
+/// The parts of a name as positions in it. The main file's name and the id begin where the
+/// name and its prefix do.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PartRanges {
+    pub(super) kind: Kind,
+    companion: bool,
+    main: u32,
+    id: (u32, u32),
+}
+
+impl NameParts<'_> {
+    /// As positions in the name that was taken apart.
+    pub(super) fn ranges(&self) -> PartRanges {
+        let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let main = length(self.main);
+        // An id ends where `.json` begins.
+        let end = match self.id {
+            [] => 0,
+            _ => main.saturating_sub(length(b".json")),
+        };
+        PartRanges {
+            kind: self.kind,
+            companion: self.companion,
+            main,
+            id: (end.saturating_sub(length(self.id)), end),
+        }
+    }
+}
+
+impl PartRanges {
+    /// The parts of the same name.
+    pub(super) fn of<'a>(&self, name: &'a [u8]) -> NameParts<'a> {
+        let slice = |from: u32, to: u32| name.get(from as usize..to as usize).unwrap_or_default();
+        NameParts {
+            kind: self.kind,
+            main: slice(0, self.main),
+            id: slice(self.id.0, self.id.1),
+            companion: self.companion,
+        }
+    }
+}
+
 /// Takes a file name apart. Any bytes are accepted.
 pub fn parse_name(name: &[u8]) -> NameParts<'_> {
     let stripped = [&b".tmp"[..], b".bak"]
@@ -128,7 +170,8 @@ pub fn parse_name(name: &[u8]) -> NameParts<'_> {
         };
     }
     if let Some(stem) = main.strip_suffix(b".json") {
-        for kind in BY_PREFIX {
+        let may_be = |kind: &Kind| kind.label().as_bytes().first() == stem.first();
+        for kind in BY_PREFIX.into_iter().filter(may_be) {
             let id = stem
                 .strip_prefix(kind.label().as_bytes())
                 .and_then(|rest| rest.strip_prefix(b"-"));
@@ -154,9 +197,12 @@ pub fn parse_name(name: &[u8]) -> NameParts<'_> {
 /// The number of a pre-key id. Only the form the library writes: no sign, no leading
 /// zero, at most 32 bits. `None` for anything else, and such a file is never moved.
 pub fn pre_key_id(id: &[u8]) -> Option<u32> {
-    let text = std::str::from_utf8(id).ok()?;
-    let number: u32 = text.parse().ok()?;
-    (number.to_string() == text).then_some(number)
+    let is_plain = match id {
+        [b'0'] => true,
+        [b'1'..=b'9', rest @ ..] => rest.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    is_plain.then(|| std::str::from_utf8(id).ok()?.parse().ok())?
 }
 
 /// The parts of a sender key's id, `<group>--<user>[_<domain>]--<device>`.
@@ -204,7 +250,11 @@ pub fn has_lid_name(kind: Kind, id: &[u8]) -> bool {
 /// Whether a name is so plainly Baileys' own that a folder holding it is an auth folder
 /// even when its creds.json is gone.
 pub fn is_telltale(name: &[u8]) -> bool {
-    let parts = parse_name(name);
+    is_telltale_name(parse_name(name))
+}
+
+/// [`is_telltale`] for a name that was taken apart.
+pub(super) fn is_telltale_name(parts: NameParts<'_>) -> bool {
     match parts.kind {
         Kind::PreKey => pre_key_id(parts.id).is_some(),
         Kind::Session => {

@@ -16,6 +16,7 @@ pub mod resolve;
 pub mod scan;
 pub mod session_name;
 pub mod time;
+pub mod unchanged;
 
 pub use all_sessions::{AllSessions, SessionNames};
 pub use bounded_blocking::BoundedBlocking;

@@ -21,6 +21,14 @@ pub struct Resolved {
 }
 
 impl Resolved {
+    /// A path that is known to hold no link.
+    pub fn of_canonical(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            link_owners: BTreeSet::new(),
+        }
+    }
+
     /// The owner of a link that may not be followed, if there is one. The owner of a link can
     /// point it at any folder. So the link must belong to this program's user, to root, or to the
     /// owner of the directory.

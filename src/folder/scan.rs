@@ -1,17 +1,19 @@
 //! From a directory on disk to an [`Inventory`]: one listing, one `stat` per name
 //! relative to the folder's descriptor, and the inside of session files.
 
-use std::collections::HashMap;
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 use std::io::{self, Read};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
 use clock::Clock;
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, Stat};
 use rustix::io::Errno;
+use rustix::path::Arg;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::creds::{Creds, parse_creds, parse_session};
 use super::inventory::{Entry, FileName, History, Inventory, SessionActivity, Shape, Stamp};
@@ -72,10 +74,11 @@ pub fn open_dir(path: &Path) -> io::Result<OwnedFd> {
 }
 
 /// What earlier scans read inside session files, so that an unchanged file is not read
-/// twice. Holds no key.
+/// twice. Holds no key and no name.
 #[derive(Debug, Default)]
 pub struct ReadCache {
-    seen: HashMap<Stamp, SessionActivity>,
+    /// By [`fingerprint`], in order.
+    seen: Vec<(u64, SessionActivity)>,
     history: History,
     clock: Clock,
 }
@@ -85,11 +88,47 @@ impl ReadCache {
     /// the clock of the machine.
     pub fn new(clock: Clock) -> Self {
         Self {
-            seen: HashMap::new(),
+            seen: Vec::new(),
             history: History::default(),
             clock,
         }
     }
+
+    fn activity(&self, fingerprint: u64) -> Option<SessionActivity> {
+        let at = self.seen.binary_search_by_key(&fingerprint, |seen| seen.0);
+        Some(self.seen.get(at.ok()?)?.1)
+    }
+}
+
+/// Two files, or two states of one file, have one fingerprint only by a collision of 64 bits.
+fn fingerprint(stamp: &Stamp) -> u64 {
+    let times = [stamp.modified.nanos(), stamp.changed.nanos()].map(i64::cast_unsigned);
+    let words = [stamp.device, stamp.inode, stamp.size, times[0], times[1]];
+    xxh3_64(words.map(u64::to_ne_bytes).as_flattened())
+}
+
+/// Bytes for one call that lists a directory.
+const LISTING_BYTES: usize = 32 << 10;
+
+/// Calls `each` with every name in the directory behind `fd`, and what the listing says it is.
+///
+/// Errors: the listing itself failed, or the first error of `each`.
+pub(super) fn list(
+    fd: BorrowedFd<'_>,
+    mut each: impl FnMut(&CStr, FileType) -> io::Result<()>,
+) -> io::Result<()> {
+    // A position of its own in the directory.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let own = rustix::fs::openat(fd, ".", flags, Mode::empty())?;
+    let mut buffer = vec![MaybeUninit::uninit(); LISTING_BYTES];
+    let mut listing = RawDir::new(own, &mut buffer);
+    while let Some(entry) = listing.next() {
+        let entry = entry?;
+        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+            each(entry.file_name(), entry.file_type())?;
+        }
+    }
+    Ok(())
 }
 
 /// Lists and measures the folder behind `fd`. Names that vanish between listing and
@@ -99,44 +138,43 @@ impl ReadCache {
 pub fn scan(fd: BorrowedFd<'_>, cache: &mut ReadCache) -> io::Result<Inventory> {
     let racy_after = Timestamp::of(&cache.clock).minus(RACY);
     let mut entries = Vec::new();
-    let mut fresh = HashMap::new();
+    let mut fresh = Vec::with_capacity(cache.seen.len());
     let mut creds = Creds::Missing;
-    for found in Dir::read_from(fd)? {
-        let found = found?;
-        let raw = found.file_name().to_bytes();
-        if matches!(raw, b"." | b"..") {
-            continue;
-        }
-        let name = FileName::new(OsStr::from_bytes(raw));
-        let (shape, stamp) = match stat(fd, name.as_os_str()) {
+    list(fd, |name, _| {
+        let raw = name.to_bytes();
+        let (shape, stamp) = match stat(fd, name) {
             Ok(Some(found)) => found,
-            Ok(None) => continue,
+            Ok(None) => return Ok(()),
             // The folder may be listed but not searched: nothing in it can be looked at.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
             Err(_) => (Shape::Unreadable, Stamp::default()),
         };
-        if shape == Shape::Directory && raw == QUARANTINE_DIR.as_bytes() {
-            continue;
-        }
-        let parts = name.parts();
-        let mut inside = SessionActivity::NotRead;
-        if parts.kind == Kind::Session && shape == Shape::Regular {
-            inside = match cache.seen.get(&stamp) {
-                Some(known) if stamp.changed < racy_after => *known,
-                _ => read_session(fd, name.as_os_str()),
-            };
-            fresh.insert(stamp, inside);
-        }
-        if parts.kind == Kind::Creds && !parts.companion {
+        if raw == b"creds.json" {
             creds = read_creds(fd);
         }
+        if shape == Shape::Directory {
+            return Ok(());
+        }
+        let file_name = FileName::new(OsStr::from_bytes(raw));
+        let mut inside = SessionActivity::NotRead;
+        if file_name.kind() == Kind::Session && shape == Shape::Regular {
+            let fingerprint = fingerprint(&stamp);
+            inside = match cache.activity(fingerprint) {
+                Some(known) if stamp.changed < racy_after => known,
+                _ => read_session(fd, file_name.as_os_str()),
+            };
+            fresh.push((fingerprint, inside));
+        }
         entries.push(Entry {
-            name,
+            name: file_name,
             shape,
             stamp,
             inside,
         });
-    }
+        Ok(())
+    })?;
+    fresh.sort_unstable_by_key(|seen| seen.0);
+    fresh.shrink_to_fit();
     cache.seen = fresh;
     let mut inventory = Inventory::new(entries, creds);
     cache.history = cache.history.and(&inventory);
@@ -177,7 +215,7 @@ pub fn read_creds(fd: BorrowedFd<'_>) -> Creds {
 }
 
 /// `stat` without following links. `Ok(None)`: no such file.
-pub fn stat(fd: BorrowedFd<'_>, name: &OsStr) -> io::Result<Option<(Shape, Stamp)>> {
+pub fn stat(fd: BorrowedFd<'_>, name: impl Arg) -> io::Result<Option<(Shape, Stamp)>> {
     match rustix::fs::statat(fd, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => Ok(Some((shape_of(&stat), stamp_of(&stat)))),
         Err(Errno::NOENT) => Ok(None),
@@ -197,7 +235,7 @@ fn shape_of(stat: &Stat) -> Shape {
 
 // The casts differ between targets.
 #[allow(clippy::unnecessary_cast)]
-fn stamp_of(stat: &Stat) -> Stamp {
+pub(super) fn stamp_of(stat: &Stat) -> Stamp {
     Stamp {
         device: stat.st_dev as u64,
         inode: stat.st_ino as u64,

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use crate::connection::{State, Verdict};
 use crate::folder::kind::sender_key_id;
-use crate::folder::{CredsFacts, FileName, Inventory, Kind, Shape, Stamp, Timestamp, Unit};
+use crate::folder::{CredsFacts, Entry, FileName, Inventory, Kind, Shape, Stamp, Timestamp, Unit};
 
 use super::creds::CredsPlace;
 use super::left_out::LeftOut;
@@ -128,7 +128,7 @@ pub struct Move {
 impl Move {
     /// Its kind.
     pub fn kind(&self) -> Kind {
-        self.name.parts().kind
+        self.name.kind()
     }
 }
 
@@ -308,6 +308,19 @@ pub fn plan(
     limits: &Limits,
     ask: &CleanRequest,
 ) -> Result<Plan, Refusal> {
+    let batches = Batches::of(inventory, limits.batch);
+    plan_with(inventory, &batches, process_gone, now, limits, ask)
+}
+
+/// [`plan`], where the batches are known already.
+fn plan_with(
+    inventory: &Inventory,
+    batches: &Batches,
+    process_gone: bool,
+    now: Timestamp,
+    limits: &Limits,
+    ask: &CleanRequest,
+) -> Result<Plan, Refusal> {
     let facts = facts(limits.creds, inventory)?;
     let newest = inventory.newest_activity(now);
     let reference = match ask.force {
@@ -326,7 +339,6 @@ pub fn plan(
         Some(force) => force.inactive_for,
         None => limits.inactive_for.max(INACTIVE_FOR),
     };
-    let batches = Batches::of(inventory, limits.batch);
     let table = GuardTable {
         now,
         cutoff: reference.minus(inactive_for),
@@ -363,8 +375,8 @@ pub fn plan(
         .count();
     Ok(Plan {
         mode: ask.mode,
-        accumulated_before: accumulated(inventory, &batches, &|_| false),
-        accumulated_after: accumulated(inventory, &batches, &is_chosen),
+        accumulated_before: accumulated(inventory, batches, &|_| false),
+        accumulated_after: accumulated(inventory, batches, &is_chosen),
         pre_keys_left: pre_keys(inventory) - chosen_pre_keys,
         left_out: LeftOut::new(),
         moves: chosen
@@ -378,9 +390,11 @@ pub fn plan(
     })
 }
 
-/// What a clean-up could move now, regardless of the connection and the tier.
+/// What a clean-up could move now, regardless of the connection and the tier. `batches` are
+/// those of the folder.
 pub fn possible(
     inventory: &Inventory,
+    batches: &Batches,
     now: Timestamp,
     limits: &Limits,
     mode: CleanupMode,
@@ -391,7 +405,28 @@ pub fn possible(
         tier: None,
         force: None,
     };
-    plan(inventory, process_gone, now, limits, &ask)
+    plan_with(inventory, batches, process_gone, now, limits, &ask)
+}
+
+/// The earliest time after `now` at which [`possible`], [`is_dormant`] or the activity of a
+/// session within [`INACTIVE_FOR`] may change although the folder does not. `None`: never.
+pub fn changes_by_time(
+    inventory: &Inventory,
+    now: Timestamp,
+    limits: &Limits,
+) -> Option<Timestamp> {
+    let times = |file: &Entry| {
+        // A time in the future counts once it has come; activity counts until it is too old.
+        [file.last_activity(), file.stamp.modified].map(|at| {
+            [
+                at,
+                at.plus(INACTIVE_FOR),
+                at.plus(limits.emergency_pre_key_min_age),
+            ]
+        })
+    };
+    let all = inventory.files().iter().flat_map(times).flatten();
+    all.filter(|at| *at >= now).min()
 }
 
 /// Files by kind that a clean-up could move now, regardless of the connection. Empty if the
@@ -403,7 +438,8 @@ pub fn removable(
     mode: CleanupMode,
     process_gone: bool,
 ) -> BTreeMap<Kind, usize> {
-    possible(inventory, now, limits, mode, process_gone)
+    let batches = Batches::of(inventory, limits.batch);
+    possible(inventory, &batches, now, limits, mode, process_gone)
         .map(|plan| plan.by_kind())
         .unwrap_or_default()
 }

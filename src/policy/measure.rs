@@ -254,8 +254,9 @@ pub fn accumulated_files(inventory: &Inventory, setting: BatchSetting) -> usize 
     accumulated(inventory, &Batches::of(inventory, setting), &|_| false)
 }
 
-/// [`accumulated_files`] as it would be without the units that `gone` names.
-pub(super) fn accumulated(
+/// [`accumulated_files`] as it would be without the units that `gone` names. `batches` are those
+/// of the folder.
+pub fn accumulated(
     inventory: &Inventory,
     batches: &Batches,
     gone: &dyn Fn(&Unit<'_>) -> bool,

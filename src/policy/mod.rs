@@ -14,13 +14,14 @@ pub mod tiers;
 
 pub use creds::CredsPlace;
 pub use guard::{
-    CleanRequest, CleanupMode, Force, Limits, Move, Plan, Refusal, decide, is_dormant, plan,
-    possible, removable,
+    CleanRequest, CleanupMode, Force, Limits, Move, Plan, Refusal, changes_by_time, decide,
+    is_dormant, plan, possible, removable,
 };
 pub use immovable::without_immovable;
 pub use left_out::{Immovable, LeftOut};
 pub use measure::{
-    Ambiguity, BatchSetting, Batches, accumulated_files, newest_pre_key_missing, pre_keys,
+    Ambiguity, BatchSetting, Batches, accumulated, accumulated_files, newest_pre_key_missing,
+    pre_keys,
 };
 pub use stop::{Breaker, RestartBudget, StopInputs, StopRefusal, Stopped, may_stop};
 pub use tiers::{Thresholds, Tier};

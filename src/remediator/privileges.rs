@@ -254,7 +254,7 @@ fn look_at_files(fd: BorrowedFd<'_>, facts: &mut FolderFacts) {
     for entry in names.flatten().take(MAX_FILES_CHECKED) {
         use std::os::unix::ffi::OsStrExt;
         let name = OsStr::from_bytes(entry.file_name().to_bytes());
-        if FileName::new(name).parts().kind != Kind::Unknown {
+        if FileName::new(name).kind() != Kind::Unknown {
             look_at_file(fd, name, facts);
         }
     }

@@ -154,3 +154,50 @@ fn a_look_within_a_look_is_a_part_of_it() {
     let work = move || within.run(Path::new("/s/a"), || 2).unwrap();
     assert_eq!(looks.run(Path::new("/s/a"), work).unwrap(), 2);
 }
+
+#[test]
+fn a_batch_answers_in_order_and_goes_on_beside_what_hangs() {
+    let hung = Hung::new();
+    let looks = BoundedBlocking::new(Duration::from_millis(200)).with_threads(2);
+    let mut round = looks.round();
+    let items = (0..200u32).map(|n| (PathBuf::from(format!("/nowhere/{n}")), n));
+    let look = {
+        let (release, began) = (Arc::clone(&hung.release), Arc::clone(&hung.began));
+        move |n: u32| {
+            if n % 50 == 7 {
+                let (release, began) = (Arc::clone(&release), Arc::clone(&began));
+                Hung { release, began }.look()();
+            }
+            if n == 11 {
+                std::panic::resume_unwind(Box::new(()));
+            }
+            n
+        }
+    };
+    let looked = round.run_all(items, look);
+    assert_eq!(looked.len(), 200);
+    for (n, looked) in (0..).zip(looked) {
+        match looked {
+            Ok(value) => assert_eq!(value, n),
+            Err(error) if n % 50 == 7 => assert_eq!(error.kind(), io::ErrorKind::TimedOut),
+            Err(error) => assert_eq!((n, error.kind()), (11, io::ErrorKind::Other)),
+        }
+    }
+    assert_eq!(looks.overdue(), 4);
+    // While they hang, nobody waits for them again.
+    let again = round.run_all([(PathBuf::from("/nowhere/7"), ())], |()| ());
+    assert!(again.into_iter().all(timed_out));
+    hung.release();
+}
+
+#[test]
+fn a_batch_uses_as_many_threads_as_it_may() {
+    let looks = BoundedBlocking::new(SOON).with_threads(3);
+    let barrier = Arc::new(std::sync::Barrier::new(3));
+    let items = (0..6).map(|n| (PathBuf::from(format!("/nowhere/{n}")), ()));
+    let looked = looks.round().run_all(items, move |()| {
+        barrier.wait();
+    });
+    assert!(looked.into_iter().all(|looked| looked.is_ok()));
+    assert!(looks.round().run_all(Vec::new(), |()| ()).is_empty());
+}

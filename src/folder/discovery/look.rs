@@ -1,21 +1,23 @@
 //! One look at one directory: whether it is an auth folder, and what is in it. These functions
 //! block, and run in a look of [`crate::folder::bounded_blocking`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::Dir;
+use clock::Clock;
+use rustix::fs::{Dir, FileType};
 use rustix::io::Errno;
 
 use crate::folder::kind::{Kind, is_telltale, parse_name};
 use crate::folder::resolve::{Resolved, resolve};
 use crate::folder::scan::{FolderPath, QUARANTINE_DIR, QUARANTINE_TAG, read_creds, stat};
+use crate::folder::unchanged::{DirectoryStamp, Listed, Moment};
 
 /// What is known before a look.
 #[derive(Clone, Debug)]
@@ -24,6 +26,66 @@ pub(super) struct Looker {
     pub(super) known: Arc<BTreeSet<FolderPath>>,
     /// The user of this program.
     pub(super) own: u32,
+    /// What earlier looks found, where they are remembered.
+    pub(super) remembered: Option<Remembered>,
+}
+
+/// What looks at directories found, for as long as the directories do not change. Clones share
+/// it.
+#[derive(Clone, Debug)]
+pub(super) struct Remembered {
+    by_path: Arc<Mutex<HashMap<PathBuf, Memory>>>,
+    clock: Clock,
+}
+
+#[derive(Clone, Debug)]
+struct Memory {
+    listed: Listed,
+    depth: Depth,
+    is_folder: bool,
+    children: Vec<Child>,
+    /// Whether a survey has asked for it since the last [`Remembered::forget_unused`].
+    is_used: bool,
+}
+
+impl Remembered {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self {
+            by_path: Arc::default(),
+            clock,
+        }
+    }
+
+    fn by_path(&self) -> MutexGuard<'_, HashMap<PathBuf, Memory>> {
+        self.by_path.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets the directories that nobody has asked for since the last call.
+    pub(super) fn forget_unused(&self) {
+        self.by_path()
+            .retain(|_, memory| std::mem::take(&mut memory.is_used));
+    }
+
+    /// What is known of a directory that has `stamp` now.
+    fn recall(&self, path: &Path, stamp: &DirectoryStamp, depth: Depth) -> Option<Memory> {
+        let now = Moment::of(&self.clock);
+        let mut by_path = self.by_path();
+        let memory = by_path.get_mut(path)?;
+        if memory.depth != depth || !memory.listed.holds(stamp, &now) {
+            return None;
+        }
+        memory.is_used = true;
+        Some(memory.clone())
+    }
+}
+
+/// What is known of the directory above one that is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Above {
+    /// Its path was found to hold no link just before.
+    Canonical,
+    /// Nothing.
+    Any,
 }
 
 /// What a directory is.
@@ -115,15 +177,26 @@ impl Looker {
     ///
     /// # Errors
     /// See [`Fault`].
-    pub(super) fn at(&self, route: &Path, depth: Depth) -> Result<Inspected, Fault> {
-        let is_link = route.symlink_metadata()?.is_symlink();
-        let resolved = resolve(route)?;
-        let meta = resolved.path.symlink_metadata()?;
-        if !meta.is_dir() {
+    pub(super) fn at(&self, route: &Path, depth: Depth, above: Above) -> Result<Inspected, Fault> {
+        let about = rustix::fs::lstat(route).map_err(io::Error::from)?;
+        let kind = FileType::from_raw_mode(about.st_mode);
+        let is_link = kind == FileType::Symlink;
+        let (resolved, about) = match above {
+            Above::Canonical if !is_link => (Resolved::of_canonical(route), about),
+            _ => {
+                let resolved = resolve(route)?;
+                let about = rustix::fs::lstat(&resolved.path).map_err(io::Error::from)?;
+                (resolved, about)
+            }
+        };
+        if FileType::from_raw_mode(about.st_mode) != FileType::Directory {
             return Err(Fault::Gone);
         }
-        let mut found = self.inspect(&resolved.path, depth)?;
-        if let Some(owner) = resolved.foreign_link(self.own, meta.uid()) {
+        let mut found = match self.recall(&resolved.path, &DirectoryStamp::new(&about), depth) {
+            Some(found) => found,
+            None => self.inspect(&resolved.path, depth)?,
+        };
+        if let Some(owner) = resolved.foreign_link(self.own, about.st_uid) {
             let matters = match found.nature {
                 Nature::Folder | Nature::Unsure(_) => true,
                 Nature::Other => has_auth_folders(&found.place),
@@ -137,6 +210,23 @@ impl Looker {
         }
         found.is_link = is_link;
         Ok(found)
+    }
+
+    /// What an earlier look found, if that still holds.
+    fn recall(&self, path: &Path, stamp: &DirectoryStamp, depth: Depth) -> Option<Inspected> {
+        let place = place_without_a_look(path).ok()?;
+        let memory = self.remembered.as_ref()?.recall(path, stamp, depth)?;
+        // One that is not known may be one by a creds.json that is rewritten in place.
+        let holds = !memory.is_folder || self.known.contains(&place);
+        holds.then_some(Inspected {
+            place,
+            is_link: false,
+            nature: match memory.is_folder {
+                true => Nature::Folder,
+                false => Nature::Other,
+            },
+            children: memory.children,
+        })
     }
 
     fn inspect(&self, path: &Path, depth: Depth) -> Result<Inspected, Fault> {
@@ -159,6 +249,10 @@ impl Looker {
             }
         };
         let fd = fd.as_fd();
+        let listed = self
+            .remembered
+            .as_ref()
+            .and_then(|remembered| Listed::before(fd, &remembered.clock).ok());
         if is_quarantine(fd) {
             found.nature = Nature::Quarantine;
             return Ok(found);
@@ -173,6 +267,7 @@ impl Looker {
             false => Nature::Other,
         };
         if depth == Depth::Itself {
+            self.remember(path, listed, depth, fd, &found);
             return Ok(found);
         }
         let is_stray = || Ok::<_, io::Error>(!has_telltale(fd, names)?);
@@ -188,7 +283,34 @@ impl Looker {
             (Err(_), Nature::Folder) => Vec::new(),
             (listed, _) => listed?,
         };
+        self.remember(path, listed, depth, fd, &found);
         Ok(found)
+    }
+
+    /// Remembers what depends on the names in a directory alone.
+    fn remember(
+        &self,
+        path: &Path,
+        listed: Option<Listed>,
+        depth: Depth,
+        fd: BorrowedFd<'_>,
+        found: &Inspected,
+    ) {
+        let is_folder = matches!(found.nature, Nature::Folder);
+        // A creds.json that is rewritten in place may make it an auth folder.
+        let has_creds = || !matches!(stat(fd, "creds.json"), Ok(None));
+        if let (Some(remembered), Some(listed)) = (&self.remembered, listed)
+            && (is_folder || !has_creds())
+        {
+            let memory = Memory {
+                listed,
+                depth,
+                is_folder,
+                children: found.children.clone(),
+                is_used: true,
+            };
+            remembered.by_path().insert(path.to_owned(), memory);
+        }
     }
 
     /// The place of a folder that the operator named, and whether its path is a link itself.

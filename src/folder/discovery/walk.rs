@@ -1,6 +1,7 @@
 //! From one `--sessions.path` to auth folders: the paths that a glob matches, and two levels
 //! of directories below each.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use crate::folder::scan::FolderPath;
 
 use super::found::{Filter, Found, SkipReason, Skipped, explain};
 use super::look::{
-    Child, Depth, Fault, Inspected, Looker, NamedFault, Nature, place_without_a_look,
+    Above, Child, Depth, Fault, Inspected, Looker, NamedFault, Nature, place_without_a_look,
 };
 use super::source::{PathGlob, SessionsPath, is_of_copies, is_plain, name_of};
 
@@ -67,6 +68,8 @@ pub(super) struct Walk<'a> {
     pub(super) filter: &'a Filter,
     /// What the walk before found.
     pub(super) last: &'a [Candidate],
+    /// Places of `last`, by route.
+    last_by_route: HashMap<&'a Path, Vec<usize>>,
     /// Also look for what is passed over.
     pub(super) explains: bool,
     walked: Walked,
@@ -94,6 +97,7 @@ impl<'a> Walk<'a> {
             looker,
             filter,
             last,
+            last_by_route: by_route(last),
             explains,
             walked: Walked::default(),
             left: MAX_DIRECTORIES,
@@ -202,14 +206,18 @@ impl<'a> Walk<'a> {
                 }
             };
         };
-        let mut matches = 0;
-        for (route, parts) in self.expand(&pattern)? {
-            if parts.iter().any(|part| self.filter.excludes(part)) {
-                matches += 1;
-                self.note_excluded(&route);
-                continue;
-            }
-            let inspected = self.inspect(&route, Depth::Root);
+        let is_excluded = |(_, parts): &(PathBuf, Vec<OsString>)| {
+            parts.iter().any(|part| self.filter.excludes(part))
+        };
+        let (excluded, wanted): (Vec<_>, Vec<_>) =
+            self.expand(&pattern)?.into_iter().partition(is_excluded);
+        for (route, _) in &excluded {
+            self.note_excluded(route);
+        }
+        let mut matches = excluded.len();
+        let routes = wanted.iter().map(|(route, _)| route.clone()).collect();
+        let looked = self.inspect_all(routes, Depth::Root, Above::Any);
+        for ((route, parts), inspected) in wanted.into_iter().zip(looked) {
             matches += usize::from(!matches!(inspected, Ok(Err(Fault::Gone))));
             if let Some(root) = self.certain(&route, inspected, &parts, false) {
                 self.root(&route, &parts, root);
@@ -234,11 +242,24 @@ impl<'a> Walk<'a> {
         }
         let inside = root.place.path();
         self.links = usize::from(root.is_link);
+        let is_excluded = |child: &Child| self.filter.excludes(&child.name);
+        let (excluded, children): (Vec<_>, Vec<_>) =
+            root.children.into_iter().partition(is_excluded);
+        for child in excluded {
+            self.note_excluded(&inside.join(child.name));
+        }
+        let depth = if is_folder {
+            Depth::Children
+        } else {
+            Depth::Root
+        };
+        let routes = children.iter().map(|c| inside.join(&c.name)).collect();
+        let looked = self.inspect_all(routes, depth, Above::Canonical);
         let mut below = Vec::new();
-        for child in root.children {
+        for (child, inspected) in children.into_iter().zip(looked) {
             let mut parts = parts.to_vec();
             parts.push(child.name.clone());
-            below.extend(self.first_level(&inside, &child, parts, is_folder));
+            below.extend(self.first_level(&inside, &child, inspected, parts, is_folder));
         }
         // One with very many directories, such as uploads, comes last: it may use up the limit.
         below.sort_by_key(|(found, _)| found.children.len());
@@ -250,21 +271,16 @@ impl<'a> Walk<'a> {
         self.links = 0;
     }
 
-    /// Looks at a directory of a root; `None`: what is in it is not looked at.
+    /// What was found of a directory of a root; `None`: what is in it is not looked at.
     fn first_level(
         &mut self,
         above: &Path,
         child: &Child,
+        inspected: io::Result<Result<Inspected, Fault>>,
         parts: Vec<OsString>,
         inside: bool,
     ) -> Option<(Inspected, Vec<OsString>)> {
         let route = above.join(&child.name);
-        if self.filter.excludes(&child.name) {
-            self.note_excluded(&route);
-            return None;
-        }
-        let depth = if inside { Depth::Children } else { Depth::Root };
-        let inspected = self.inspect(&route, depth);
         // Without an answer it cannot be called something else.
         let found = self.certain(&route, inspected, &parts, child.is_link)?;
         match found.nature {
@@ -307,7 +323,7 @@ impl<'a> Walk<'a> {
         let all = routes.clone();
         // A name of its own: if one of them hangs, the directory itself can still be looked at.
         let looked = self.round.run(&above.join("*"), move || {
-            let look = |route: &PathBuf| looker.at(route, Depth::Itself);
+            let look = |route: &PathBuf| looker.at(route, Depth::Itself, Above::Canonical);
             all.iter().map(look).collect::<Vec<_>>()
         });
         let looked: Vec<io::Result<Result<Inspected, Fault>>> = match looked {
@@ -335,7 +351,7 @@ impl<'a> Walk<'a> {
         let mut late = 0;
         let looked = routes.iter().map_while(|route| {
             let (looker, own) = (self.looker.clone(), route.clone());
-            let look = move || looker.at(&own, Depth::Itself);
+            let look = move || looker.at(&own, Depth::Itself, Above::Canonical);
             let looked = (late < MAX_LATE).then(|| self.round.run(route, look));
             late += usize::from(matches!(looked, Some(Err(_))));
             looked
@@ -386,7 +402,7 @@ impl<'a> Walk<'a> {
         error: &io::Error,
     ) {
         self.failed.push(route.to_owned());
-        if self.last.iter().any(|last| last.route == route) {
+        if self.last_at(route).next().is_some() {
             return;
         }
         match place_without_a_look(route) {
@@ -450,7 +466,7 @@ impl<'a> Walk<'a> {
         mut is_link: bool,
         is_named: bool,
     ) {
-        let before = self.last.iter().find(|last| last.route == route);
+        let before = self.last_at(route).next();
         if let Some(before) = before
             && is_link
             && !before.is_link
@@ -464,8 +480,12 @@ impl<'a> Walk<'a> {
             self.walked.passed_over.push((None, message));
         }
         // Nor is it called something else because the directory above became an auth folder.
-        let is_here = |last: &&Candidate| last.route == route && last.found.place == place;
-        let names = || self.last.iter().filter(is_here).map(|l| &l.found.session);
+        let is_here = |last: &&Candidate| last.found.place == place;
+        let names = || {
+            self.last_at(route)
+                .filter(is_here)
+                .map(|l| &l.found.session)
+        };
         if let Some(first) = names().next()
             && names().all(|name| *name != session)
         {
@@ -480,13 +500,41 @@ impl<'a> Walk<'a> {
         });
     }
 
+    /// [`Walk::inspect`] for many directories.
+    fn inspect_all(
+        &mut self,
+        routes: Vec<PathBuf>,
+        depth: Depth,
+        above: Above,
+    ) -> Vec<io::Result<Result<Inspected, Fault>>> {
+        let count = routes.len();
+        let within = count.min(self.left);
+        self.left -= within;
+        let items = routes.into_iter().take(within);
+        let looker = self.looker.clone();
+        let mut looked = self.round.run_all(
+            items.map(|route| (route.clone(), route)),
+            move |route: PathBuf| looker.at(&route, depth, above),
+        );
+        looked.resize_with(count, || Err(io::Error::other("too many directories")));
+        looked
+    }
+
     fn inspect(&mut self, route: &Path, depth: Depth) -> io::Result<Result<Inspected, Fault>> {
         if self.left == 0 {
             return Err(io::Error::other("too many directories"));
         }
         self.left -= 1;
         let (looker, own) = (self.looker.clone(), route.to_owned());
-        self.round.run(route, move || looker.at(&own, depth))
+        self.round
+            .run(route, move || looker.at(&own, depth, Above::Any))
+    }
+
+    /// What the walk before found at a route.
+    fn last_at(&self, route: &Path) -> impl Iterator<Item = &'a Candidate> + use<'a, '_> {
+        let last = self.last;
+        let at = self.last_by_route.get(route).into_iter().flatten();
+        at.filter_map(move |index| last.get(*index))
     }
 
     fn is_known(&self, place: &FolderPath) -> bool {
@@ -502,6 +550,14 @@ impl<'a> Walk<'a> {
             }
         }
     }
+}
+
+fn by_route(candidates: &[Candidate]) -> HashMap<&Path, Vec<usize>> {
+    let mut by_route: HashMap<&Path, Vec<usize>> = HashMap::new();
+    for (index, candidate) in candidates.iter().enumerate() {
+        by_route.entry(&candidate.route).or_default().push(index);
+    }
+    by_route
 }
 
 /// As [`name_of`]; a path that was given is called as its directory.

@@ -6,11 +6,15 @@ use crate::connection::{Evidence, Finding, fold};
 use crate::folder::creds::BrokenCreds;
 use crate::folder::{Entry, FileName, Kind, SessionActivity, Shape, Stamp, Timestamp};
 use crate::policy::{
-    CleanRequest, CleanupMode, Force, Limits, Refusal, RestartBudget, StopInputs, StopRefusal,
-    Tier, decide, may_stop, possible,
+    Batches, CleanRequest, CleanupMode, Force, Limits, Refusal, RestartBudget, StopInputs,
+    StopRefusal, Tier, decide, may_stop, possible,
 };
 
 const DAY: Duration = Duration::from_secs(86_400);
+
+fn batches(inventory: &Inventory) -> Batches {
+    Batches::of(inventory, elsewhere().batch)
+}
 
 fn now() -> Timestamp {
     Timestamp::from_secs(1_780_000_000)
@@ -54,7 +58,15 @@ fn elsewhere() -> Limits {
 }
 
 fn refusal(inventory: &Inventory, limits: &Limits) -> Option<Refusal> {
-    possible(inventory, now(), limits, CleanupMode::Cleanup, true).err()
+    possible(
+        inventory,
+        &Batches::of(inventory, limits.batch),
+        now(),
+        limits,
+        CleanupMode::Cleanup,
+        true,
+    )
+    .err()
 }
 
 #[test]
@@ -63,7 +75,15 @@ fn without_creds_no_sender_key_goes_and_no_bot_is_stopped() {
     let missing = Some(Refusal::CredsBroken("missing"));
     assert_eq!(refusal(&inventory, &Limits::default()), missing);
     for mode in CleanupMode::ALL {
-        let plan = possible(&inventory, now(), &elsewhere(), mode, true).unwrap();
+        let plan = possible(
+            &inventory,
+            &batches(&inventory),
+            now(),
+            &elsewhere(),
+            mode,
+            true,
+        )
+        .unwrap();
         let kinds: Vec<(Kind, usize)> = plan.by_kind().into_iter().collect();
         assert_eq!(kinds, [(Kind::PreKey, 10), (Kind::Session, 200)]);
     }
@@ -114,7 +134,15 @@ fn it_holds_only_for_a_folder_that_never_had_a_creds_json() {
         ..CredsFacts::default()
     };
     let inventory = folder(Creds::Valid(facts));
-    let plan = possible(&inventory, now(), &elsewhere(), CleanupMode::Cleanup, true).unwrap();
+    let plan = possible(
+        &inventory,
+        &batches(&inventory),
+        now(),
+        &elsewhere(),
+        CleanupMode::Cleanup,
+        true,
+    )
+    .unwrap();
     assert_eq!(plan.by_kind()[&Kind::SenderKey], 1);
     // Nor does it open anything else.
     let ask = CleanRequest {

@@ -42,7 +42,7 @@ impl MoveRecord {
     }
 
     pub(super) fn kind(&self) -> Kind {
-        FileName::new(&self.name).parts().kind
+        FileName::new(&self.name).kind()
     }
 
     pub(super) fn is_same(&self, stamp: &Stamp) -> bool {

@@ -8,7 +8,7 @@ use crate::folder::SessionName;
 use crate::folder::scan::FolderPath;
 
 use super::super::found::{SkipReason, Skipped, explain};
-use super::super::look::{Depth, Nature, children, place_without_a_look};
+use super::super::look::{Above, Depth, Nature, children, place_without_a_look};
 use super::super::source::{is_of_copies, is_plain};
 use super::{Deeper, Walk};
 
@@ -26,7 +26,7 @@ impl Walk<'_> {
             let count = below.len();
             let all = below.into_iter().map(|child| own.join(child.name));
             let is_one = |route: &PathBuf| {
-                let found = looker.at(route, Depth::Itself);
+                let found = looker.at(route, Depth::Itself, Above::Canonical);
                 found.is_ok_and(|found| matches!(found.nature, Nature::Folder))
             };
             (count, all.filter(is_one).collect::<Vec<_>>())
@@ -80,7 +80,9 @@ impl Walk<'_> {
             below.truncate(limit);
             let routes = below.into_iter().map(|child| own.join(child.name));
             let all = std::iter::once(own.clone()).chain(routes);
-            let looked: Vec<_> = all.map(|route| looker.at(&route, Depth::Itself)).collect();
+            let looked: Vec<_> = all
+                .map(|route| looker.at(&route, Depth::Itself, Above::Any))
+                .collect();
             let folders = looked.iter().filter_map(|looked| match looked {
                 Ok(found) => matches!(found.nature, Nature::Folder).then(|| found.place.path()),
                 Err(_) => None,

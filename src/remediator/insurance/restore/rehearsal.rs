@@ -26,7 +26,7 @@ const SECOND: &str = "restore.json.tmp";
 /// Errors: what a restore would fail of.
 pub fn rehearse(folder: &LockedFolder, bytes: &[u8], now: Timestamp) -> Result<(), Obstacle> {
     let usual = usual_owner(folder.fd())?;
-    let creds = match stat(folder.fd(), CREDS.as_ref()) {
+    let creds = match stat(folder.fd(), CREDS) {
         Ok(None) => usual,
         _ => owner_of(folder.fd(), CREDS.as_ref())?,
     };

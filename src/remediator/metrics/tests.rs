@@ -45,8 +45,9 @@ fn a_session_has_one_latest_run_and_what_is_known_of_its_clean_up() {
         session_status: vec![latest],
         ..Overview::default()
     };
+    let (live, totals) = (Live::default(), CounterTotals::default());
     let process = ProcessState {
-        live: &Live::default(),
+        live: &live,
         sessions: 1,
         is_journal_up: true,
         reload: ReloadState {
@@ -54,7 +55,7 @@ fn a_session_has_one_latest_run_and_what_is_known_of_its_clean_up() {
             loaded_at: at(10),
         },
     };
-    let families = metric_families(&process, Some((&CounterTotals::default(), &overview)));
+    let families = metric_families(&process, Some((&totals, &overview)));
     let text = encode(families, Format::Text, false).unwrap();
     let text = String::from_utf8(text).unwrap();
     let series = |name: &str| -> Vec<&str> {

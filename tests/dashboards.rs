@@ -338,6 +338,8 @@ impl World {
             format!("--web.listen-address=127.0.0.1:{}", self.exporter),
             format!("--logs.path={}/*-out.log", file("logs")),
             format!("--logs.state-path={}", file("log-state")),
+            // Two panels say that they need it.
+            "--collector.file_times".to_owned(),
         ];
         exporter.extend(common.iter().cloned());
         let mut remediator = vec![

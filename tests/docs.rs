@@ -38,6 +38,9 @@ fn type_word(kind: MetricKind) -> &'static str {
 fn table(metrics: &[MetricDeclaration]) -> String {
     let mut text = "| metric | type | labels | meaning |\n|---|---|---|---|\n".to_owned();
     for metric in metrics {
+        let group = metric
+            .group
+            .map_or(String::new(), |group| format!(" Collector `{group}`."));
         let labels: Vec<String> = metric
             .labels
             .iter()
@@ -46,7 +49,7 @@ fn table(metrics: &[MetricDeclaration]) -> String {
         let type_word = type_word(metric.kind);
         writeln!(
             text,
-            "| `{}` | {type_word} | {} | {} |",
+            "| `{}` | {type_word} | {} | {}{group} |",
             metric.name,
             labels.join(", "),
             metric.help
@@ -345,6 +348,9 @@ fn metrics_md_equals_a_real_scrape() {
                 format!("--logs.path={}", dir.path().join("bot-out.log").display()),
                 format!("--logs.state-path={}", dir.path().join("logs").display()),
                 format!("--config.file={}", config.display()),
+                "--collector.empty_kinds".to_owned(),
+                "--collector.file_times".to_owned(),
+                "--collector.size".to_owned(),
                 // One that cannot be looked at.
                 format!("--sessions.path=gone={}", dir.path().join("gone").display()),
             ],

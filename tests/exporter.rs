@@ -42,6 +42,13 @@ fn bot(world: &World, session: &str, fixture: &str) -> PathBuf {
     folder
 }
 
+/// Shows the groups of metrics that are left out by default.
+fn show_all(world: &mut World) {
+    let groups = ["empty_kinds", "file_times", "size"];
+    let flags = groups.map(|group| format!("--collector.{group}"));
+    world.flags.extend(flags);
+}
+
 /// Starts `program` with these flags, behind `setpriv` if it is given arguments.
 fn start_with(world: &mut World, program: &Path, setpriv: &[&str], flags: Vec<String>) {
     let mut args = vec![
@@ -164,6 +171,7 @@ fn neglected(folder: &Path, pre_keys: usize, files: usize) {
 #[test]
 fn what_it_says_of_folders_that_the_real_library_wrote() {
     let mut world = testkit::world!();
+    show_all(&mut world);
     let fixtures = [
         "normal",
         "warning-130",
@@ -480,6 +488,7 @@ fn largest(values: &[f64]) -> f64 {
 #[test]
 fn folders_come_and_go_and_break() {
     let mut world = testkit::world!();
+    show_all(&mut world);
     for session in [
         "stays",
         "goes",
@@ -799,6 +808,7 @@ fn a_file_being_rewritten_is_not_broken() {
 #[test]
 fn odd_files_never_fail_a_scrape() {
     let mut world = testkit::world!();
+    show_all(&mut world);
     let folder = bot(&world, "odd", "normal");
     let raw = OsStr::from_bytes(b"bot-\xff\xfe");
     fs::rename(
@@ -957,6 +967,7 @@ fn python_with_prometheus_client() -> PathBuf {
 #[test]
 fn the_exposition_is_what_prometheus_expects() {
     let mut world = testkit::world!();
+    show_all(&mut world);
     // Every kind there is, and what is unknown.
     let worst = bot(&world, "worst", "modern-1003");
     fs::write(worst.join("something-new-447700900999.json"), b"{}").unwrap();

@@ -1,4 +1,4 @@
-// One session in depth. A session has some 90 series, so all of them may be asked for.
+// One session in depth. A session has some 85 series, so all of them may be asked for.
 import * as g from './lib.mjs';
 
 const S = g.ONE_SESSION;
@@ -133,17 +133,18 @@ const preKeys = {
 };
 
 const age = (which, unit) => `(time() - max by (kind) (baileys_auth_${which}_file_timestamp_seconds{${S}})) / ${unit}`;
+const NO_TIMES = 'the exporter runs without --collector.file_times';
 const ages = {
   title: 'Ages',
   height: 9,
   panels: [
     [
       12,
-      g.timeseries('Age of the oldest file by kind', 'How long ago the oldest file of each kind was written. Old session files are chats long silent.', [g.range(age('oldest', 86400), '{{kind}}')], { unit: 'suffix: d', defaults: { decimals: 1 }, legend: g.TABLE_LEGEND('lastNotNull') }),
+      g.timeseries('Age of the oldest file by kind', 'How long ago the oldest file of each kind was written. Old session files are chats long silent. Needs --collector.file_times of the exporter.', [g.range(age('oldest', 86400), '{{kind}}')], { unit: 'suffix: d', defaults: { decimals: 1, noValue: NO_TIMES }, legend: g.TABLE_LEGEND('lastNotNull') }),
     ],
     [
       12,
-      g.timeseries('Age of the newest file by kind', 'How long ago a file of each kind was last written. A bot that works writes sessions all the time.', [g.range(age('newest', 3600), '{{kind}}')], { unit: 'suffix: h', defaults: { decimals: 1 }, legend: g.TABLE_LEGEND('lastNotNull') }),
+      g.timeseries('Age of the newest file by kind', 'How long ago a file of each kind was last written. A bot that works writes sessions all the time. Needs --collector.file_times of the exporter.', [g.range(age('newest', 3600), '{{kind}}')], { unit: 'suffix: h', defaults: { decimals: 1, noValue: NO_TIMES }, legend: g.TABLE_LEGEND('lastNotNull') }),
     ],
   ],
 };

@@ -1,6 +1,7 @@
-//! The help of subcommands: their own options only.
+//! The help of subcommands, their own options only; and the help for a misspelt collector.
 
 use clap::Command;
+use clap::error::{ContextKind, ContextValue};
 
 /// In the help of each subcommand, one line stands for the options that all of them share; the
 /// help of the program lists those.
@@ -21,4 +22,25 @@ fn shorten(command: Command, shared: &[clap::Arg], line: &str) -> Command {
         .args(shared)
         .after_help(line.to_owned())
         .mut_subcommands(|command| shorten(command, shared, line))
+}
+
+/// Where `--collector.NAME` is not known, the error lists those that are.
+pub(super) fn name_collectors(program: &Command, error: &mut clap::Error) {
+    let Some(ContextValue::String(unknown)) = error.get(ContextKind::InvalidArg) else {
+        return;
+    };
+    let is_collector =
+        unknown.starts_with("--collector.") || unknown.starts_with("--no-collector.");
+    let longs = program.get_arguments().filter_map(|arg| arg.get_long());
+    let names: Vec<&str> = longs
+        .filter_map(|long| long.strip_prefix("collector."))
+        .collect();
+    if is_collector && !names.is_empty() {
+        let tip = format!("the collectors are: {}", names.join(", "));
+        error.remove(ContextKind::SuggestedArg);
+        error.insert(
+            ContextKind::Suggested,
+            ContextValue::StyledStrs(vec![tip.into()]),
+        );
+    }
 }

@@ -103,7 +103,8 @@ pub fn parse<T: clap::Parser>() -> T {
     }
     let matches = help::with_short_help(T::command()).try_get_matches();
     let parsed = matches.and_then(|matches| T::from_arg_matches(&matches));
-    parsed.unwrap_or_else(|error| {
+    parsed.unwrap_or_else(|mut error| {
+        help::name_collectors(&T::command(), &mut error);
         // `--help` and `--version` belong on standard output.
         if !error.use_stderr() {
             check_output(error.print().and_then(|()| io::stdout().flush()));

@@ -62,6 +62,7 @@ pub fn parse(text: &str) -> Result<File, ConfigError> {
 pub struct File {
     pub sessions: SessionsSection,
     pub labels: BTreeMap<String, String>,
+    pub collectors: BTreeMap<String, bool>,
     pub tiers: Tiers,
     pub pre_key_batch: Option<Batch>,
     pub overrides: Vec<OverrideEntry>,

@@ -13,6 +13,7 @@ use crate::folder::SessionsPath;
 use crate::policy::BatchSetting;
 
 use super::file::parse_batch;
+use super::metric_groups::CollectorFlags;
 use super::span::parse_span;
 use super::trigger::TriggerSource;
 
@@ -106,6 +107,10 @@ pub struct ExporterFlags {
         help_heading = "Logs"
     )]
     pub logs_state_path: Option<PathBuf>,
+
+    /// Groups of metrics.
+    #[command(flatten)]
+    pub collectors: CollectorFlags,
 }
 
 /// Flags that only the remediator knows.

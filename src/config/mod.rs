@@ -12,6 +12,7 @@ mod globs;
 mod hint;
 mod labels;
 mod list;
+mod metric_groups;
 mod notify;
 mod placeholders;
 mod position;
@@ -28,6 +29,7 @@ pub use file::Insurance;
 pub(crate) use flags::flags_in;
 pub use flags::{CommonFlags, ExporterFlags, LogFlags, LogFormat, RemediatorFlags};
 pub use labels::CustomLabels;
+pub use metric_groups::{MetricGroup, MetricGroups};
 pub use notify::{Notify, NotifyUrl, NotifyWebhook};
 pub use placeholders::{Placeholders, System};
 pub use position::Position;
@@ -91,6 +93,8 @@ pub struct Settings {
     pub scan_threads: Option<NonZeroUsize>,
     /// Labels on every series of both programs.
     pub labels: CustomLabels,
+    /// Which groups of metrics the exporter shows.
+    pub metric_groups: MetricGroups,
     /// How to find out whether a bot is connected.
     pub connection: ConnectionSettings,
     /// Which logs are read, and what for.
@@ -403,6 +407,7 @@ impl Settings {
             exclude: globs(&exclude.0, &exclude.1)?,
             scan_threads: None,
             labels,
+            metric_groups: MetricGroups::build(file.collectors)?,
             connection,
             logs: log_settings,
             trigger: remediator.trigger.or(file.trigger).unwrap_or_default(),
@@ -439,6 +444,7 @@ impl Settings {
         }
         self.logs = Arc::new(logs);
         self.scan_threads = flags.scan_threads;
+        self.metric_groups.apply(&flags.collectors);
         self
     }
 

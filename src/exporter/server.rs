@@ -428,7 +428,8 @@ impl Exporter {
             let logs = published
                 .as_deref()
                 .map(|published| (published, settings.logs.patterns.as_ref()));
-            let families = metric_families(&snapshot, logs, reload, connection);
+            let families =
+                metric_families(&snapshot, logs, reload, &settings.metric_groups, connection);
             exposition::respond(&headers, families.with_labels(settings.labels.pairs()))
         };
         match tokio::task::spawn_blocking(encode).await {

@@ -1,15 +1,15 @@
 //! The metrics of the remediator. Each is declared here and nowhere else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::folder::Timestamp;
+use crate::folder::{Kind, Timestamp};
 use crate::policy::guard::MOVABLE_KINDS;
 use crate::policy::insurance::RestoreRefusal;
 use crate::reload::ReloadState;
 use exporter_toolkit::metric_families::MetricFamilies;
-use exporter_toolkit::{declare_metrics, process_metrics};
+use exporter_toolkit::{Samples, declare_metrics, process_metrics};
 
 use super::insurance::watch::Report;
 use super::outcome::RunError;
@@ -249,197 +249,194 @@ pub struct ProcessState<'a> {
     pub reload: ReloadState,
 }
 
-/// Fills the metric families of one scrape. Every known series exists from the start, at 0;
-/// those from the journal are absent while it cannot be read.
-pub fn metric_families(
-    process: &ProcessState<'_>,
-    journal: Option<(&CounterTotals, &Overview)>,
-) -> MetricFamilies {
+/// The metrics of one scrape. Every known series exists from the start, at 0; those from the
+/// journal are absent while it cannot be read.
+pub fn metric_families<'a>(
+    process: &ProcessState<'a>,
+    journal: Option<(&'a CounterTotals, &'a Overview)>,
+) -> MetricFamilies<'a> {
     let mut out = MetricFamilies::default();
     process_metrics::add(&mut out);
-    out.add(&BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
-    out.add(&JOURNAL_UP, &[], f64::from(process.is_journal_up));
-    out.add(&SESSIONS, &[], process.sessions as f64);
-    out.add(&RELOAD_SUCCESS, &[], f64::from(process.reload.successful));
-    out.add(&RELOAD_TIME, &[], process.reload.loaded_at.seconds());
+    out.add(&BUILD_INFO, |out| {
+        out.add(&[env!("CARGO_PKG_VERSION")], 1.0);
+    });
+    out.add_value(&JOURNAL_UP, f64::from(process.is_journal_up));
+    out.add_value(&SESSIONS, process.sessions as f64);
+    out.add_value(&RELOAD_SUCCESS, f64::from(process.reload.successful));
+    out.add_value(&RELOAD_TIME, process.reload.loaded_at.seconds());
     if let Some((totals, overview)) = journal {
-        add_journal(&mut out, totals, overview);
+        add_totals(&mut out, totals, overview);
+        add_sessions(&mut out, overview);
     }
     add_live(&mut out, process.live);
     out
 }
 
-/// What the journal says.
-fn add_journal(out: &mut MetricFamilies, totals: &CounterTotals, overview: &Overview) {
-    let number =
-        |map: &BTreeMap<String, u64>, label: &str| map.get(label).copied().unwrap_or(0) as f64;
-    for action in Action::ALL {
-        out.add(
-            &RUNS,
-            &[action.label()],
-            number(&totals.runs, action.label()),
+/// The numbers of the journal.
+fn add_totals<'a>(out: &mut MetricFamilies<'a>, totals: &'a CounterTotals, overview: &'a Overview) {
+    let each = |out: &mut Samples<'_>,
+                labels: &mut dyn Iterator<Item = &'static str>,
+                numbers: &BTreeMap<String, u64>| {
+        for label in labels {
+            let number = numbers.get(label).copied().unwrap_or(0);
+            out.add(&[label], number as f64);
+        }
+    };
+    let actions = || Action::ALL.into_iter().map(Action::label);
+    let cleaning = || [Action::Cleanup, Action::Emergency].into_iter();
+    out.add(&RUNS, move |out| each(out, &mut actions(), &totals.runs));
+    out.add(&FAILURES, move |out| {
+        each(out, &mut actions(), &totals.failures);
+    });
+    out.add(&REFUSALS, move |out| {
+        let mut reasons = RunError::refusals().chain(RestoreRefusal::LABELS);
+        each(out, &mut reasons, &totals.refusals);
+    });
+    out.add(&MOVED, move |out| {
+        let mut kinds = MOVABLE_KINDS.into_iter().map(Kind::label);
+        each(out, &mut kinds, &totals.moved);
+    });
+    out.add_value(&RESTORED, totals.restored as f64);
+    out.add_value(&PURGED, totals.purged as f64);
+    out.add_value(&QUEUE, totals.queued as f64);
+    out.add(&QUEUE_AGE, move |out| {
+        let mut actions = [Action::Plan].into_iter().chain(cleaning());
+        each(
+            out,
+            &mut actions.by_ref().map(Action::label),
+            &overview.queue_age,
         );
-        out.add(
-            &FAILURES,
-            &[action.label()],
-            number(&totals.failures, action.label()),
-        );
-    }
-    for reason in RunError::refusals().chain(RestoreRefusal::LABELS) {
-        out.add(&REFUSALS, &[reason], number(&totals.refusals, reason));
-    }
-    for kind in MOVABLE_KINDS {
-        out.add(&MOVED, &[kind.label()], number(&totals.moved, kind.label()));
-    }
-    out.add(&RESTORED, &[], totals.restored as f64);
-    out.add(&PURGED, &[], totals.purged as f64);
-    out.add(&QUEUE, &[], totals.queued as f64);
-    for action in [Action::Plan, Action::Cleanup, Action::Emergency] {
-        let age = overview.queue_age.get(action.label());
-        out.add(
-            &QUEUE_AGE,
-            &[action.label()],
-            age.copied().unwrap_or(0) as f64,
-        );
-    }
-    out.add(
+    });
+    out.add_value(
         &LAST_SUCCESS,
-        &[],
         totals.last_success.map_or(0.0, |at| at.seconds()),
     );
-    for action in [Action::Cleanup, Action::Emergency] {
-        out.add(
-            &CLEANUPS,
-            &[action.label()],
-            number(&totals.cleanups, action.label()),
-        );
-    }
-    for latest in &overview.session_status {
-        let session = latest.session.as_str();
-        let (action, status) = (latest.action.label(), latest.status.label());
-        let reason = reason_of(latest.status, latest.reason.as_deref());
-        out.add(
-            &LAST_RUN,
-            &[session, action, status, reason],
-            latest.ended.seconds(),
-        );
-        if let Some(refused) = &latest.refused {
-            let reason = reason_of(Status::Refused, Some(&refused.reason));
-            out.add(&REFUSED_SINCE, &[session, reason], refused.since.seconds());
+    out.add(&CLEANUPS, move |out| {
+        each(out, &mut cleaning().map(Action::label), &totals.cleanups);
+    });
+    out.add_value(&PAUSED, f64::from(overview.pause.paused.is_some()));
+    out.add_value(&BREAKER_OPEN, f64::from(overview.pause.breaker.is_some()));
+    out.add_value(&STOPS, totals.stops as f64);
+    out.add_value(&DOWN, overview.down as f64);
+}
+
+/// What the journal says of each session.
+fn add_sessions<'a>(out: &mut MetricFamilies<'a>, overview: &'a Overview) {
+    out.add(&LAST_RUN, |out| {
+        for latest in &overview.session_status {
+            let reason = reason_of(latest.status, latest.reason.as_deref());
+            let (action, status) = (latest.action.label(), latest.status.label());
+            let labels = [latest.session.as_str(), action, status, reason];
+            out.add(&labels, latest.ended.seconds());
         }
-        let Some(cleaned) = &latest.cleaned else {
-            continue;
-        };
-        out.add(&LAST_CLEANUP, &[session], cleaned.ended.seconds());
-        if let Some(files) = cleaned.files {
-            out.add(&LAST_CLEANUP_FILES, &[session], files as f64);
+    });
+    out.add(&REFUSED_SINCE, |out| {
+        for latest in &overview.session_status {
+            if let Some(refused) = &latest.refused {
+                let reason = reason_of(Status::Refused, Some(&refused.reason));
+                out.add(&[&latest.session, reason], refused.since.seconds());
+            }
         }
-        if let Some(lead) = cleaned.lead {
-            out.add(&LAST_CLEANUP_LEAD, &[session], lead.as_secs_f64());
+    });
+    let cleaned = || {
+        let latest = overview.session_status.iter();
+        latest.filter_map(|latest| Some((latest.session.as_str(), latest.cleaned.as_ref()?)))
+    };
+    out.add(&LAST_CLEANUP, move |out| {
+        for (session, cleaned) in cleaned() {
+            out.add(&[session], cleaned.ended.seconds());
         }
-    }
-    for armed in &overview.armed {
-        out.add(&ARMED, &[&armed.session, armed.action.label()], 1.0);
-    }
-    out.add(&PAUSED, &[], f64::from(overview.pause.paused.is_some()));
-    out.add(
-        &BREAKER_OPEN,
-        &[],
-        f64::from(overview.pause.breaker.is_some()),
-    );
-    out.add(&STOPS, &[], totals.stops as f64);
-    out.add(&DOWN, &[], overview.down as f64);
-    for late in &overview.not_back {
-        let run = late.run.as_deref().unwrap_or("-");
-        let labels = [&late.service, &late.session, late.reason, run];
-        out.add(&NOT_BACK, &labels, 1.0);
-    }
+    });
+    out.add(&LAST_CLEANUP_FILES, move |out| {
+        for (session, cleaned) in cleaned() {
+            if let Some(files) = cleaned.files {
+                out.add(&[session], files as f64);
+            }
+        }
+    });
+    out.add(&LAST_CLEANUP_LEAD, move |out| {
+        for (session, cleaned) in cleaned() {
+            if let Some(lead) = cleaned.lead {
+                out.add(&[session], lead.as_secs_f64());
+            }
+        }
+    });
+    out.add(&ARMED, |out| {
+        for armed in &overview.armed {
+            out.add(&[&armed.session, armed.action.label()], 1.0);
+        }
+    });
+    out.add(&NOT_BACK, |out| {
+        for late in &overview.not_back {
+            let run = late.run.as_deref().unwrap_or("-");
+            out.add(&[&late.service, &late.session, late.reason, run], 1.0);
+        }
+    });
 }
 
 /// What is known without the journal.
-fn add_live(out: &mut MetricFamilies, live: &Live) {
-    out.add(
-        &QUARANTINED,
-        &[],
-        live.quarantined.load(Ordering::Relaxed) as f64,
-    );
-    out.add(
-        &PERMISSION_PROBLEMS,
-        &[],
-        live.permission_problems.load(Ordering::Relaxed) as f64,
-    );
+fn add_live<'a>(out: &mut MetricFamilies<'a>, live: &'a Live) {
+    let number = |number: &AtomicU64| number.load(Ordering::Relaxed) as f64;
+    out.add_value(&QUARANTINED, number(&live.quarantined));
+    out.add_value(&PERMISSION_PROBLEMS, number(&live.permission_problems));
     {
-        let insurance = live
-            .insurance
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        out.add(&INSURED, &[], insurance.insured.len() as f64);
-        out.add(
+        let insurance = locked(&live.insurance);
+        out.add_value(&INSURED, insurance.insured.len() as f64);
+        out.add_value(
             &INSURANCE_LOOK,
-            &[],
             insurance.ended.map_or(0.0, |at| at.seconds()),
         );
-        out.add(&NOT_INSURED, &[], insurance.failures as f64);
-        for (session, at) in &insurance.insured {
-            out.add(&INSURED_AT, &[session], at.seconds());
+        out.add_value(&NOT_INSURED, insurance.failures as f64);
+    }
+    out.add(&INSURED_AT, |out| {
+        for (session, at) in &locked(&live.insurance).insured {
+            out.add(&[session], at.seconds());
         }
-    }
-    let alertmanagers = live
-        .alertmanagers
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
-    for (name, is_up) in alertmanagers.iter() {
-        out.add(&ALERTMANAGER_UP, &[name], f64::from(*is_up == Some(true)));
-    }
-    let evaluated = *live
-        .evaluated
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
+    });
+    let is_polling = !locked(&live.alertmanagers).is_empty();
+    out.add(&ALERTMANAGER_UP, |out| {
+        for (name, is_up) in locked(&live.alertmanagers).iter() {
+            out.add(&[name], f64::from(*is_up == Some(true)));
+        }
+    });
+    let evaluated = *locked(&live.evaluated);
     let (at, unread) = evaluated.map_or((0.0, 0), |(at, unread)| (at.seconds(), unread));
-    out.add(&LOCAL_EVALUATED, &[], at);
-    out.add(&LOCAL_UNREAD, &[], unread as f64);
-    if !alertmanagers.is_empty() || evaluated.is_some() {
-        let polled = live.polled.lock().unwrap_or_else(PoisonError::into_inner);
-        for outcome in OUTCOMES.into_iter().chain([SUPPRESSED]) {
-            let alerts = polled.get(outcome).copied().unwrap_or(0);
-            out.add(&POLLED, &[outcome], alerts as f64);
+    out.add_value(&LOCAL_EVALUATED, at);
+    out.add_value(&LOCAL_UNREAD, unread as f64);
+    if is_polling || evaluated.is_some() {
+        out.add(&POLLED, |out| {
+            let polled = locked(&live.polled);
+            for outcome in OUTCOMES.into_iter().chain([SUPPRESSED]) {
+                let alerts = polled.get(outcome).copied().unwrap_or(0);
+                out.add(&[outcome], alerts as f64);
+            }
+        });
+    }
+    out.add(&NOTIFICATIONS, move |out| {
+        out.add(&["sent"], number(&live.notifications_sent));
+        out.add(&["failed"], number(&live.notifications_failed));
+    });
+    out.add_value(&OTHER_HOSTS, number(&live.others) + number(&live.unmatched));
+    out.add_value(&TRUNCATED, number(&live.truncated));
+    out.add(&REQUESTS, |out| {
+        let requests = locked(&live.requests);
+        let codes: BTreeSet<u16> = CODES.into_iter().chain(requests.keys().copied()).collect();
+        for code in codes {
+            let count = requests.get(&code).copied().unwrap_or(0);
+            out.add(&[&code.to_string()], count as f64);
         }
-    }
-    for (outcome, count) in [
-        ("sent", &live.notifications_sent),
-        ("failed", &live.notifications_failed),
-    ] {
-        let count = count.load(Ordering::Relaxed) as f64;
-        out.add(&NOTIFICATIONS, &[outcome], count);
-    }
-    out.add(
-        &OTHER_HOSTS,
-        &[],
-        (live.others.load(Ordering::Relaxed) + live.unmatched.load(Ordering::Relaxed)) as f64,
-    );
-    out.add(
-        &TRUNCATED,
-        &[],
-        live.truncated.load(Ordering::Relaxed) as f64,
-    );
-    let requests = live.requests.lock().unwrap_or_else(PoisonError::into_inner);
-    let codes: std::collections::BTreeSet<u16> =
-        CODES.into_iter().chain(requests.keys().copied()).collect();
-    for code in codes {
-        out.add(
-            &REQUESTS,
-            &[&code.to_string()],
-            requests.get(&code).copied().unwrap_or(0) as f64,
-        );
-    }
-    let alerts = live.alerts.lock().unwrap_or_else(PoisonError::into_inner);
-    for outcome in OUTCOMES.into_iter().chain(Ignored::LABELS) {
-        out.add(
-            &ALERTS,
-            &[outcome],
-            alerts.get(outcome).copied().unwrap_or(0) as f64,
-        );
-    }
+    });
+    out.add(&ALERTS, |out| {
+        let alerts = locked(&live.alerts);
+        for outcome in OUTCOMES.into_iter().chain(Ignored::LABELS) {
+            let count = alerts.get(outcome).copied().unwrap_or(0);
+            out.add(&[outcome], count as f64);
+        }
+    });
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

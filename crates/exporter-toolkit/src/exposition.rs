@@ -1,19 +1,18 @@
 //! Answering a scrape in the format and encoding the scraper prefers.
 
-use std::io::{self, Write};
-
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hyper::StatusCode;
 use hyper::header::{
     ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, VARY,
 };
-use prometheus::{Encoder, TextEncoder};
 
 use crate::metric_families::MetricFamilies;
 use crate::negotiation::{Weighted, weighted_list};
-use crate::openmetrics::{self, OPENMETRICS_FORMAT};
+use crate::openmetrics::OPENMETRICS_FORMAT;
 use crate::{Response, text};
+
+pub use crate::samples::Format;
 
 /// The `Content-Type` of the text format 0.0.4.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -24,12 +23,16 @@ const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Without a preference, with one that names neither format and with a malformed one the
 /// answer is the text format: a scraper is better off with metrics than with an error.
 ///
-/// This costs up to some ten milliseconds of processor time for each 100,000 samples; for so
-/// many, call it where blocking is allowed.
-pub fn respond(headers: &HeaderMap, families: MetricFamilies) -> Response {
-    let is_openmetrics = prefers_openmetrics(headers);
+/// The samples are encoded, and compressed, while they are produced: beside the answer, only a
+/// few hundred of them are in memory. This costs some ten milliseconds of processor time for
+/// each 100,000 samples; for so many, call it where blocking is allowed.
+pub fn respond(headers: &HeaderMap, families: MetricFamilies<'_>) -> Response {
+    let format = match prefers_openmetrics(headers) {
+        true => Format::OpenMetrics,
+        false => Format::Text,
+    };
     let is_gzip = accepts_gzip(headers);
-    let body = match encode(families, is_openmetrics, is_gzip) {
+    let body = match encode(families, format, is_gzip) {
         Ok(body) => body,
         Err(error) => {
             tracing::error!(%error, "failed to encode the metrics");
@@ -38,12 +41,12 @@ pub fn respond(headers: &HeaderMap, families: MetricFamilies) -> Response {
         }
     };
     let mut response = text(StatusCode::OK, body);
-    let format = match is_openmetrics {
-        true => OPENMETRICS_FORMAT,
-        false => TEXT_FORMAT,
+    let content_type = match format {
+        Format::OpenMetrics => OPENMETRICS_FORMAT,
+        Format::Text => TEXT_FORMAT,
     };
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(format));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
     if is_gzip {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -51,25 +54,23 @@ pub fn respond(headers: &HeaderMap, families: MetricFamilies) -> Response {
     response
 }
 
-fn encode(
-    families: MetricFamilies,
-    is_openmetrics: bool,
+/// The body of a scrape.
+///
+/// Errors: none that is known of.
+pub fn encode(
+    families: MetricFamilies<'_>,
+    format: Format,
     is_gzip: bool,
 ) -> prometheus::Result<Vec<u8>> {
-    let families = families.into_vec();
-    let mut out = Vec::new();
-    match is_openmetrics {
-        true => out = openmetrics::encode(&families).into_bytes(),
-        false => TextEncoder::new().encode(&families, &mut out)?,
+    if !is_gzip {
+        let mut out = Vec::new();
+        families.write(format, &mut out)?;
+        return Ok(out);
     }
-    Ok(if is_gzip { compress(&out)? } else { out })
-}
-
-fn compress(bytes: &[u8]) -> io::Result<Vec<u8>> {
     // The fastest level already makes metrics seven times smaller.
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(bytes)?;
-    encoder.finish()
+    let mut out = GzEncoder::new(Vec::new(), Compression::fast());
+    families.write(format, &mut out)?;
+    Ok(out.finish()?)
 }
 
 /// Whether OpenMetrics 1.0 has the higher weight. A tie is for the text

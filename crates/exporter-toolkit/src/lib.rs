@@ -8,7 +8,7 @@
 //! | [`ConcurrencyLimit`], [`read_body`] | bounds for a handler: requests at a time, body size |
 //! | [`refuse_foreign`], [`RateLimit`] | bounds for requests that change something |
 //! | [`text`], [`html`], [`json`], [`not_found`] and others | answers |
-//! | [`metric_families`], [`exposition`] | metrics, and the format and encoding a scraper asks for |
+//! | [`metric_families`], [`Samples`], [`exposition`] | metrics, and the format and encoding a scraper asks for |
 //! | [`process_metrics`] | `process_*` |
 //! | [`page`] | HTML pages without script |
 //! | [`client`], [`http_config`] | one bounded GET, with credentials and TLS |
@@ -22,6 +22,7 @@ mod bearer;
 mod body;
 pub mod client;
 mod concurrency;
+mod declaration;
 pub mod exposition;
 mod foreign;
 pub mod http_config;
@@ -33,6 +34,7 @@ pub mod page;
 pub mod process_metrics;
 mod rate_limit;
 mod response;
+mod samples;
 pub mod secret;
 mod server;
 mod web_config;
@@ -44,5 +46,6 @@ pub use foreign::refuse_foreign;
 pub use listen::{BindError, bind};
 pub use rate_limit::{Rate, RateLimit};
 pub use response::{Response, html, json, method_not_allowed, not_found, text, unauthorized};
+pub use samples::Samples;
 pub use server::{Listeners, ServerLimits, serve};
 pub use web_config::{WebConfig, web_config_of_text};

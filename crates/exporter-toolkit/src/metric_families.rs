@@ -1,142 +1,88 @@
-//! Metrics declared once, with name, help and labels in one place, and filled per scrape.
+//! Metrics declared once, with name, help and labels in one place. The samples of a scrape are
+//! produced while they are encoded, so that they never exist all at once.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Write;
 
-use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use crate::openmetrics;
+use crate::samples::{Format, Samples};
 
-/// What kind of number a metric is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MetricKind {
-    /// Goes up and down.
-    Gauge,
-    /// Only goes up while the process lives; its name ends in `_total`.
-    Counter,
+pub use crate::declaration::{MetricDeclaration, MetricKind};
+
+/// Produces the samples of one family.
+type Source<'a> = Box<dyn FnOnce(&mut Samples<'_>) + 'a>;
+
+/// The metrics of one scrape, and where their samples come from.
+#[derive(Default)]
+pub struct MetricFamilies<'a> {
+    by_name: BTreeMap<&'static str, (MetricDeclaration, Source<'a>)>,
+    labels: Vec<(&'a str, &'a str)>,
 }
 
-/// The declaration of a metric.
-#[derive(Clone, Copy, Debug)]
-pub struct MetricDeclaration {
-    /// Full name.
-    pub name: &'static str,
-    /// The HELP text.
-    pub help: &'static str,
-    /// Gauge or counter.
-    pub kind: MetricKind,
-    /// Label names, in the order in which [`MetricFamilies::add`] takes their values.
-    pub labels: &'static [&'static str],
-}
-
-impl MetricDeclaration {
-    /// A gauge.
-    pub const fn gauge(
-        name: &'static str,
-        labels: &'static [&'static str],
-        help: &'static str,
-    ) -> Self {
-        Self {
-            name,
-            help,
-            kind: MetricKind::Gauge,
-            labels,
-        }
-    }
-
-    /// A counter.
-    pub const fn counter(
-        name: &'static str,
-        labels: &'static [&'static str],
-        help: &'static str,
-    ) -> Self {
-        Self {
-            name,
-            help,
-            kind: MetricKind::Counter,
-            labels,
-        }
+impl fmt::Debug for MetricFamilies<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.by_name.keys()).finish()
     }
 }
 
-/// The samples of one scrape. Built anew each time, so what is gone leaves nothing behind.
-#[derive(Debug, Default)]
-pub struct MetricFamilies {
-    by_name: BTreeMap<&'static str, MetricFamily>,
-}
+impl<'a> MetricFamilies<'a> {
+    /// Adds a metric. `source` is called once, when its turn to be encoded has come; without
+    /// samples the metric is left out.
+    pub fn add(
+        &mut self,
+        declared: &MetricDeclaration,
+        source: impl FnOnce(&mut Samples<'_>) + 'a,
+    ) {
+        let former = self
+            .by_name
+            .insert(declared.name, (*declared, Box::new(source)));
+        debug_assert!(former.is_none(), "{} is there twice", declared.name);
+    }
 
-impl MetricFamilies {
-    /// Adds one sample. `values` are those of the declared labels; surplus on either side
-    /// is left out.
-    pub fn add(&mut self, declared: &MetricDeclaration, values: &[&str], value: f64) {
-        debug_assert_eq!(declared.labels.len(), values.len(), "{}", declared.name);
-        let family = self.by_name.entry(declared.name).or_insert_with(|| {
-            let mut family = MetricFamily::default();
-            family.set_name(declared.name.to_owned());
-            family.set_help(declared.help.to_owned());
-            family.set_field_type(match declared.kind {
-                MetricKind::Gauge => MetricType::GAUGE,
-                MetricKind::Counter => MetricType::COUNTER,
-            });
-            family
-        });
-        let labels = declared.labels.iter().zip(values).map(|(name, value)| {
-            let mut pair = LabelPair::default();
-            pair.set_name((*name).to_owned());
-            pair.set_value((*value).to_owned());
-            pair
-        });
-        let mut metric = Metric::from_label(labels.collect());
-        match declared.kind {
-            MetricKind::Gauge => {
-                let mut gauge = Gauge::default();
-                gauge.set_value(value);
-                metric.set_gauge(gauge);
-            }
-            MetricKind::Counter => {
-                let mut counter = Counter::default();
-                counter.set_value(value);
-                metric.set_counter(counter);
-            }
-        }
-        family.mut_metric().push(metric);
+    /// Adds a metric without labels.
+    pub fn add_value(&mut self, declared: &MetricDeclaration, value: f64) {
+        self.add(declared, move |out| out.add(&[], value));
     }
 
     /// The same, with these labels on every sample.
     #[must_use]
-    pub fn with_labels(mut self, labels: &BTreeMap<String, String>) -> Self {
-        if labels.is_empty() {
-            return self;
-        }
-        let pairs: Vec<LabelPair> = labels
-            .iter()
-            .map(|(name, value)| {
-                let mut pair = LabelPair::default();
-                pair.set_name(name.clone());
-                pair.set_value(value.clone());
-                pair
-            })
-            .collect();
-        for family in self.by_name.values_mut() {
-            for metric in family.mut_metric() {
-                let mut all = metric.take_label();
-                all.extend(pairs.iter().cloned());
-                metric.set_label(all);
-            }
-        }
+    pub fn with_labels(mut self, labels: &'a BTreeMap<String, String>) -> Self {
+        let labels = labels.iter();
+        self.labels
+            .extend(labels.map(|(name, value)| (name.as_str(), value.as_str())));
         self
     }
 
-    /// The families, sorted by name; none is empty.
-    pub fn into_vec(self) -> Vec<MetricFamily> {
-        self.by_name.into_values().collect()
+    /// Writes all metrics, sorted by name.
+    ///
+    /// Errors: those of the writer.
+    pub(crate) fn write(self, format: Format, out: &mut dyn Write) -> prometheus::Result<()> {
+        let mut text = String::new();
+        for (declared, source) in self.by_name.into_values() {
+            let mut samples = Samples::new(declared, &self.labels, format, &mut text, &mut *out);
+            source(&mut samples);
+            samples.finish()?;
+        }
+        if format == Format::OpenMetrics {
+            out.write_all(openmetrics::END.as_bytes())?;
+        }
+        Ok(())
     }
 }
 
-/// Declares metrics as constants, and lists them all in `ALL`.
+/// Declares metrics as constants, and lists them all in `ALL`. A word in brackets behind the
+/// type is the group of the metric.
 #[macro_export]
 macro_rules! declare_metrics {
-    ($($ident:ident: $ctor:ident $name:literal $labels:expr, $help:literal;)*) => {
+    ($($ident:ident: $ctor:ident $([$group:ident])? $name:literal $labels:expr, $help:literal;)*) => {
         $(const $ident: $crate::metric_families::MetricDeclaration =
-            $crate::metric_families::MetricDeclaration::$ctor($name, $labels, $help);)*
+            $crate::metric_families::MetricDeclaration::$ctor($name, $labels, $help)
+                $(.in_group(stringify!($group)))?;)*
         /// Every metric declared here.
         pub const ALL: &[$crate::metric_families::MetricDeclaration] = &[$($ident),*];
     };
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,27 +8,20 @@ use prometheus::proto::{MetricFamily, MetricType};
 /// The `Content-Type` of this format.
 pub const OPENMETRICS_FORMAT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// The last line.
+pub const END: &str = "# EOF\n";
+
 /// The base units that a name may end in.
 const UNITS: [&str; 2] = ["seconds", "bytes"];
 
-/// Writes gauges and counters as OpenMetrics 1.0.
-///
-/// The names of the samples are the same as in the older text format; only the names of the
-/// families differ, where the format demands it:
+/// The lines before the samples of a family. The names of the samples are the
+/// same as in the older text format; only the names of the families differ, where the format
+/// demands it:
 ///
 /// - a counter's family loses the `_total` of its samples;
 /// - a gauge `…_info`, whose value is 1, becomes an `info` family without that suffix;
 /// - a family whose name ends in a base unit gets a `# UNIT` line.
-pub fn encode(families: &[MetricFamily]) -> String {
-    let mut out = String::new();
-    for family in families {
-        encode_family(&mut out, family);
-    }
-    out.push_str("# EOF\n");
-    out
-}
-
-fn encode_family(out: &mut String, family: &MetricFamily) {
+pub fn encode_header(out: &mut String, family: &MetricFamily) {
     let name = family.name();
     let is_counter = family.get_field_type() == MetricType::COUNTER;
     let (shown, kind) = match (name.strip_suffix("_total"), name.strip_suffix("_info")) {
@@ -44,6 +37,12 @@ fn encode_family(out: &mut String, family: &MetricFamily) {
     push(out, &["# HELP ", shown, " "]);
     escape(out, family.help());
     out.push('\n');
+}
+
+/// The samples of a family.
+pub fn encode_samples(out: &mut String, family: &MetricFamily) {
+    let name = family.name();
+    let is_counter = family.get_field_type() == MetricType::COUNTER;
     for metric in family.get_metric() {
         out.push_str(name);
         let mut separator = "{";

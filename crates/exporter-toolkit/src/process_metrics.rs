@@ -26,26 +26,26 @@ declare_metrics! {
 }
 
 /// Adds the metrics of this process, as far as `/proc` can be read.
-pub fn add(out: &mut MetricFamilies) {
+pub fn add(out: &mut MetricFamilies<'_>) {
     if let Err(error) = try_add(out) {
         tracing::debug!(%error, "failed to read /proc/self");
     }
 }
 
-fn try_add(out: &mut MetricFamilies) -> ProcResult<()> {
+fn try_add(out: &mut MetricFamilies<'_>) -> ProcResult<()> {
     let process = Process::myself()?;
     let stat = process.stat()?;
     let ticks = procfs::ticks_per_second() as f64;
-    out.add(&CPU, &[], (stat.utime + stat.stime) as f64 / ticks);
-    out.add(&RESIDENT, &[], (stat.rss * procfs::page_size()) as f64);
-    out.add(&VIRTUAL, &[], stat.vsize as f64);
-    out.add(&THREADS, &[], stat.num_threads as f64);
-    out.add(&OPEN_FDS, &[], process.fd_count()? as f64);
+    out.add_value(&CPU, (stat.utime + stat.stime) as f64 / ticks);
+    out.add_value(&RESIDENT, (stat.rss * procfs::page_size()) as f64);
+    out.add_value(&VIRTUAL, stat.vsize as f64);
+    out.add_value(&THREADS, stat.num_threads as f64);
+    out.add_value(&OPEN_FDS, process.fd_count()? as f64);
     let max = match process.limits()?.max_open_files.soft_limit {
         LimitValue::Value(max) => max,
         LimitValue::Unlimited => u64::MAX,
     };
-    out.add(&MAX_FDS, &[], max as f64);
+    out.add_value(&MAX_FDS, max as f64);
     // Kept, because the boot time moves when the wall clock is set.
     static START_TIME: OnceLock<f64> = OnceLock::new();
     let start = match START_TIME.get() {
@@ -55,7 +55,7 @@ fn try_add(out: &mut MetricFamilies) -> ProcResult<()> {
             *START_TIME.get_or_init(|| start)
         }
     };
-    out.add(&START, &[], start);
+    out.add_value(&START, start);
     Ok(())
 }
 

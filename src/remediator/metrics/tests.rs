@@ -1,6 +1,7 @@
 use super::*;
 use crate::folder::Timestamp;
 use crate::remediator::store::session_status::{Refused, SessionStatus};
+use exporter_toolkit::exposition::{Format, encode};
 
 #[test]
 fn a_reason_is_one_of_those_that_are_documented() {
@@ -44,8 +45,9 @@ fn a_session_has_one_latest_run_and_what_is_known_of_its_clean_up() {
         session_status: vec![latest],
         ..Overview::default()
     };
+    let (live, totals) = (Live::default(), CounterTotals::default());
     let process = ProcessState {
-        live: &Live::default(),
+        live: &live,
         sessions: 1,
         is_journal_up: true,
         reload: ReloadState {
@@ -53,34 +55,22 @@ fn a_session_has_one_latest_run_and_what_is_known_of_its_clean_up() {
             loaded_at: at(10),
         },
     };
-    let families = metric_families(&process, Some((&CounterTotals::default(), &overview)));
-    let families = families.into_vec();
-    let series = |name: &str| -> Vec<(Vec<String>, f64)> {
-        let of_name = families.iter().filter(|family| family.name() == name);
-        let metrics = of_name.flat_map(|family| family.get_metric());
-        metrics
-            .map(|metric| {
-                let labels = metric
-                    .get_label()
-                    .iter()
-                    .map(|label| label.value().to_owned());
-                (labels.collect(), metric.get_gauge().get_value())
-            })
-            .collect()
-    };
-    let text = |labels: &[&str]| {
-        labels
-            .iter()
-            .map(|label| (*label).to_owned())
-            .collect::<Vec<_>>()
+    let families = metric_families(&process, Some((&totals, &overview)));
+    let text = encode(families, Format::Text, false).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    let series = |name: &str| -> Vec<&str> {
+        let of_name = |line: &&str| line.starts_with(&format!("{name}{{"));
+        text.lines().filter(of_name).collect()
     };
     assert_eq!(
         series("baileys_remediator_last_run_timestamp_seconds"),
-        [(text(&["a", "emergency", "refused", "paused"]), 50.0)]
+        [
+            r#"baileys_remediator_last_run_timestamp_seconds{session="a",action="emergency",status="refused",reason="paused"} 50"#
+        ]
     );
     assert_eq!(
         series("baileys_remediator_refused_since_timestamp_seconds"),
-        [(text(&["a", "paused"]), 40.0)]
+        [r#"baileys_remediator_refused_since_timestamp_seconds{session="a",reason="paused"} 40"#]
     );
     assert!(series("baileys_remediator_last_cleanup_timestamp_seconds").is_empty());
 }

@@ -16,10 +16,10 @@ fn with(name: HeaderName, values: &[&str]) -> HeaderMap {
     headers
 }
 
-fn families() -> MetricFamilies {
+fn families() -> MetricFamilies<'static> {
     const A: MetricDeclaration = MetricDeclaration::counter("a_total", &[], "A.");
     let mut families = MetricFamilies::default();
-    families.add(&A, &[], 2.0);
+    families.add_value(&A, 2.0);
     families
 }
 

@@ -1,6 +1,12 @@
 use super::*;
+use crate::exposition;
 use crate::metric_families::{MetricDeclaration, MetricFamilies};
 use proptest::prelude::*;
+
+fn openmetrics(families: MetricFamilies<'_>) -> String {
+    let bytes = exposition::encode(families, exposition::Format::OpenMetrics, false).unwrap();
+    String::from_utf8(bytes).unwrap()
+}
 
 #[test]
 fn golden() {
@@ -17,14 +23,16 @@ fn golden() {
     );
     const UP: MetricDeclaration = MetricDeclaration::gauge("app_up", &[], "Up.");
     let mut families = MetricFamilies::default();
-    families.add(&RUNS, &["plan"], 3.0);
-    families.add(&RUNS, &["a\\b\"c\nd"], 1.0);
-    families.add(&CPU, &[], 0.00001);
-    families.add(&INFO, &["1.0", "linux"], 1.0);
-    families.add(&SIZE, &[], 1_763_930_123.5);
-    families.add(&UP, &[], -1.0);
+    families.add(&RUNS, |out| {
+        out.add(&["plan"], 3.0);
+        out.add(&["a\\b\"c\nd"], 1.0);
+    });
+    families.add_value(&CPU, 0.00001);
+    families.add(&INFO, |out| out.add(&["1.0", "linux"], 1.0));
+    families.add_value(&SIZE, 1_763_930_123.5);
+    families.add_value(&UP, -1.0);
     assert_eq!(
-        encode(&families.into_vec()),
+        openmetrics(families),
         r#"# TYPE app_build info
 # HELP app_build Build.
 app_build_info{version="1.0",os="linux"} 1.0
@@ -46,7 +54,7 @@ app_up -1.0
 # EOF
 "#
     );
-    assert_eq!(encode(&[]), "# EOF\n");
+    assert_eq!(openmetrics(MetricFamilies::default()), END);
 }
 
 proptest! {

@@ -4,19 +4,19 @@ use std::time::UNIX_EPOCH;
 use clock::Clock;
 
 use super::*;
+use crate::exposition::{Format, encode};
 
 #[test]
 fn every_metric_of_this_process() {
     let scrape = || -> BTreeMap<String, f64> {
         let mut out = MetricFamilies::default();
         add(&mut out);
-        let families = out.into_vec().into_iter();
-        let value = |family: &prometheus::proto::MetricFamily| {
-            let metric = &family.get_metric()[0];
-            metric.get_counter().get_value() + metric.get_gauge().get_value()
-        };
-        families
-            .map(|family| (family.name().to_owned(), value(&family)))
+        let text = encode(out, Format::Text, false).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        samples
+            .map(|line| line.split_once(' ').unwrap())
+            .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
             .collect()
     };
     let before = scrape();

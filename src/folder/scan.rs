@@ -4,7 +4,7 @@
 use std::ffi::{CStr, OsStr};
 use std::io::{self, Read};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
@@ -137,7 +137,7 @@ pub(super) fn list(
 /// Errors: the listing itself failed.
 pub fn scan(fd: BorrowedFd<'_>, cache: &mut ReadCache) -> io::Result<Inventory> {
     let racy_after = Timestamp::of(&cache.clock).minus(RACY);
-    let mut entries = Vec::new();
+    let mut entries = Vec::with_capacity(256);
     let mut fresh = Vec::with_capacity(cache.seen.len());
     let mut creds = Creds::Missing;
     list(fd, |name, _| {
@@ -261,10 +261,13 @@ pub fn read_plain_file(fd: BorrowedFd<'_>, name: &OsStr, limit: u64) -> io::Resu
         OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC,
         Mode::empty(),
     )?;
-    if FileType::from_raw_mode(rustix::fs::fstat(file.as_fd())?.st_mode) != FileType::RegularFile {
+    let about = rustix::fs::fstat(&file)?;
+    if FileType::from_raw_mode(about.st_mode) != FileType::RegularFile {
         return Err(io::Error::other("not a regular file"));
     }
-    let mut bytes = Vec::new();
+    // With room for one byte more, one read finds all of it and another one its end.
+    let expected = u64::try_from(about.st_size).unwrap_or(0).min(limit);
+    let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or(0) + 1);
     std::fs::File::from(file)
         .take(limit + 1)
         .read_to_end(&mut bytes)?;

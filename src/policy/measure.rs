@@ -97,10 +97,13 @@ impl Batches {
             };
         }
         let batch = |large| if large { MODERN_BATCH } else { CLASSIC_BATCH };
-        let group = minted_together(inventory, &|_| false)
+        let none_yet = counter(inventory) <= MODERN_BATCH;
+        let group = (!none_yet)
+            .then(|| minted_together(inventory, &|_| false))
+            .flatten()
             .filter(|group| group.keys > CLASSIC_BATCH as usize);
         let (deduction, measured) = match group {
-            _ if counter(inventory) <= MODERN_BATCH => (Deduction::Nothing, CLASSIC_BATCH),
+            _ if none_yet => (Deduction::Nothing, CLASSIC_BATCH),
             None => (Deduction::MintedTogether, CLASSIC_BATCH),
             Some(group) if times_are_lost(inventory, &group) => {
                 (Deduction::Batch(batch(modern)), batch(modern))

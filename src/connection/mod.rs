@@ -25,6 +25,7 @@ mod verdict;
 use log::written_after;
 pub use log::{LogEvent, LogView, log_says};
 pub use probe::{Probe, ProbeError};
+use shared::LastRequests;
 use sightings::ReadOnly;
 pub use sightings::{
     REMEMBERED_FOR, Recent, SessionSightings, SightingRecord, SightingStore, Trust, vouched,
@@ -111,6 +112,7 @@ pub struct Connection {
     sighting_store: Arc<dyn SightingStore>,
     /// All sessions. `None`: the one that is asked about is the only one.
     sessions: Option<Arc<AllSessions>>,
+    last_requests: Arc<LastRequests>,
     share_for: Duration,
     clock: Clock,
 }
@@ -177,6 +179,7 @@ impl Connection {
             log,
             sighting_store,
             sessions: None,
+            last_requests: Arc::default(),
             share_for: Duration::ZERO,
             clock,
         }
@@ -281,10 +284,12 @@ impl Connection {
             true => self.companions(session).await,
             false => Some(Arc::default()),
         };
-        let all = all.as_deref();
         for probe in &self.settings.probes {
             let answer = probe.ask(session, self.settings.timeout, &self.clock).await;
-            if let Some(why) = shared::shared_probe(probe, session, all) {
+            let shared = self
+                .last_requests
+                .shared_probe(probe, session, all.as_ref());
+            if let Some(why) = shared {
                 evidence.push(shared::of_several(answer, &why));
                 continue;
             }
@@ -304,7 +309,11 @@ impl Connection {
                 &self.clock,
             )
             .await;
-            if let Some(why) = self.settings.processes.shared_by_default(session, all) {
+            let shared = self
+                .settings
+                .processes
+                .shared_by_default(session, all.as_deref());
+            if let Some(why) = shared {
                 look.evidence = shared::of_several(look.evidence, &why);
             }
             if look.evidence.finding == Finding::Gone {

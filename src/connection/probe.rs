@@ -206,6 +206,8 @@ impl Probe {
     /// What is sent to ask about a session: two with the same get the same answer. `None` for one
     /// that is not asked about. Pure.
     pub(super) fn request(&self, session: &SessionName) -> Option<Vec<String>> {
+        #[cfg(test)]
+        REQUESTS.set(REQUESTS.get() + 1);
         match self {
             Probe::Command { argv, .. } => {
                 let words = argv.iter().map(|word| fill_argument(word, session).ok());
@@ -310,6 +312,12 @@ fn fill_argument(argument: &SessionTemplate, session: &SessionName) -> Result<St
         true => Err("was not asked: the session's name would read as an option".into()),
         false => Ok(filled),
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How many requests this thread has made for [`Probe::request`].
+    pub(super) static REQUESTS: Cell<usize> = const { Cell::new(0) };
 }
 
 #[cfg(test)]

@@ -42,6 +42,7 @@ use clock::Clock;
 use globset::GlobSet;
 
 use crate::control::Services;
+use crate::folder::bounded_blocking::blocking;
 use crate::folder::{
     AllSessions, BoundedBlocking, Inventory, SessionName, SessionNames, Timestamp,
 };
@@ -269,7 +270,7 @@ impl Connection {
                 .timeout(SIGHTINGS_TIMEOUT, recalled)
                 .await
                 .ok()
-                .flatten()
+                .and_then(Result::ok)
                 .unwrap_or_default()
         };
         sightings.trusted_by_configuration =
@@ -435,10 +436,6 @@ fn log_id(log: &dyn LogView) -> String {
 }
 
 /// Runs something that blocks; `None` when it broke off.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    tokio::task::spawn_blocking(work).await.ok()
-}
-
 /// What the files' modification times say. `steady`: how long the wall clock has run without a
 /// step, if it ever stepped; what was written before the step may be younger than it looks. Pure.
 pub fn writes(

@@ -105,6 +105,26 @@ fn with_one_bot_a_probe_without_its_name_is_enough() {
     assert!(!world.quarantined("first").is_empty());
 }
 
+/// What a shared probe says stands neither for nor against the proof of another source.
+#[test]
+fn a_process_that_is_gone_counts_beside_a_shared_probe() {
+    let world = testkit::world!().configured(&format!(
+        "{ONE_PROBE}processes: [{{name: '{{session}}', command: {{gone: [test, '!', -e, 'DIR/runs-{{session}}']}}}}]\n"
+    ));
+    let [first, second] = ["first", "second"].map(|bot| world.bot(bot, BLOATED, "disconnected"));
+    world.write("runs-second", "");
+    world.write("answer", "connected\n");
+    world.remediator(&["clean", "first"]).must(1, &["unknown"]);
+    world.unchanged("first", &first);
+    world.write("answer", "disconnected\n");
+    world.remediator(&["clean", "first"]).must(0, &[]);
+    assert!(!world.quarantined("first").is_empty());
+    world
+        .remediator(&["clean", "second"])
+        .must(1, &["unknown", PROBE_HINT]);
+    world.unchanged("second", &second);
+}
+
 /// The process is gone, and it is not known whose it is.
 #[test]
 fn a_process_of_one_bot_that_is_gone_cleans_no_other() {

@@ -25,6 +25,7 @@ mod verdict;
 use log::written_after;
 pub use log::{LogEvent, LogView, log_says};
 pub use probe::{Probe, ProbeError};
+use shared::LastRequests;
 use sightings::ReadOnly;
 pub use sightings::{
     REMEMBERED_FOR, Recent, SessionSightings, SightingRecord, SightingStore, Trust, vouched,
@@ -41,6 +42,7 @@ use clock::Clock;
 use globset::GlobSet;
 
 use crate::control::Services;
+use crate::folder::bounded_blocking::blocking;
 use crate::folder::{
     AllSessions, BoundedBlocking, Inventory, SessionName, SessionNames, Timestamp,
 };
@@ -111,6 +113,7 @@ pub struct Connection {
     sighting_store: Arc<dyn SightingStore>,
     /// All sessions. `None`: the one that is asked about is the only one.
     sessions: Option<Arc<AllSessions>>,
+    last_requests: Arc<LastRequests>,
     share_for: Duration,
     clock: Clock,
 }
@@ -177,6 +180,7 @@ impl Connection {
             log,
             sighting_store,
             sessions: None,
+            last_requests: Arc::default(),
             share_for: Duration::ZERO,
             clock,
         }
@@ -266,7 +270,7 @@ impl Connection {
                 .timeout(SIGHTINGS_TIMEOUT, recalled)
                 .await
                 .ok()
-                .flatten()
+                .and_then(Result::ok)
                 .unwrap_or_default()
         };
         sightings.trusted_by_configuration =
@@ -281,10 +285,12 @@ impl Connection {
             true => self.companions(session).await,
             false => Some(Arc::default()),
         };
-        let all = all.as_deref();
         for probe in &self.settings.probes {
             let answer = probe.ask(session, self.settings.timeout, &self.clock).await;
-            if let Some(why) = shared::shared_probe(probe, session, all) {
+            let shared = self
+                .last_requests
+                .shared_probe(probe, session, all.as_ref());
+            if let Some(why) = shared {
                 evidence.push(shared::of_several(answer, &why));
                 continue;
             }
@@ -304,7 +310,11 @@ impl Connection {
                 &self.clock,
             )
             .await;
-            if let Some(why) = self.settings.processes.shared_by_default(session, all) {
+            let shared = self
+                .settings
+                .processes
+                .shared_by_default(session, all.as_deref());
+            if let Some(why) = shared {
                 look.evidence = shared::of_several(look.evidence, &why);
             }
             if look.evidence.finding == Finding::Gone {
@@ -431,10 +441,6 @@ fn log_id(log: &dyn LogView) -> String {
 }
 
 /// Runs something that blocks; `None` when it broke off.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    tokio::task::spawn_blocking(work).await.ok()
-}
-
 /// What the files' modification times say. `steady`: how long the wall clock has run without a
 /// step, if it ever stepped; what was written before the step may be younger than it looks. Pure.
 pub fn writes(

@@ -8,13 +8,11 @@ mod redact;
 
 use std::cell::Cell;
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use clock::Clock;
 use regex::Regex;
-use rustix::fs::{Access, access};
 use serde_json::Value;
 use supervisor::exec::{Ended, Exec};
 use supervisor::{ArgTemplate, TemplatePart};
@@ -190,10 +188,8 @@ impl Probe {
         let [TemplatePart::Text(program)] = argv.first()?.parts() else {
             return None;
         };
-        let why = match find_program(program) {
-            Ok(()) => return None,
-            Err(why) => why,
-        };
+        let argv = [program.clone()];
+        let why = Exec::new(&argv, Duration::ZERO).keep_dir().problem()?;
         Some(format!(
             "the probe command {program:?} {why}: until it can be run, no bot is known to be disconnected, and every clean-up is refused"
         ))
@@ -210,6 +206,8 @@ impl Probe {
     /// What is sent to ask about a session: two with the same get the same answer. `None` for one
     /// that is not asked about. Pure.
     pub(super) fn request(&self, session: &SessionName) -> Option<Vec<String>> {
+        #[cfg(test)]
+        REQUESTS.set(REQUESTS.get() + 1);
         match self {
             Probe::Command { argv, .. } => {
                 let words = argv.iter().map(|word| fill_argument(word, session).ok());
@@ -237,26 +235,6 @@ impl Probe {
         };
         let (finding, detail) = said.unwrap_or_else(|why| (Finding::NoAnswer, why));
         Evidence::new("probe", finding, detail)
-    }
-}
-
-/// Whether a program can be run, on the PATH unless it is a path.
-fn find_program(program: &str) -> Result<(), &'static str> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let places: Vec<PathBuf> = match program.contains('/') {
-        true => vec![program.into()],
-        false => std::env::split_paths(&path)
-            .map(|dir| dir.join(program))
-            .collect(),
-    };
-    let files: Vec<_> = places.iter().filter(|place| place.is_file()).collect();
-    if files.is_empty() {
-        return Err("does not exist");
-    }
-    let can_run = |place: &&PathBuf| access(place.as_path(), Access::EXEC_OK).is_ok();
-    match files.iter().any(can_run) {
-        true => Ok(()),
-        false => Err("may not be run by this user"),
     }
 }
 
@@ -334,6 +312,12 @@ fn fill_argument(argument: &SessionTemplate, session: &SessionName) -> Result<St
         true => Err("was not asked: the session's name would read as an option".into()),
         false => Ok(filled),
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How many requests this thread has made for [`Probe::request`].
+    pub(super) static REQUESTS: Cell<usize> = const { Cell::new(0) };
 }
 
 #[cfg(test)]

@@ -1,20 +1,23 @@
 //! A source that gives several sessions the same answer. What it says may be about any of them,
-//! so that it calls one disconnected, or its process gone, proves nothing of the others.
+//! so that it calls one disconnected, or its process gone, proves nothing of the others, and says
+//! nothing against it.
 //! `connected` stands, because it only keeps a clean-up from being made.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::folder::all_sessions::companion;
 use crate::folder::{SessionName, SessionNames};
 
-use super::{Evidence, Finding, Probe};
+use super::{Evidence, Finding, Probe, probe_id};
 
-/// Evidence of such a source: no proof, and no sighting of this session either. Pure.
+/// Evidence of such a source: no proof, no veto unless it says connected or does not answer, and
+/// no sighting of this session either. Pure.
 pub(super) fn of_several(evidence: Evidence, why: &str) -> Evidence {
     let (finding, detail) = match evidence.finding.is_negative() {
         true => {
             let detail = format!("{}, which does not count: {why}", evidence.detail);
-            (Finding::NoAnswer, detail)
+            (Finding::Ambiguous, detail)
         }
         false => (evidence.finding, evidence.detail),
     };
@@ -25,22 +28,67 @@ pub(super) fn of_several(evidence: Evidence, why: &str) -> Evidence {
     }
 }
 
-/// Why the answer of this probe may be about another of `all` (`None`: those are unknown). Pure.
-pub(super) fn shared_probe(
-    probe: &Probe,
-    session: &SessionName,
-    all: Option<&SessionNames>,
-) -> Option<String> {
-    if probe.names_the_session() {
-        return None;
+/// Which of the sessions of one list a probe asks about by the same request.
+#[derive(Debug, Default)]
+pub(super) struct Requests(HashMap<Vec<String>, SessionNames>);
+
+impl Requests {
+    /// Those of this probe. Pure.
+    pub(super) fn of(probe: &Probe, all: &SessionNames) -> Self {
+        let mut requests = Self::default();
+        for session in all {
+            if let Some(request) = probe.request(session) {
+                let same = requests.0.entry(request).or_default();
+                same.insert(session.clone());
+            }
+        }
+        requests
     }
-    let request = probe.request(session)?;
-    let is_same = |other: &SessionName| probe.request(other).as_ref() == Some(&request);
-    let other = companion(session, all, is_same)?;
-    Some(format!(
-        "{other} is asked about by the same request, so the answer may be about that bot; put {{session}} into {}, or keep the other folder out of `sessions.paths`",
-        probe.key()
-    ))
+
+    /// How many sessions share a request with another one. Pure.
+    fn shared(&self) -> usize {
+        let counts = self.0.values().map(SessionNames::len);
+        counts.filter(|count| *count > 1).sum()
+    }
+}
+
+/// The requests for the list that was last asked about, by the id of the probe: to make them for
+/// each session anew would take the square of their number.
+#[derive(Debug, Default)]
+pub(super) struct LastRequests(Mutex<(Arc<SessionNames>, HashMap<String, Arc<Requests>>)>);
+
+impl LastRequests {
+    fn of(&self, probe: &Probe, all: &Arc<SessionNames>) -> Arc<Requests> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&last.0, all) {
+            *last = (Arc::clone(all), HashMap::new());
+        }
+        let requests = last.1.entry(probe_id(probe));
+        Arc::clone(requests.or_insert_with(|| Arc::new(Requests::of(probe, all))))
+    }
+
+    /// Why the answer of this probe may be about another of `all` (`None`: those are unknown).
+    pub(super) fn shared_probe(
+        &self,
+        probe: &Probe,
+        session: &SessionName,
+        all: Option<&Arc<SessionNames>>,
+    ) -> Option<String> {
+        if probe.names_the_session() {
+            return None;
+        }
+        let request = probe.request(session)?;
+        let requests = all.map(|all| self.of(probe, all));
+        let none = SessionNames::new();
+        let same = requests
+            .as_ref()
+            .map(|all| all.0.get(&request).unwrap_or(&none));
+        let other = companion(session, same, |_| true)?;
+        Some(format!(
+            "{other} is asked about by the same request, so the answer may be about that bot; put {{session}} into {}, or keep the other folder out of `sessions.paths`",
+            probe.key()
+        ))
+    }
 }
 
 /// A sentence for a probe that asks about several of these sessions by one request. Pure.
@@ -48,14 +96,10 @@ pub(super) fn sentence(probe: &Probe, all: &SessionNames) -> Option<String> {
     if probe.names_the_session() {
         return None;
     }
-    let mut requests: BTreeMap<Vec<String>, usize> = BTreeMap::new();
-    for request in all.iter().filter_map(|session| probe.request(session)) {
-        *requests.entry(request).or_default() += 1;
-    }
-    let count: usize = requests.into_values().filter(|count| *count > 1).sum();
+    let count = Requests::of(probe, all).shared();
     (count > 1).then(|| {
         format!(
-            "{}: {count} sessions share a request with another one: that it says disconnected proves nothing for them, so they are not cleaned; put {{session}} into it, or keep the other folders out of `sessions.paths`",
+            "{}: {count} sessions share a request with another one: that it says disconnected proves nothing for them, so they are not cleaned unless another source proves it; put {{session}} into it, or keep the other folders out of `sessions.paths`",
             probe.key()
         )
     })

@@ -56,6 +56,9 @@ pub enum Finding {
     /// printed nothing. The same as [`Finding::NoAnswer`], unless the process is proven gone,
     /// because then no answer is expected.
     Unreachable,
+    /// The source answered that a bot is not connected, and it may be another session's.
+    /// Changes no verdict.
+    Ambiguous,
     /// What the source saw is evidence of nothing, e.g. a process that runs. Changes no
     /// verdict.
     Nothing,
@@ -72,6 +75,7 @@ impl Finding {
             Finding::Writing => "writing",
             Finding::NoAnswer => "silent",
             Finding::Unreachable => "unreachable",
+            Finding::Ambiguous => "ambiguous",
             Finding::Nothing => "nothing",
         }
     }

@@ -37,7 +37,8 @@ impl AllSessions {
         }
     }
 
-    /// The sessions, by a look that is at most `max_age` old. Where a file system hangs, an
+    /// The sessions, by a look that is at most `max_age` old; the same `Arc` as before if they are
+    /// the same. Where a file system hangs, an
     /// older look counts; `None` if there was none.
     pub async fn list(self: &Arc<Self>, max_age: Duration) -> Option<Arc<SessionNames>> {
         if let Some((at, names)) = self.last()
@@ -68,9 +69,11 @@ impl AllSessions {
         };
         let began = self.clock.now();
         let found = discovery.survey().found;
-        let names = found.into_iter().map(|found| found.session).collect();
+        let names: SessionNames = found.into_iter().map(|found| found.session).collect();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        *last = Some((began, Arc::new(names)));
+        let former = last.take().filter(|(_, former)| **former == names);
+        let names = former.map_or_else(|| Arc::new(names), |(_, former)| former);
+        *last = Some((began, names));
     }
 
     /// `None`: another thread has looked meanwhile, or looks for too long.

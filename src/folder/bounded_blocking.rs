@@ -19,6 +19,8 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::task::JoinError;
+
 /// How long a look at one directory may take.
 pub const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Overdue looks at a time.
@@ -210,7 +212,7 @@ impl BoundedBlocking {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<T> {
         let (looks, directory) = (self.clone(), directory.to_owned());
-        match tokio::task::spawn_blocking(move || looks.run(&directory, work)).await {
+        match blocking(move || looks.run(&directory, work)).await {
             Ok(looked) => looked,
             Err(error) => resume_unwind(error.into_panic()),
         }
@@ -253,26 +255,44 @@ impl BoundedBlocking {
         if LOOKS.get() {
             return Ok(work());
         }
+        let result = Slot::default();
+        let give = result.clone();
+        self.run_job(
+            timeout,
+            directory,
+            Box::new(move || {
+                let value = work();
+                // The caller may have gone on.
+                Box::new(move || give.put(value))
+            }),
+        )?;
+        let broke = || NotDone::Broke(io::Error::other("the look broke off"));
+        result.take().ok_or_else(broke)
+    }
+
+    fn run_job(&self, timeout: Duration, directory: &Path, work: Job) -> Result<(), NotDone> {
         self.pool.begin(timeout, directory)?;
-        let (done, result) = mpsc::sync_channel(1);
+        let (done, ended) = mpsc::sync_channel(1);
         let (pool, own) = (Arc::clone(&self.pool), directory.to_owned());
         let job: Job = Box::new(move || {
             let ends = Ends {
                 pool: &pool,
                 directory: &own,
             };
-            let value = work();
+            let deliver = work();
             drop(ends);
-            // The caller may have gone on.
-            Box::new(move || _ = done.send(value))
+            Box::new(move || {
+                deliver();
+                _ = done.send(());
+            })
         });
         if let Err(error) = self.give(job) {
             self.pool.state().under_way.remove(directory);
             self.pool.ended.notify_all();
             return Err(NotDone::Broke(error));
         }
-        match result.recv_timeout(timeout) {
-            Ok(value) => Ok(value),
+        match ended.recv_timeout(timeout) {
+            Ok(()) => Ok(()),
             Err(RecvTimeoutError::Disconnected) => {
                 Err(NotDone::Broke(io::Error::other("the look broke off")))
             }
@@ -280,8 +300,8 @@ impl BoundedBlocking {
                 let mount = mount_of(directory);
                 let mut state = self.pool.state();
                 // It may have ended this moment.
-                if let Ok(value) = result.try_recv() {
-                    return Ok(value);
+                if ended.try_recv().is_ok() {
+                    return Ok(());
                 }
                 if let Some(look) = state.under_way.get_mut(directory) {
                     look.overdue = true;
@@ -331,6 +351,51 @@ impl BoundedBlocking {
                 }
             })?;
         Ok(())
+    }
+}
+
+/// Where a job puts its result. The jobs themselves are all of one type: the program would
+/// otherwise hold the code of tasks and channels once for each kind of result.
+#[derive(Debug)]
+struct Slot<T>(Arc<Mutex<Option<T>>>);
+
+impl<T> Slot<T> {
+    fn put(&self, value: T) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+    }
+
+    fn take(&self) -> Option<T> {
+        let mut value = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        value.take()
+    }
+}
+
+impl<T> Default for Slot<T> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<T> Clone for Slot<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+/// Runs `work` on a thread that may block, without any bounds.
+///
+/// # Errors
+/// It panicked, or the program ends.
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, JoinError> {
+    let result = Slot::default();
+    let give = result.clone();
+    let job: Box<dyn FnOnce() + Send> = Box::new(move || give.put(work()));
+    tokio::task::spawn_blocking(job).await?;
+    match result.take() {
+        Some(value) => Ok(value),
+        None => unreachable!("the job has ended"),
     }
 }
 

@@ -307,7 +307,10 @@ fn is_known(verdict: &Verdict) -> bool {
 /// would prove that the right bot was stopped, and the clean-up would be refused.
 fn only_its_log_knows(verdict: &Verdict) -> bool {
     let is_silent = |e: &crate::connection::Evidence| {
-        matches!(e.finding, Finding::NoAnswer | Finding::Unreachable)
+        matches!(
+            e.finding,
+            Finding::NoAnswer | Finding::Unreachable | Finding::Ambiguous
+        )
     };
     let mut sources = verdict
         .evidence

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::bounded::within;
-use crate::exec::{Exec, find_program};
+use crate::exec::{Exec, ProgramProblem};
 use crate::{
     ArgTemplate, CallError, CallOptions, Observation, Placeholders, Presence, Query, StartObstacle,
     Supervisor, Template,
@@ -139,11 +139,16 @@ impl Supervisor for OneCommands {
     }
 
     async fn check_restart(&self, query: &Query) -> Result<Option<StartObstacle>, String> {
-        let Some(program) = self.start.as_ref().and_then(|start| start.first()) else {
+        let Some(start) = self.start.clone() else {
             return Ok(None);
         };
-        let program = program.clone();
-        let work = move || Ok(find_program(&program));
+        let work = move || {
+            let problem = Exec::new(&start, Duration::ZERO).problem();
+            Ok(problem.map(|problem| match problem {
+                ProgramProblem::Missing => StartObstacle::NoProgram,
+                ProgramProblem::NotExecutable => StartObstacle::NotExecutable,
+            }))
+        };
         within("looking for the start command", query.timeout, work).await
     }
 

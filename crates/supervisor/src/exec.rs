@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::AsyncReadExt;
 use tokio::process::{ChildStderr, Command};
 
-use crate::{CallError, CallOptions, StartObstacle};
+use crate::{CallError, CallOptions};
 
 /// What it said on standard error is waited for this long, where something it left running
 /// still holds that.
@@ -349,28 +349,50 @@ fn path() -> OsString {
         .unwrap_or_else(|| DEFAULT_PATH.into())
 }
 
-/// What keeps a program from being run with a clean environment. Blocks.
-pub(crate) fn find_program(program: &str) -> Option<StartObstacle> {
-    let places: Vec<PathBuf> = match program.contains('/') {
-        true => vec![Path::new(DIR).join(program)],
-        false => std::env::split_paths(&path())
-            .map(|dir| dir.join(program))
-            .collect(),
-    };
-    let is_there = |place: &Path| match fs::metadata(place) {
-        Ok(_) => true,
-        Err(error) => !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory),
-    };
-    let can_run = |place: &Path| {
-        let is_directory = fs::metadata(place).is_ok_and(|metadata| metadata.is_dir());
-        let denied = matches!(access(place, Access::EXEC_OK), Err(Errno::ACCESS));
-        !is_directory && !denied
-    };
-    let found: Vec<&PathBuf> = places.iter().filter(|place| is_there(place)).collect();
-    match (found.is_empty(), found.iter().any(|place| can_run(place))) {
-        (true, _) => Some(StartObstacle::NoProgram),
-        (false, false) => Some(StartObstacle::NotExecutable),
-        (false, true) => None,
+/// What keeps a program from being run. Completes "the program …".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProgramProblem {
+    /// There is no such file.
+    Missing,
+    /// This user may not execute it.
+    NotExecutable,
+}
+
+impl fmt::Display for ProgramProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Missing => "does not exist",
+            Self::NotExecutable => "may not be run by this user",
+        })
+    }
+}
+
+impl Exec<'_> {
+    /// What keeps the program from being run with a clean environment. Blocks.
+    pub fn problem(&self) -> Option<ProgramProblem> {
+        let program = self.argv.first()?;
+        let dir = Path::new(if self.keeps_dir { "" } else { DIR });
+        let places: Vec<PathBuf> = match program.contains('/') {
+            true => vec![dir.join(program)],
+            false => std::env::split_paths(&path())
+                .map(|dir| dir.join(program))
+                .collect(),
+        };
+        let is_there = |place: &Path| match fs::metadata(place) {
+            Ok(_) => true,
+            Err(error) => !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory),
+        };
+        let can_run = |place: &Path| {
+            let is_directory = fs::metadata(place).is_ok_and(|metadata| metadata.is_dir());
+            let denied = matches!(access(place, Access::EXEC_OK), Err(Errno::ACCESS));
+            !is_directory && !denied
+        };
+        let found: Vec<&PathBuf> = places.iter().filter(|place| is_there(place)).collect();
+        match (found.is_empty(), found.iter().any(|place| can_run(place))) {
+            (true, _) => Some(ProgramProblem::Missing),
+            (false, false) => Some(ProgramProblem::NotExecutable),
+            (false, true) => None,
+        }
     }
 }
 

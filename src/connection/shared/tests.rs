@@ -1,3 +1,4 @@
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -5,6 +6,7 @@ use clock::Clock;
 use proptest::prelude::*;
 use regex::Regex;
 
+use super::super::probe::REQUESTS;
 use super::super::{Alive, Connection, ConnectionSettings, State, fold};
 use super::*;
 use crate::folder::{
@@ -29,9 +31,14 @@ fn http(url: &str) -> Probe {
     Probe::http(url, "", vec![true.into()], vec![false.into()], None).unwrap()
 }
 
-/// Why the answer about `company_1` may be about another one.
+/// Why the answer about a session may be about another one.
+fn shared_probe(probe: &Probe, session: &str, all: Option<&[&str]>) -> Option<String> {
+    let all = all.map(|all| Arc::new(names(all)));
+    LastRequests::default().shared_probe(probe, &name(session), all.as_ref())
+}
+
 fn shared(probe: &Probe, all: &[&str]) -> Option<String> {
-    shared_probe(probe, &name("company_1"), Some(&names(all)))
+    shared_probe(probe, "company_1", Some(all))
 }
 
 #[test]
@@ -63,11 +70,7 @@ fn a_request_that_is_the_same_for_two_sessions_is_shared() {
     );
     // A session that is not asked about at all has no request.
     assert_eq!(shared(&command("ask {id}"), &["company_1", "other"]), None);
-    let other = shared_probe(
-        &command("ask {id}"),
-        &name("other"),
-        Some(&names(&["company_1"])),
-    );
+    let other = shared_probe(&command("ask {id}"), "other", Some(&["company_1"]));
     assert_eq!(other, None);
 }
 
@@ -83,7 +86,7 @@ fn a_header_of_its_own_makes_another_request() {
 
 #[test]
 fn where_the_sessions_are_unknown_only_a_request_with_the_name_proves_something() {
-    let unknown = |line: &str| shared_probe(&command(line), &name("company_1"), None);
+    let unknown = |line: &str| shared_probe(&command(line), "company_1", None);
     assert_eq!(unknown("ask {session}"), None);
     assert!(unknown("ask").unwrap().contains("could not be listed"));
     assert!(unknown("ask {id}").is_some());
@@ -125,7 +128,8 @@ fn finding() -> impl Strategy<Value = Finding> {
 
 proptest! {
     /// Whatever sources that answer for several sessions say, no bot is called disconnected for
-    /// it; and what keeps it from being called so stays.
+    /// it; and only that one is connected, or that there is no answer, keeps it from being
+    /// called so.
     #[test]
     fn shared_sources_only_ever_veto(
         shared in proptest::collection::vec(finding(), 1..4),
@@ -138,7 +142,7 @@ proptest! {
         };
         let quiet = Evidence::new("writes", Finding::Quiet, "");
         let own: Vec<Evidence> = own.into_iter().map(says).chain([quiet]).collect();
-        let of_several: Vec<Evidence> = shared.into_iter().map(|f| of_several(says(f), "why")).collect();
+        let of_several: Vec<Evidence> = shared.iter().map(|f| of_several(says(*f), "why")).collect();
         for one in &of_several {
             prop_assert!(!one.finding.is_negative() && one.alive.is_none() && one.id.is_empty());
         }
@@ -147,6 +151,9 @@ proptest! {
         // Without them it was disconnected as well, and the process as gone.
         prop_assert!(all.state != State::Disconnected || alone.state == State::Disconnected);
         prop_assert!(!all.process_gone || alone.process_gone);
+        if shared.iter().all(|f| f.is_negative() || *f == Finding::Nothing) {
+            prop_assert_eq!((all.state, all.process_gone), (alone.state, alone.process_gone));
+        }
     }
 }
 
@@ -163,17 +170,59 @@ fn quiet_folder() -> Inventory {
     Inventory::new([entry], Creds::Missing)
 }
 
+fn lay_out(root: &Path, session: &str) {
+    let folder = root.join(session);
+    std::fs::create_dir_all(&folder).unwrap();
+    let creds = r#"{"noiseKey":{},"nextPreKeyId":31}"#;
+    std::fs::write(folder.join("creds.json"), creds).unwrap();
+}
+
+/// All sessions are asked about, twice: how many requests are made.
+async fn requests_for(sessions: usize) -> usize {
+    let root = tempfile::tempdir().unwrap();
+    for number in 0..sessions {
+        lay_out(root.path(), &format!("company_{number}"));
+    }
+    let source = SessionsPath {
+        name: None,
+        path: root.path().to_owned(),
+    };
+    let all = Arc::new(AllSessions::new(vec![source]));
+    let mut connection = Connection::default().among(Arc::clone(&all));
+    // Nothing listens there.
+    let pattern = Regex::new("^company_(?<id>[0-9]+)$").unwrap();
+    let url = "http://127.0.0.1:1/{id}";
+    let probe = Probe::http(
+        url,
+        "",
+        vec![true.into()],
+        vec![false.into()],
+        Some(&pattern),
+    );
+    connection.settings.probes = vec![probe.unwrap()];
+    let list = all.list_now();
+    assert_eq!(list.len(), sessions);
+    let before = REQUESTS.get();
+    for session in list.iter().chain(list.iter()) {
+        // Each by a look of its own.
+        connection.ask(session).await;
+    }
+    REQUESTS.get() - before
+}
+
+#[tokio::test]
+async fn the_requests_of_all_are_made_once_for_a_list() {
+    // For the list, and for each question.
+    for sessions in [5, 20] {
+        assert_eq!(requests_for(sessions).await, sessions + 2 * sessions);
+    }
+}
+
 /// A configuration for one bot, and the folder of a second one that appears later.
 #[tokio::test]
 async fn a_probe_for_one_bot_proves_nothing_once_there_are_two() {
     let root = tempfile::tempdir().unwrap();
-    let lay_out = |session: &str| {
-        let folder = root.path().join(session);
-        std::fs::create_dir_all(&folder).unwrap();
-        let creds = r#"{"noiseKey":{},"nextPreKeyId":31}"#;
-        std::fs::write(folder.join("creds.json"), creds).unwrap();
-    };
-    lay_out("one");
+    lay_out(root.path(), "one");
     let source = SessionsPath {
         name: None,
         path: root.path().to_owned(),
@@ -189,7 +238,7 @@ async fn a_probe_for_one_bot_proves_nothing_once_there_are_two() {
     let one = name("one");
     let state = connection.verdict(&one, &folder).await.state;
     assert_eq!(state, State::Disconnected);
-    lay_out("two");
+    lay_out(root.path(), "two");
     for (session, other) in [("one", "two"), ("two", "one")] {
         let verdict = connection.verdict(&name(session), &folder).await;
         let because = verdict.because();

@@ -2,7 +2,7 @@ use super::*;
 use Finding::*;
 use proptest::prelude::*;
 
-const ALL: [Finding; 8] = [
+const ALL: [Finding; 9] = [
     Connected,
     Disconnected,
     Gone,
@@ -10,6 +10,7 @@ const ALL: [Finding; 8] = [
     Writing,
     NoAnswer,
     Unreachable,
+    Ambiguous,
     Nothing,
 ];
 
@@ -76,7 +77,7 @@ fn the_documented_table_is_whole_and_true() {
             false => &[&[Disconnected]],
         };
         for negative in negatives {
-            for nothing in [&[][..], &[Nothing]] {
+            for nothing in [&[][..], &[Nothing], &[Ambiguous]] {
                 let mut findings = nothing.to_vec();
                 for (index, finding) in [
                     (0, Connected),
@@ -113,7 +114,7 @@ proptest! {
             longer.insert(at.min(findings.len()), more);
             let after = folded(&longer);
             match more {
-                Nothing => prop_assert_eq!(after.state, before.state),
+                Nothing | Ambiguous => prop_assert_eq!(after.state, before.state),
                 Writing | NoAnswer | Connected => prop_assert_ne!(after.state, State::Disconnected),
                 Unreachable if !findings.contains(&Gone) => prop_assert_ne!(after.state, State::Disconnected),
                 // It never helps: without it the verdict was the same or better known.

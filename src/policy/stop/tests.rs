@@ -289,6 +289,8 @@ fn a_bot_that_no_source_can_see_is_not_stopped() {
         (&[NoAnswer, Quiet], "connection_unknown"),
         (&[Disconnected, NoAnswer, Quiet], "connection_unknown"),
         (&[Nothing, Quiet], "connection_unknown"),
+        (&[Ambiguous, Quiet], "connection_unknown"),
+        (&[Ambiguous, Disconnected, Quiet], "stop"),
         (&[Writing], "connection_unknown"),
         (&[], "connection_unknown"),
     ] {
@@ -320,14 +322,16 @@ fn a_log_alone_stops_no_bot_that_writes() {
         ]),
         refused
     );
-    assert_eq!(
-        from(&[
-            ("process", NoAnswer),
-            ("log", Connected),
-            ("writes", Writing)
-        ]),
-        refused
-    );
+    for process in [NoAnswer, Ambiguous] {
+        assert_eq!(
+            from(&[
+                ("process", process),
+                ("log", Connected),
+                ("writes", Writing)
+            ]),
+            refused
+        );
+    }
     assert_eq!(from(&[("log", Connected), ("writes", Quiet)]), "stop");
     // A source that watches the process will see it go.
     assert_eq!(

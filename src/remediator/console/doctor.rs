@@ -208,7 +208,7 @@ impl CheckUp {
             .verdict
             .evidence
             .iter()
-            .filter(|e| e.finding == Finding::NoAnswer)
+            .filter(|e| matches!(e.finding, Finding::NoAnswer | Finding::Ambiguous))
         {
             advice.push(format!(
                 "no usable answer from the {} ({})",
@@ -224,7 +224,7 @@ impl CheckUp {
                 "a process writes into the folder: wait for the quiet window, or stop the bot"
                     .into(),
             );
-        } else if !negative && !any(Finding::NoAnswer) {
+        } else if !negative && advice.is_empty() {
             advice.push("no source reports the bot as disconnected: configure connection.command or connection.http, or its process (processes)".into());
         }
         advice

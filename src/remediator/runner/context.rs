@@ -8,7 +8,7 @@ use clock::Clock;
 use crate::app::App;
 use crate::config::Settings;
 use crate::connection::Connection;
-use crate::folder::Timestamp;
+use crate::folder::{Timestamp, bounded_blocking};
 use crate::logs::LastEventReader;
 use crate::remediator::store::clock::Moment;
 use crate::remediator::store::sightings::StoredSightings;
@@ -110,7 +110,7 @@ impl ClaimedRuns {
 pub(in crate::remediator) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> T {
-    match tokio::task::spawn_blocking(work).await {
+    match bounded_blocking::blocking(work).await {
         Ok(value) => value,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }

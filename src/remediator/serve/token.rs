@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 
 use exporter_toolkit::secret;
 
+use crate::folder::bounded_blocking::blocking;
 use crate::remediator::privileges::MAX_TOKEN_BYTES;
 
 /// Threads that read it at the same time.
@@ -56,7 +57,7 @@ async fn bounded<T: Send + 'static>(
             drop(reader);
             result
         };
-        tokio::task::spawn_blocking(work).await.ok()
+        blocking(work).await.ok()
     };
     tokio::time::timeout(patience, done).await.ok().flatten()
 }

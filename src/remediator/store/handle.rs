@@ -5,6 +5,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Store;
+use crate::folder::bounded_blocking::blocking;
 
 /// The store, shared by all tasks of a program.
 #[derive(Clone, Debug)]
@@ -34,7 +35,7 @@ impl SharedStore {
         work: impl FnOnce(&BlockingStore<'_>) -> T + Send + 'static,
     ) -> T {
         let shared = self.clone();
-        match tokio::task::spawn_blocking(move || work(&BlockingStore(&shared))).await {
+        match blocking(move || work(&BlockingStore(&shared))).await {
             Ok(value) => value,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }

@@ -26,7 +26,7 @@ use super::repeats::Repeats;
 use super::session_mapper::SessionMapper;
 use super::session_resolver::{MOST_PATHS, SessionResolver};
 
-pub use counts::{Count, CountChanges, Counts, SessionCounts, Waiting};
+pub use counts::{Count, CountChanges, Counts, EVENT, REPORT, SessionCounts, Waiting};
 use tally::{HeldConflict, Tally, Target};
 
 /// Maximum time that lines wait for a listing of the folders.
@@ -270,11 +270,10 @@ impl Counter {
     }
 
     /// For each line of `lines`: the end of its last byte, and where it is counted. Without
-    /// `session_line` all have one target.
-    fn targets(&mut self, log: &Path, lines: &[u8]) -> Vec<(usize, Target)> {
-        let unnamed = self.target_of_unnamed(log);
+    /// `session_line` all have the target of lines without a name.
+    fn targets(&mut self, log: &Path, lines: &[u8], unnamed: &Target) -> Vec<(usize, Target)> {
         if !self.settings.mapper.by_line() {
-            return vec![(lines.len(), unnamed)];
+            return vec![(lines.len(), unnamed.clone())];
         }
         let by_path = self.resolver.session_of(log).is_some();
         let mut targets: Vec<(usize, Target)> = Vec::new();
@@ -377,11 +376,12 @@ impl Consumer for Counter {
         if scans.len() >= MOST_PATHS {
             scans.clear();
         }
-        let mut scan = scans.remove(log).unwrap_or_default();
+        let (key, scan) = scans.remove_entry(log).unzip();
+        let mut scan: LogScan = scan.unwrap_or_default();
         // Part of what the lines before hold.
         let before = self.target_of_unnamed(log);
         let targets = match block.part {
-            Part::Lines => self.targets(log, text),
+            Part::Lines => self.targets(log, text, &before),
             _ => vec![self.target_of_part(log, text, &mut scan.named)],
         };
         let LogScan {
@@ -414,10 +414,11 @@ impl Consumer for Counter {
             now: *now,
             resolver,
         };
-        let mut begin = 0;
+        let (mut begin, mut newlines_in_all) = (0, 0);
         for (end, target) in &targets {
             let lines = &text[begin..*end];
             let newlines = memchr_iter(b'\n', lines).count() as u64;
+            newlines_in_all += newlines;
             let counts = tally.of(target);
             counts.lines.add(match block.part {
                 Part::Lines => newlines + u64::from(lines.last() != Some(&b'\n')),
@@ -432,6 +433,8 @@ impl Consumer for Counter {
         let patterns = &settings.patterns;
         let start = text.as_ptr() as usize;
         let first = *line;
+        // The lines before this byte of the block are counted.
+        let mut counted = (0, first);
         let sink = |hit: Hit<'_>, found: &RecordSigns| {
             // Within the block, or before it.
             let at = (hit.raw.as_ptr() as usize).wrapping_sub(start);
@@ -447,8 +450,15 @@ impl Consumer for Counter {
                 Part::Lines => &before,
                 _ => &targets[0].1,
             });
-            let inside = text.get(..at).unwrap_or_default();
-            let line = first + memchr_iter(b'\n', inside).count() as u64;
+            let newlines = |lines: &[u8]| memchr_iter(b'\n', lines).count() as u64;
+            let line = match text.get(counted.0..at) {
+                Some(more) => {
+                    counted = (at, counted.1 + newlines(more));
+                    counted.1
+                }
+                // Before an earlier one, or before the block.
+                None => first + newlines(text.get(..at).unwrap_or_default()),
+            };
             tally.add(target, found, patterns, (repeats, held), line);
         };
         match block.part {
@@ -456,7 +466,7 @@ impl Consumer for Counter {
             part => patterns.scan_part(text, part == Part::Last, state, sink),
         }
         *line += match block.part {
-            Part::Lines => memchr_iter(b'\n', text).count() as u64,
+            Part::Lines => newlines_in_all,
             Part::First => 1,
             Part::Middle | Part::Last => 0,
         };
@@ -473,7 +483,7 @@ impl Consumer for Counter {
                 Some(_) => &mut self.copy_scans,
                 None => &mut self.scans,
             };
-            scans.insert(log.to_owned(), scan);
+            scans.insert(key.unwrap_or_else(|| log.to_owned()), scan);
         }
     }
 

@@ -11,7 +11,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use memchr::{memchr, memmem};
+use memchr::memchr;
+use memchr::memmem::{self, Finder};
 use regex::bytes::Regex;
 use serde_json::value::RawValue;
 
@@ -120,8 +121,9 @@ pub const DOCKER: &[u8] = b"\"log\":\"";
 /// newline. Never false for such a part.
 pub fn may_be_docker_part(line: &[u8]) -> bool {
     // Docker writes `log` first, so the newline is near the end.
+    static END: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\\n\""));
     let near = &line[line.len().saturating_sub(120)..];
-    memmem::find(near, b"\\n\"").is_none() && memmem::find(line, b"\\n\"").is_none()
+    END.find(near).is_none() && END.find(line).is_none()
 }
 
 fn trim_cr(line: &[u8]) -> &[u8] {

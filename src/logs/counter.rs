@@ -8,6 +8,7 @@ mod counts;
 mod tally;
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -56,6 +57,13 @@ struct LogScan {
     named: Option<Arc<str>>,
 }
 
+impl LogScan {
+    /// Whether lines that follow may change what is counted for the lines so far.
+    fn is_undecided(&self) -> bool {
+        self.state.is_undecided() || !self.held.is_empty()
+    }
+}
+
 /// Counts lines.
 #[derive(Debug)]
 pub struct Counter {
@@ -64,9 +72,10 @@ pub struct Counter {
     counts: Counts,
     /// Counts from a copy that may be incomplete.
     copy: Option<Counts>,
-    /// By log, for logs whose last record may continue.
-    scans: HashMap<PathBuf, LogScan>,
-    copy_scans: HashMap<PathBuf, LogScan>,
+    /// By log, for logs whose last record may continue. As plain text, because to hash and compare
+    /// paths part by part takes several times as long.
+    scans: HashMap<OsString, LogScan>,
+    copy_scans: HashMap<OsString, LogScan>,
     /// By log: the session that was named last, for lines that name none.
     named_last: HashMap<PathBuf, Arc<str>>,
     now: (Timestamp, Instant),
@@ -106,21 +115,26 @@ impl Counter {
         self.named_last.clear();
     }
 
+    /// Whether there are undecided signs.
+    pub fn is_undecided(&self) -> bool {
+        self.scans.values().any(LogScan::is_undecided)
+    }
+
     /// Counts undecided signs that no later line has changed for two looks.
     pub fn flush_undecided(&mut self) {
         self.with_scans(|scan| {
-            let undecided = scan.state.is_undecided() || !scan.held.is_empty();
-            scan.undecided_for = if undecided { scan.undecided_for + 1 } else { 0 };
+            scan.undecided_for = if scan.is_undecided() {
+                scan.undecided_for + 1
+            } else {
+                0
+            };
             (scan.undecided_for > 2).then_some(Flush::Settle)
         });
     }
 
     /// Counts undecided signs, because the lines are about to be saved as read.
     pub fn settle_undecided(&mut self) {
-        self.with_scans(|scan| {
-            let undecided = scan.state.is_undecided() || !scan.held.is_empty();
-            undecided.then_some(Flush::Settle)
-        });
+        self.with_scans(|scan| scan.is_undecided().then_some(Flush::Settle));
     }
 
     /// Counts undecided signs; no more lines follow.
@@ -134,7 +148,7 @@ impl Counter {
         let mut scans = std::mem::take(&mut self.scans);
         for (log, scan) in &mut scans {
             if let Some(flush) = due(scan) {
-                self.flush_scan(log, scan, flush);
+                self.flush_scan(Path::new(log), scan, flush);
             }
         }
         self.scans = scans;
@@ -376,7 +390,7 @@ impl Consumer for Counter {
         if scans.len() >= MOST_PATHS {
             scans.clear();
         }
-        let (key, scan) = scans.remove_entry(log).unzip();
+        let (key, scan) = scans.remove_entry(log.as_os_str()).unzip();
         let mut scan: LogScan = scan.unwrap_or_default();
         // Part of what the lines before hold.
         let before = self.target_of_unnamed(log);
@@ -483,7 +497,7 @@ impl Consumer for Counter {
                 Some(_) => &mut self.copy_scans,
                 None => &mut self.scans,
             };
-            scans.insert(key.unwrap_or_else(|| log.to_owned()), scan);
+            scans.insert(key.unwrap_or_else(|| log.into()), scan);
         }
     }
 
@@ -495,7 +509,7 @@ impl Consumer for Counter {
     fn end_copy(&mut self, complete: bool) {
         // The copy was read to its end.
         for (log, mut scan) in std::mem::take(&mut self.copy_scans) {
-            self.flush_scan(&log, &mut scan, Flush::End);
+            self.flush_scan(Path::new(&log), &mut scan, Flush::End);
         }
         if let Some(copy) = self.copy.take()
             && complete

@@ -451,6 +451,10 @@ impl Sink for CountingSink {
         self.counter.is_dirty()
     }
 
+    fn is_undecided(&self) -> bool {
+        self.counter.is_undecided()
+    }
+
     fn commit(&mut self, changes: &Changes) -> bool {
         // Lines that were read are not read again after a crash.
         self.counter.settle_undecided();

@@ -165,14 +165,17 @@ type RecordFields<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
 
 /// The content of a JSON object, if it is an envelope.
 fn envelope(text: &[u8]) -> Option<RecordPayload> {
-    const KEYS: [&[u8]; 5] = [
-        b"\"log\"",
-        b"\"MESSAGE\"",
-        b"\"message\"",
-        b"\"line\"",
-        b"\"textPayload\"",
-    ];
-    if !KEYS.iter().any(|key| memmem::find(text, key).is_some()) {
+    static KEYS: LazyLock<[Finder<'_>; 5]> = LazyLock::new(|| {
+        [
+            r#""log""#,
+            r#""MESSAGE""#,
+            r#""message""#,
+            r#""line""#,
+            r#""textPayload""#,
+        ]
+        .map(Finder::new)
+    });
+    if !KEYS.iter().any(|key| key.find(text).is_some()) {
         return None;
     }
     let fields: RecordFields<'_> = serde_json::from_slice(text).ok()?;

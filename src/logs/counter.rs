@@ -8,6 +8,7 @@ mod counts;
 mod tally;
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,7 +27,7 @@ use super::repeats::Repeats;
 use super::session_mapper::SessionMapper;
 use super::session_resolver::{MOST_PATHS, SessionResolver};
 
-pub use counts::{Count, CountChanges, Counts, SessionCounts, Waiting};
+pub use counts::{Count, CountChanges, Counts, EVENT, REPORT, SessionCounts, Waiting};
 use tally::{HeldConflict, Tally, Target};
 
 /// Maximum time that lines wait for a listing of the folders.
@@ -56,6 +57,13 @@ struct LogScan {
     named: Option<Arc<str>>,
 }
 
+impl LogScan {
+    /// Whether lines that follow may change what is counted for the lines so far.
+    fn is_undecided(&self) -> bool {
+        self.state.is_undecided() || !self.held.is_empty()
+    }
+}
+
 /// Counts lines.
 #[derive(Debug)]
 pub struct Counter {
@@ -64,9 +72,10 @@ pub struct Counter {
     counts: Counts,
     /// Counts from a copy that may be incomplete.
     copy: Option<Counts>,
-    /// By log, for logs whose last record may continue.
-    scans: HashMap<PathBuf, LogScan>,
-    copy_scans: HashMap<PathBuf, LogScan>,
+    /// By log, for logs whose last record may continue. As plain text, because to hash and compare
+    /// paths part by part takes several times as long.
+    scans: HashMap<OsString, LogScan>,
+    copy_scans: HashMap<OsString, LogScan>,
     /// By log: the session that was named last, for lines that name none.
     named_last: HashMap<PathBuf, Arc<str>>,
     now: (Timestamp, Instant),
@@ -106,21 +115,26 @@ impl Counter {
         self.named_last.clear();
     }
 
+    /// Whether there are undecided signs.
+    pub fn is_undecided(&self) -> bool {
+        self.scans.values().any(LogScan::is_undecided)
+    }
+
     /// Counts undecided signs that no later line has changed for two looks.
     pub fn flush_undecided(&mut self) {
         self.with_scans(|scan| {
-            let undecided = scan.state.is_undecided() || !scan.held.is_empty();
-            scan.undecided_for = if undecided { scan.undecided_for + 1 } else { 0 };
+            scan.undecided_for = if scan.is_undecided() {
+                scan.undecided_for + 1
+            } else {
+                0
+            };
             (scan.undecided_for > 2).then_some(Flush::Settle)
         });
     }
 
     /// Counts undecided signs, because the lines are about to be saved as read.
     pub fn settle_undecided(&mut self) {
-        self.with_scans(|scan| {
-            let undecided = scan.state.is_undecided() || !scan.held.is_empty();
-            undecided.then_some(Flush::Settle)
-        });
+        self.with_scans(|scan| scan.is_undecided().then_some(Flush::Settle));
     }
 
     /// Counts undecided signs; no more lines follow.
@@ -134,7 +148,7 @@ impl Counter {
         let mut scans = std::mem::take(&mut self.scans);
         for (log, scan) in &mut scans {
             if let Some(flush) = due(scan) {
-                self.flush_scan(log, scan, flush);
+                self.flush_scan(Path::new(log), scan, flush);
             }
         }
         self.scans = scans;
@@ -270,11 +284,10 @@ impl Counter {
     }
 
     /// For each line of `lines`: the end of its last byte, and where it is counted. Without
-    /// `session_line` all have one target.
-    fn targets(&mut self, log: &Path, lines: &[u8]) -> Vec<(usize, Target)> {
-        let unnamed = self.target_of_unnamed(log);
+    /// `session_line` all have the target of lines without a name.
+    fn targets(&mut self, log: &Path, lines: &[u8], unnamed: &Target) -> Vec<(usize, Target)> {
         if !self.settings.mapper.by_line() {
-            return vec![(lines.len(), unnamed)];
+            return vec![(lines.len(), unnamed.clone())];
         }
         let by_path = self.resolver.session_of(log).is_some();
         let mut targets: Vec<(usize, Target)> = Vec::new();
@@ -377,11 +390,12 @@ impl Consumer for Counter {
         if scans.len() >= MOST_PATHS {
             scans.clear();
         }
-        let mut scan = scans.remove(log).unwrap_or_default();
+        let (key, scan) = scans.remove_entry(log.as_os_str()).unzip();
+        let mut scan: LogScan = scan.unwrap_or_default();
         // Part of what the lines before hold.
         let before = self.target_of_unnamed(log);
         let targets = match block.part {
-            Part::Lines => self.targets(log, text),
+            Part::Lines => self.targets(log, text, &before),
             _ => vec![self.target_of_part(log, text, &mut scan.named)],
         };
         let LogScan {
@@ -414,10 +428,11 @@ impl Consumer for Counter {
             now: *now,
             resolver,
         };
-        let mut begin = 0;
+        let (mut begin, mut newlines_in_all) = (0, 0);
         for (end, target) in &targets {
             let lines = &text[begin..*end];
             let newlines = memchr_iter(b'\n', lines).count() as u64;
+            newlines_in_all += newlines;
             let counts = tally.of(target);
             counts.lines.add(match block.part {
                 Part::Lines => newlines + u64::from(lines.last() != Some(&b'\n')),
@@ -432,6 +447,8 @@ impl Consumer for Counter {
         let patterns = &settings.patterns;
         let start = text.as_ptr() as usize;
         let first = *line;
+        // The lines before this byte of the block are counted.
+        let mut counted = (0, first);
         let sink = |hit: Hit<'_>, found: &RecordSigns| {
             // Within the block, or before it.
             let at = (hit.raw.as_ptr() as usize).wrapping_sub(start);
@@ -447,8 +464,15 @@ impl Consumer for Counter {
                 Part::Lines => &before,
                 _ => &targets[0].1,
             });
-            let inside = text.get(..at).unwrap_or_default();
-            let line = first + memchr_iter(b'\n', inside).count() as u64;
+            let newlines = |lines: &[u8]| memchr_iter(b'\n', lines).count() as u64;
+            let line = match text.get(counted.0..at) {
+                Some(more) => {
+                    counted = (at, counted.1 + newlines(more));
+                    counted.1
+                }
+                // Before an earlier one, or before the block.
+                None => first + newlines(text.get(..at).unwrap_or_default()),
+            };
             tally.add(target, found, patterns, (repeats, held), line);
         };
         match block.part {
@@ -456,7 +480,7 @@ impl Consumer for Counter {
             part => patterns.scan_part(text, part == Part::Last, state, sink),
         }
         *line += match block.part {
-            Part::Lines => memchr_iter(b'\n', text).count() as u64,
+            Part::Lines => newlines_in_all,
             Part::First => 1,
             Part::Middle | Part::Last => 0,
         };
@@ -473,7 +497,7 @@ impl Consumer for Counter {
                 Some(_) => &mut self.copy_scans,
                 None => &mut self.scans,
             };
-            scans.insert(log.to_owned(), scan);
+            scans.insert(key.unwrap_or_else(|| log.into()), scan);
         }
     }
 
@@ -485,7 +509,7 @@ impl Consumer for Counter {
     fn end_copy(&mut self, complete: bool) {
         // The copy was read to its end.
         for (log, mut scan) in std::mem::take(&mut self.copy_scans) {
-            self.flush_scan(&log, &mut scan, Flush::End);
+            self.flush_scan(Path::new(&log), &mut scan, Flush::End);
         }
         if let Some(copy) = self.copy.take()
             && complete

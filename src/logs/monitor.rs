@@ -1,6 +1,8 @@
 //! The log monitor: a thread that reads the logs, and the counts that it has saved.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod publish;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -17,10 +19,8 @@ use crate::folder::Timestamp;
 use crate::folder::discovery::ProblemLog;
 
 use super::LogSettings;
-use super::counter::{Count, Counter, Counts, SessionCounts};
-use super::log_name::redacted;
+use super::counter::{Counter, Counts};
 use super::own::OwnLogs;
-use super::pattern::REPORTED;
 use super::session_mapper::LogsSeen;
 use super::session_resolver::SessionResolver;
 use super::sessions::{KnownSessions, SessionMemory, SessionsSeen};
@@ -186,6 +186,8 @@ impl Monitor {
             commit_failed: false,
             problems: ProblemLog::default(),
             reading: ReadingProgress::new(clock.now()),
+            changed: None,
+            published_all: None,
         };
         let (globs, from_start) = (settings.globs.clone(), settings.from_start);
         let follower = Follower::new(sink, globs, from_start, tailer, open_max(), clock.clone());
@@ -339,6 +341,11 @@ struct CountingSink {
     commit_failed: bool,
     problems: ProblemLog,
     reading: ReadingProgress,
+    /// The counts of the last commit, if that and later looks changed nothing else that is
+    /// published.
+    changed: Option<Vec<(String, String, u64)>>,
+    /// When everything was published.
+    published_all: Option<Instant>,
 }
 
 /// Whether the first reading of the logs goes on.
@@ -403,6 +410,9 @@ impl Sink for CountingSink {
             sessions,
         } = std::mem::take(&mut *pending);
         drop(pending);
+        if settings.is_some() || sessions.is_some() {
+            self.published_all = None;
+        }
         self.counter.set_time(time_of(&self.clock));
         if let Some(seen) = &sessions {
             self.counter.resolver().see(seen);
@@ -441,6 +451,10 @@ impl Sink for CountingSink {
         self.counter.is_dirty()
     }
 
+    fn is_undecided(&self) -> bool {
+        self.counter.is_undecided()
+    }
+
     fn commit(&mut self, changes: &Changes) -> bool {
         // Lines that were read are not read again after a crash.
         self.counter.settle_undecided();
@@ -456,6 +470,9 @@ impl Sink for CountingSink {
         };
         match self.store.commit(changes, &unsaved) {
             Ok(()) => {
+                self.changed = unsaved
+                    .is_reading_on(changes)
+                    .then_some(unsaved.counts.counts);
                 self.counter.committed();
                 if std::mem::take(&mut self.commit_failed) {
                     tracing::info!("the counts of the logs are saved again");
@@ -483,7 +500,9 @@ impl Sink for CountingSink {
                 let is_over = self.reading.is_over(is_at_the_end, unread, now);
                 self.counter.set_first_reading(!is_over);
             }
-            self.publish(progress);
+            if !self.publish_changed(progress) {
+                self.publish_all(progress);
+            }
             return;
         }
         // Unsaved counts are not published, but the number of unread bytes is.
@@ -497,120 +516,6 @@ impl Sink for CountingSink {
             unread_bytes,
             ..Published::clone(&shown)
         });
-    }
-}
-
-impl CountingSink {
-    fn publish(&mut self, progress: &Progress<'_>) {
-        let resolver = self.counter.resolver();
-        let mut with_files: HashMap<Arc<str>, Option<Timestamp>> = HashMap::new();
-        for (log, written) in progress.logs() {
-            if let Some(session) = resolver.session_of(log) {
-                let newest = with_files.entry(session).or_default();
-                *newest = (*newest).max(written.map(Timestamp::from));
-            }
-        }
-        let declared = &self.settings.mapper.declared().names;
-        let (known, logs) = (Arc::clone(resolver.sessions()), Arc::clone(resolver.logs()));
-        // Shared by all sessions, because there may be thousands.
-        let patterns: Vec<Arc<str>> = self
-            .settings
-            .patterns
-            .patterns()
-            .iter()
-            .map(|pattern| Arc::from(pattern.name.as_ref()))
-            .collect();
-        let value = |counts: &HashMap<String, Count>, name: &str| {
-            counts.get(name).map_or(0, |count| count.value)
-        };
-        let events = |counts: &SessionCounts| -> Vec<(Arc<str>, u64)> {
-            patterns
-                .iter()
-                .map(|name| (Arc::clone(name), value(&counts.events, name)))
-                .collect()
-        };
-        let reports = |counts: &SessionCounts| -> Vec<(Arc<str>, u64)> {
-            patterns
-                .iter()
-                .filter(|name| REPORTED.contains(&name.as_ref()))
-                .map(|name| (Arc::clone(name), value(&counts.reports, name)))
-                .collect()
-        };
-        let none = SessionCounts::default();
-        let counts = self.counter.counts();
-        let names = counts
-            .sessions
-            .keys()
-            .chain(with_files.keys())
-            .chain(declared);
-        let mut sessions: BTreeMap<String, SessionLog> = BTreeMap::new();
-        for name in names {
-            let counts = counts.sessions.get(name).unwrap_or(&none);
-            let written = with_files.get(name).copied().flatten();
-            let log = SessionLog {
-                events: events(counts),
-                reports: reports(counts),
-                library: counts.library.value > 0,
-                lines: counts.lines.value,
-                secrets: counts.secrets.value,
-                last_line: counts.last_line.max(written),
-                has_file: with_files.contains_key(name),
-                is_known: known.contains(name),
-            };
-            sessions.insert(name.to_string(), log);
-        }
-        if self.reads_old_lines {
-            let former = Arc::make_mut(&mut self.former);
-            former.extend(sessions.keys().map(|name| Arc::from(name.as_str())));
-            former.extend(known.names().cloned());
-        }
-        let mut globs_matched: BTreeMap<Arc<str>, bool> = BTreeMap::new();
-        for glob in &self.settings.globs {
-            let is_matched = progress.logs().any(|(log, _)| glob.matches(log));
-            let matched = globs_matched.entry(Arc::from(redacted(glob.as_str())));
-            *matched.or_default() |= is_matched;
-        }
-        let globs = self
-            .settings
-            .globs
-            .iter()
-            .map(|glob| redacted(glob.as_str()));
-        let unplaced_events = globs
-            .map(|glob| {
-                let counts = counts.unplaced.get(glob.as_str()).unwrap_or(&none);
-                (Arc::from(glob.as_str()), events(counts))
-            })
-            .collect();
-        let statistics = progress.statistics;
-        let published = Published {
-            sessions,
-            unheard: SessionLog {
-                events: events(&none),
-                reports: reports(&none),
-                ..SessionLog::default()
-            },
-            files: progress.file_count(),
-            unplaced: counts.unplaced_lines(),
-            unplaced_events,
-            globs_matched,
-            waiting: counts.has_waiting(),
-            known,
-            former: Arc::clone(&self.former),
-            logs,
-            overlong: statistics.overlong,
-            copies_found: statistics.copies_found,
-            copies_missing: statistics.copies_missing,
-            read_errors: statistics.read_errors,
-            unread_bytes: progress.unread_bytes(),
-            committed_at: progress.at.into(),
-            is_first_reading: counts.is_first_reading(),
-        };
-        self.reads_old_lines &= published.is_first_reading;
-        *self
-            .shared
-            .published
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = Arc::new(published);
     }
 }
 

@@ -11,7 +11,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use memchr::{memchr, memmem};
+use memchr::memchr;
+use memchr::memmem::{self, Finder};
 use regex::bytes::Regex;
 use serde_json::value::RawValue;
 
@@ -120,8 +121,9 @@ pub const DOCKER: &[u8] = b"\"log\":\"";
 /// newline. Never false for such a part.
 pub fn may_be_docker_part(line: &[u8]) -> bool {
     // Docker writes `log` first, so the newline is near the end.
+    static END: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\\n\""));
     let near = &line[line.len().saturating_sub(120)..];
-    memmem::find(near, b"\\n\"").is_none() && memmem::find(line, b"\\n\"").is_none()
+    END.find(near).is_none() && END.find(line).is_none()
 }
 
 fn trim_cr(line: &[u8]) -> &[u8] {
@@ -163,14 +165,17 @@ type RecordFields<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
 
 /// The content of a JSON object, if it is an envelope.
 fn envelope(text: &[u8]) -> Option<RecordPayload> {
-    const KEYS: [&[u8]; 5] = [
-        b"\"log\"",
-        b"\"MESSAGE\"",
-        b"\"message\"",
-        b"\"line\"",
-        b"\"textPayload\"",
-    ];
-    if !KEYS.iter().any(|key| memmem::find(text, key).is_some()) {
+    static KEYS: LazyLock<[Finder<'_>; 5]> = LazyLock::new(|| {
+        [
+            r#""log""#,
+            r#""MESSAGE""#,
+            r#""message""#,
+            r#""line""#,
+            r#""textPayload""#,
+        ]
+        .map(Finder::new)
+    });
+    if !KEYS.iter().any(|key| key.find(text).is_some()) {
         return None;
     }
     let fields: RecordFields<'_> = serde_json::from_slice(text).ok()?;

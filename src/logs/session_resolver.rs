@@ -2,6 +2,7 @@
 //! Caches its answers until one of these changes.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,10 +24,11 @@ pub struct SessionResolver {
     memory: SessionMemory,
     sessions: Arc<KnownSessions>,
     logs: Arc<LogsSeen>,
-    listed: HashSet<PathBuf>,
+    listed: HashSet<OsString>,
     /// Programs that have shown a line of the library and are not saved yet.
     new_bots: BTreeSet<Program>,
-    by_path: HashMap<PathBuf, Answer>,
+    /// As plain text, because to hash and compare paths part by part takes several times as long.
+    by_path: HashMap<OsString, Answer>,
 }
 
 #[derive(Clone, Debug)]
@@ -78,7 +80,7 @@ impl SessionResolver {
     /// The existing logs.
     pub fn listed<'a>(&mut self, logs: impl Iterator<Item = &'a Path>) {
         let new: Vec<PathBuf> = logs
-            .filter(|log| !self.listed.contains(*log))
+            .filter(|log| !self.listed.contains(log.as_os_str()))
             .map(Path::to_owned)
             .collect();
         if new.is_empty() {
@@ -90,7 +92,8 @@ impl SessionResolver {
         if logs.programs.len() != before {
             self.by_path.clear();
         }
-        self.listed.extend(new);
+        self.listed
+            .extend(new.into_iter().map(PathBuf::into_os_string));
     }
 
     /// Uses the lines of a log as evidence, if the log needs some. Returns whether it has a session
@@ -172,7 +175,7 @@ impl SessionResolver {
     }
 
     fn answer(&mut self, log: &Path) -> Answer {
-        if let Some(answer) = self.by_path.get(log) {
+        if let Some(answer) = self.by_path.get(log.as_os_str()) {
             return answer.clone();
         }
         if self.by_path.len() >= MOST_PATHS {
@@ -183,7 +186,7 @@ impl SessionResolver {
             session: mapper.place(log, sessions, logs).map(|(name, _)| name),
             wants_evidence: mapper.wants_evidence(log, sessions, logs),
         };
-        self.by_path.insert(log.to_owned(), answer.clone());
+        self.by_path.insert(log.into(), answer.clone());
         answer
     }
 }

@@ -1,6 +1,11 @@
 //! Saves offsets and counts together: one transaction has the counts and the offsets, so a crash
 //! cannot separate them. Nothing is published before it is committed. Only hashes of the logs are
 //! kept.
+//!
+//! While lines are written, almost every commit changes positions and counts only. These are saved
+//! as one value ([`Recent`]), which costs much less than a row for each, and now and then as rows.
+
+mod recent;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{File, OpenOptions};
@@ -22,7 +27,9 @@ use super::counter::CountChanges;
 use super::log_name::Program;
 use super::sessions::SavedSession;
 
-const SCHEMA: i64 = 2;
+use recent::Recent;
+
+const SCHEMA: i64 = 3;
 const FILE: &str = "logs.sqlite";
 
 /// Everything that was saved.
@@ -49,10 +56,21 @@ pub struct Unsaved {
     pub bots: Vec<Program>,
 }
 
+impl Unsaved {
+    /// Whether only positions and counts changed.
+    pub fn is_reading_on(&self, changes: &Changes) -> bool {
+        changes.is_reading_on()
+            && self.counts.gone.is_empty()
+            && self.sessions.is_empty()
+            && self.bots.is_empty()
+    }
+}
+
 /// The database. Only one program may use it at a time.
 #[derive(Debug)]
 pub struct LogStore {
     db: Connection,
+    recent: Recent,
     _owner: File,
 }
 
@@ -132,6 +150,12 @@ impl LogStore {
                         dir BLOB NOT NULL, name TEXT NOT NULL, PRIMARY KEY (dir, name)
                      ) WITHOUT ROWID;",
                 )?;
+                tx.pragma_update(None, "user_version", 2)?;
+                tx.commit()?;
+            }
+            if version <= 2 {
+                let tx = db.transaction()?;
+                tx.execute_batch(recent::SCHEMA)?;
                 tx.pragma_update(None, "user_version", SCHEMA)?;
                 tx.commit()?;
             }
@@ -152,7 +176,12 @@ impl LogStore {
                 file.display()
             ));
         }
-        Ok(Self { db, _owner: owner })
+        let recent = Recent::load(&db).map_err(|error| format!("{}: {error}", file.display()))?;
+        Ok(Self {
+            db,
+            recent,
+            _owner: owner,
+        })
     }
 
     /// Loads everything.
@@ -190,11 +219,8 @@ impl LogStore {
             Ok((row.get(0)?, checkpoint))
         })?;
         saved.tailer.files = rows.collect::<Result<_, _>>()?;
-        let mut counts = self.db.prepare("SELECT session, name, value FROM counts")?;
-        let rows = counts.query_map([], |row| {
-            Ok(((row.get(0)?, row.get(1)?), row.get::<_, i64>(2)? as u64))
-        })?;
-        saved.counts = rows.collect::<Result<_, _>>()?;
+        self.recent.move_files(&mut saved.tailer.files);
+        saved.counts = load_counts(&self.db, &self.recent)?;
         for (name, total) in saved.tailer.statistics.named() {
             let key = (String::new(), name.to_owned());
             *total = saved.counts.get(&key).copied().unwrap_or(0);
@@ -228,11 +254,39 @@ impl LogStore {
 
     /// Writes the checkpoints and the rest, or nothing. It is on disk when this returns.
     pub fn commit(&mut self, changes: &Changes, unsaved: &Unsaved) -> rusqlite::Result<()> {
+        self.recent.add(changes, &unsaved.counts);
+        let as_rows = !unsaved.is_reading_on(changes) || self.recent.is_due();
         let tx = self.db.transaction()?;
-        write(&tx, changes, &unsaved.counts)?;
-        write_sessions(&tx, unsaved)?;
-        tx.commit()
+        if as_rows {
+            write(&tx, changes, &unsaved.counts)?;
+            write_sessions(&tx, unsaved)?;
+            self.recent.write_rows(&tx)?;
+        } else {
+            self.recent.write(&tx)?;
+        }
+        if let Some(at) = changes.looked_at {
+            let mut looked =
+                tx.prepare_cached("INSERT OR REPLACE INTO looked (one, at) VALUES (1, ?)")?;
+            looked.execute([nanos(at)])?;
+        }
+        tx.commit()?;
+        self.recent.committed(as_rows);
+        Ok(())
     }
+}
+
+/// The counts, by session and name.
+fn load_counts(
+    db: &Connection,
+    recent: &Recent,
+) -> rusqlite::Result<HashMap<(String, String), u64>> {
+    let mut counts = db.prepare("SELECT session, name, value FROM counts")?;
+    let rows = counts.query_map([], |row| {
+        Ok(((row.get(0)?, row.get(1)?), row.get::<_, i64>(2)? as u64))
+    })?;
+    let mut counts = rows.collect::<Result<HashMap<_, _>, _>>()?;
+    counts.extend(recent.counts());
+    Ok(counts)
 }
 
 /// The sessions with lines that a running exporter has counted, each with whether none of them is
@@ -242,16 +296,16 @@ pub fn saved_half_monitored(dir: &Path) -> BTreeMap<Arc<str>, bool> {
     let read = || -> rusqlite::Result<BTreeMap<Arc<str>, bool>> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let db = Connection::open_with_flags(dir.join(FILE), flags)?;
-        let mut lines = db.prepare(
-            "SELECT session, NOT EXISTS (SELECT 1 FROM counts AS other WHERE other.session = counts.session
-                                         AND other.name = 'library' AND other.value > 0)
-             FROM counts WHERE name = 'lines' AND value > 0",
-        )?;
-        let rows = lines.query_map([], |row| {
-            let session: String = row.get(0)?;
-            Ok((Arc::from(session), row.get(1)?))
-        })?;
-        rows.collect()
+        let counts = load_counts(&db, &Recent::load(&db)?)?;
+        let value = |session: &str, name: &str| {
+            let key = (session.to_owned(), name.to_owned());
+            counts.get(&key).copied().unwrap_or(0)
+        };
+        let sessions = counts.keys().map(|(session, _)| session.as_str());
+        let with_lines = sessions.filter(|session| value(session, "lines") > 0);
+        Ok(with_lines
+            .map(|session| (Arc::from(session), value(session, "library") == 0))
+            .collect())
     };
     read().unwrap_or_default()
 }
@@ -282,6 +336,14 @@ fn write_sessions(tx: &Transaction<'_>, unsaved: &Unsaved) -> rusqlite::Result<(
     Ok(())
 }
 
+fn save_count(tx: &Transaction<'_>, session: &str, name: &str, value: u64) -> rusqlite::Result<()> {
+    let mut count =
+        tx.prepare_cached("INSERT OR REPLACE INTO counts (session, name, value) VALUES (?, ?, ?)")?;
+    let value = i64::try_from(value).unwrap_or(i64::MAX);
+    count.execute(params![session, name, value])?;
+    Ok(())
+}
+
 fn write(tx: &Transaction<'_>, changes: &Changes, counts: &CountChanges) -> rusqlite::Result<()> {
     let mut file = tx.prepare_cached(
         "INSERT OR REPLACE INTO files (id, state, dev, ino, path, origin, offset, skipping, head_len, head, tail_len, tail, since)
@@ -308,22 +370,13 @@ fn write(tx: &Transaction<'_>, changes: &Changes, counts: &CountChanges) -> rusq
     for id in &changes.gone {
         gone.execute([id])?;
     }
-    let mut count =
-        tx.prepare_cached("INSERT OR REPLACE INTO counts (session, name, value) VALUES (?, ?, ?)")?;
-    let mut save = |session: &str, name: &str, value: u64| {
-        let value = i64::try_from(value).unwrap_or(i64::MAX);
-        count.execute(params![session, name, value])
-    };
     let mut moved = tx.prepare_cached("DELETE FROM counts WHERE session = ?")?;
     for session in &counts.gone {
         moved.execute([session])?;
     }
-    for (session, name, value) in &counts.counts {
-        save(session, name, *value)?;
-    }
     if let Some(mut statistics) = changes.statistics {
         for (name, total) in statistics.named() {
-            save("", name, *total)?;
+            save_count(tx, "", name, *total)?;
         }
     }
     let mut glob = tx.prepare_cached("INSERT OR IGNORE INTO globs (glob) VALUES (?)")?;
@@ -333,12 +386,6 @@ fn write(tx: &Transaction<'_>, changes: &Changes, counts: &CountChanges) -> rusq
     let mut gone = tx.prepare_cached("DELETE FROM globs WHERE glob = ?")?;
     for text in &changes.gone_globs {
         gone.execute([text])?;
-    }
-    if let Some(at) = changes.looked_at {
-        tx.execute(
-            "INSERT OR REPLACE INTO looked (one, at) VALUES (1, ?)",
-            [nanos(at)],
-        )?;
     }
     Ok(())
 }

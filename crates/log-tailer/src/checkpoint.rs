@@ -31,6 +31,45 @@ pub struct Checkpoint {
     pub since: SystemTime,
 }
 
+/// How far a file was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// [`Checkpoint::offset`].
+    pub offset: u64,
+    /// [`Checkpoint::skipping`].
+    pub skipping: bool,
+    /// [`Checkpoint::head`].
+    pub head: Fingerprint,
+    /// [`Checkpoint::tail`].
+    pub tail: Fingerprint,
+}
+
+impl Checkpoint {
+    /// How far the file was read.
+    pub fn position(&self) -> Position {
+        Position {
+            offset: self.offset,
+            skipping: self.skipping,
+            head: self.head,
+            tail: self.tail,
+        }
+    }
+
+    /// The file was read to here.
+    pub fn move_to(&mut self, position: Position) {
+        let Position {
+            offset,
+            skipping,
+            head,
+            tail,
+        } = position;
+        self.offset = offset;
+        self.skipping = skipping;
+        self.head = head;
+        self.tail = tail;
+    }
+}
+
 /// What the tailer does with a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileState {
@@ -85,6 +124,8 @@ pub struct Saved {
 pub struct Changes {
     /// Checkpoints that are new or changed, by row.
     pub files: Vec<(i64, Checkpoint)>,
+    /// Other files that were read on, by row.
+    pub moved: Vec<(i64, Position)>,
     /// Rows to delete.
     pub gone: Vec<i64>,
     /// Texts to add to [`Saved::globs`].
@@ -100,6 +141,11 @@ pub struct Changes {
 impl Changes {
     /// Whether only the time of the last look is new.
     pub fn is_empty(&self) -> bool {
+        self.moved.is_empty() && self.is_reading_on()
+    }
+
+    /// Whether files were only read on: no file or glob is new, changed or gone, and no total.
+    pub fn is_reading_on(&self) -> bool {
         self.files.is_empty()
             && self.gone.is_empty()
             && self.globs.is_empty()

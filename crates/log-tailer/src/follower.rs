@@ -66,7 +66,7 @@ pub struct Follower<C> {
 
 impl<C: Sink> Follower<C> {
     /// Reports the progress to the sink.
-    pub(crate) fn show(&mut self, at: SystemTime, saved: bool) {
+    pub fn show(&mut self, at: SystemTime, saved: bool) {
         let progress = Progress {
             files: &self.files,
             statistics: self.statistics,

@@ -43,7 +43,7 @@ mod table;
 mod time;
 mod watcher;
 
-pub use checkpoint::{Changes, Checkpoint, FileState, Saved, Statistics};
+pub use checkpoint::{Changes, Checkpoint, FileState, Position, Saved, Statistics};
 pub use end::{EndMark, LogEnd, read_end};
 pub use file::{FileId, Listed, Stat};
 pub use fingerprint::Fingerprint;

@@ -14,7 +14,8 @@ use crate::sink::Sink;
 const SWEEP: Duration = Duration::from_secs(2);
 /// Minimum time between two looks at files that grow.
 const BEAT: Duration = Duration::from_millis(250);
-/// Minimum time between two commits, unless a file was rotated.
+/// Minimum time between two commits while a backlog is read or something is undecided, unless a
+/// file was rotated. Otherwise a commit follows each look.
 const COMMIT: Duration = Duration::from_secs(1);
 /// Maximum time between two commits, so that a restart knows the time of the last sweep.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -103,7 +104,8 @@ impl<S: Sink> Tailer<S> {
             } else {
                 more = self.follower.look(wakeup.any);
             }
-            let is_due = self.clock.since(self.committed) >= COMMIT;
+            let is_settled = !more && !self.follower.consumer().is_undecided();
+            let is_due = is_settled || self.clock.since(self.committed) >= COMMIT;
             if self.follower.must_commit() || self.commit_now || is_due {
                 self.commit_now = false;
                 self.commit();

@@ -83,6 +83,11 @@ pub trait Sink: Consumer + Sized {
     /// Whether there is something to save besides checkpoints.
     fn is_dirty(&self) -> bool;
 
+    /// Whether lines that follow soon may change the results so far. A commit waits a while for them.
+    fn is_undecided(&self) -> bool {
+        false
+    }
+
     /// Saves the checkpoints and the results of the lines in one transaction, which is on disk when
     /// this returns. Returns whether that succeeded; if not, the same changes and later ones are
     /// passed again.

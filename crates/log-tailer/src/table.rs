@@ -202,12 +202,13 @@ impl FileTable {
     pub(crate) fn changes(&self, changes: &mut Changes) {
         changes.gone.clone_from(&self.gone);
         // After a restart a copy in progress is found again.
-        let changed = self
-            .iter()
-            .filter(|(_, file)| file.dirty && file.copy_of.is_none());
-        changes
-            .files
-            .extend(changed.map(|(row, file)| (row, file.checkpoint.clone())));
+        for (row, file) in self.iter().filter(|(_, file)| file.copy_of.is_none()) {
+            if file.dirty {
+                changes.files.push((row, file.checkpoint.clone()));
+            } else if file.moved {
+                changes.moved.push((row, file.checkpoint.position()));
+            }
+        }
     }
 
     /// The changes were saved.
@@ -216,6 +217,7 @@ impl FileTable {
         for file in self.files.values_mut() {
             if file.copy_of.is_none() {
                 file.dirty = false;
+                file.moved = false;
             }
         }
     }

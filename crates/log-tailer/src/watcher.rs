@@ -59,6 +59,8 @@ pub(crate) struct FileWatcher {
     pub(crate) grew_at: Instant,
     /// The checkpoint is not saved yet.
     pub(crate) dirty: bool,
+    /// The position in the checkpoint is not saved yet.
+    pub(crate) moved: bool,
 }
 
 impl FileWatcher {
@@ -75,6 +77,7 @@ impl FileWatcher {
             missed: 0,
             grew_at: now,
             dirty: true,
+            moved: false,
         }
     }
 
@@ -202,7 +205,7 @@ impl FileWatcher {
             known.head = fingerprint;
             self.head.clear();
             self.head.extend_from_slice(head);
-            self.dirty = true;
+            self.moved = true;
         } else if self.head.is_empty() {
             self.head.extend_from_slice(head);
         }

@@ -16,6 +16,9 @@ pub(super) const MOST_BY_GLOB: usize = 5000;
 /// lines by log and name. No session's name contains this byte.
 const UNPLACED: &str = "\0unplaced\0";
 const WAITING: &str = "\0waiting\0";
+/// Before a pattern's name, in the names of saved counts.
+pub const EVENT: &str = "event:";
+pub const REPORT: &str = "report:";
 
 /// The counts of one session.
 #[derive(Clone, Debug, Default)]
@@ -268,9 +271,9 @@ impl SessionCounts {
             "secrets" => self.secrets = count,
             "library" => self.library = count,
             _ => {
-                if let Some(report) = name.strip_prefix("report:") {
+                if let Some(report) = name.strip_prefix(REPORT) {
                     self.reports.insert(report.to_owned(), count);
-                } else if let Some(event) = name.strip_prefix("event:") {
+                } else if let Some(event) = name.strip_prefix(EVENT) {
                     self.events.insert(event.to_owned(), count);
                 }
             }
@@ -278,19 +281,19 @@ impl SessionCounts {
     }
 
     fn changes(&self, session: &str, changes: &mut Vec<(String, String, u64)>) {
-        let mut push = |name: String, count: Count| {
+        let mut push = |prefix: &str, name: &str, count: &Count| {
             if count.dirty {
-                changes.push((session.to_owned(), name, count.value));
+                changes.push((session.to_owned(), format!("{prefix}{name}"), count.value));
             }
         };
-        push("lines".into(), self.lines);
-        push("secrets".into(), self.secrets);
-        push("library".into(), self.library);
+        push("", "lines", &self.lines);
+        push("", "secrets", &self.secrets);
+        push("", "library", &self.library);
         for (name, count) in &self.events {
-            push(format!("event:{name}"), *count);
+            push(EVENT, name, count);
         }
         for (name, count) in &self.reports {
-            push(format!("report:{name}"), *count);
+            push(REPORT, name, count);
         }
     }
 

@@ -59,6 +59,7 @@ impl Tally<'_> {
     pub(super) fn of(&mut self, target: &Target) -> &mut SessionCounts {
         let known = self.resolver.sessions();
         let is_over = match target {
+            Target::Session(session) if self.counts.sessions.contains_key(session) => false,
             Target::Session(session) => self.counts.of_session(session, self.base, known).is_none(),
             Target::Waiting(_) => false,
         };

@@ -284,6 +284,7 @@ fn a_conflict_waits_for_its_reason_until_it_is_saved() {
         counter.lines(block("/l/a-out.log", CONFLICT));
         counter.lines(block("/l/a-out.log", "x\n"));
         assert_eq!(ends(&counter, "a"), [0, 0, 0, 0]);
+        assert!(counter.is_undecided(), "a commit waits");
         between(&mut counter);
         counter.lines(block("/l/a-out.log", "Closed. Code: 401\nx\n"));
         ends(&counter, "a")

@@ -14,8 +14,8 @@ use super::definition::{PatternError, build};
 const SHORTEST_LITERAL: usize = 4;
 /// More literals than this are not faster than the expression.
 const MOST_LITERALS: usize = 192;
-/// Number of literals that are searched for in one pass.
-const IN_ONE_PASS: usize = 32;
+/// Number of literals that are searched for in one pass: as many as the search takes.
+const IN_ONE_PASS: usize = 64;
 /// Words that are in too many lines, if there is another literal.
 const COMMON: [&str; 9] = [
     "session",

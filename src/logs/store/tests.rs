@@ -109,10 +109,16 @@ fn a_database_of_the_first_schema_is_taken_over() {
         },
         ..Unsaved::default()
     };
-    store.commit(&Changes::default(), &unsaved).unwrap();
+    let in_rows = Changes {
+        gone: vec![1],
+        ..Changes::default()
+    };
+    store.commit(&in_rows, &unsaved).unwrap();
     store
         .db
-        .execute_batch("DROP TABLE sessions; DROP TABLE bots; PRAGMA user_version = 1")
+        .execute_batch(
+            "DROP TABLE recent; DROP TABLE sessions; DROP TABLE bots; PRAGMA user_version = 1",
+        )
         .unwrap();
     drop(store);
     let saved = LogStore::open(dir.path()).unwrap().load().unwrap();

@@ -506,6 +506,49 @@ fn a_file_that_could_not_be_compared_is_requested_again() {
     assert_eq!(counted(&follower), 10);
 }
 
+#[test]
+fn only_the_position_of_a_file_that_was_read_on_is_saved() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let append = |name: &str, text: &str| {
+        let file = File::options().append(true).open(at(name));
+        file.unwrap().write_all(text.as_bytes()).unwrap();
+    };
+    for name in ["a.log", "b.log"] {
+        std::fs::write(at(name), "one\n").unwrap();
+    }
+    let (mut follower, _) = follower(dir.path(), Saved::default(), 10);
+    follower.sweep();
+    let changes = follower.changes();
+    assert_eq!((changes.files.len(), changes.moved.len()), (2, 0));
+    assert!(!changes.is_reading_on());
+    let mut saved = saved_by(&follower);
+    follower.committed();
+    append("b.log", "two\nthr");
+    follower.look(true);
+    let changes = follower.changes();
+    assert!(changes.is_reading_on() && !changes.is_empty());
+    let [(row, position)] = changes.moved[..] else {
+        panic!("{changes:?}");
+    };
+    assert_eq!(position.offset, 8);
+    // Until it is saved.
+    assert_eq!(follower.changes().moved, [(row, position)]);
+    follower.committed();
+    assert!(follower.changes().is_empty());
+    // A restart reads on from there.
+    for (of, checkpoint) in &mut saved.files {
+        if *of == row {
+            checkpoint.move_to(position);
+            assert_eq!(checkpoint.position(), position);
+        }
+    }
+    append("b.log", "ee\n");
+    let (mut restarted, _) = self::follower(dir.path(), saved, 10);
+    restarted.sweep();
+    assert_eq!(counted(&restarted), 1);
+}
+
 /// The state as it would be saved now.
 fn saved_by(follower: &Follower<Counter>) -> Saved {
     let changes = follower.changes();

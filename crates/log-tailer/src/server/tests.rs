@@ -64,6 +64,9 @@ impl Sink for TestSink {
         if let Some((_, checkpoint)) = changes.files.first() {
             seen.offset = checkpoint.offset;
         }
+        if let Some((_, position)) = changes.moved.first() {
+            seen.offset = position.offset;
+        }
         true
     }
 

@@ -113,7 +113,7 @@ const LISTING_BYTES: usize = 32 << 10;
 /// Calls `each` with every name in the directory behind `fd`, and what the listing says it is.
 ///
 /// Errors: the listing itself failed, or the first error of `each`.
-pub(super) fn list(
+pub(in crate::folder) fn list(
     fd: BorrowedFd<'_>,
     mut each: impl FnMut(&CStr, FileType) -> io::Result<()>,
 ) -> io::Result<()> {

@@ -14,9 +14,12 @@ use clock::Clock;
 use rustix::fs::{Dir, FileType};
 use rustix::io::Errno;
 
+use crate::folder::inventory::Shape;
 use crate::folder::kind::{Kind, is_telltale, parse_name};
 use crate::folder::resolve::{Resolved, resolve};
-use crate::folder::scan::{FolderPath, QUARANTINE_DIR, QUARANTINE_TAG, read_creds, stat};
+use crate::folder::scan::{
+    FolderPath, QUARANTINE_DIR, QUARANTINE_TAG, list, open_dir, read_creds, stat,
+};
 use crate::folder::unchanged::{DirectoryStamp, Listed, Moment};
 
 /// What is known before a look.
@@ -257,32 +260,25 @@ impl Looker {
             found.nature = Nature::Quarantine;
             return Ok(found);
         }
-        let names = match depth {
-            Depth::Itself => FEW_NAMES,
-            Depth::Children | Depth::Root => usize::MAX,
-        };
         let is_known = self.known.contains(&found.place);
-        found.nature = match is_known || is_auth_folder(fd, names)? {
-            true => Nature::Folder,
-            false => Nature::Other,
-        };
         if depth == Depth::Itself {
+            if is_known || is_auth_folder(fd, FEW_NAMES)? {
+                found.nature = Nature::Folder;
+            }
             self.remember(path, listed, depth, fd, &found);
             return Ok(found);
         }
-        let is_stray = || Ok::<_, io::Error>(!has_telltale(fd, names)?);
-        if depth == Depth::Root
-            && !is_known
-            && matches!(found.nature, Nature::Folder)
-            && is_stray()?
-            && has_auth_folders(&found.place)
-        {
-            found.nature = Nature::Other;
-        }
-        found.children = match (children(path), &found.nature) {
-            (Err(_), Nature::Folder) => Vec::new(),
-            (listed, _) => listed?,
+        let names = Names::of(fd);
+        let is_certain = is_known || read_creds(fd).makes_an_auth_folder();
+        let names = match names {
+            Err(_) if is_known || (is_certain && depth == Depth::Children) => Names::default(),
+            names => names?,
         };
+        let is_stray = depth == Depth::Root && !is_known && !names.has_telltale;
+        if (is_certain || names.has_telltale) && !(is_stray && has_auth_folders(&found.place)) {
+            found.nature = Nature::Folder;
+        }
+        found.children = names.children;
         self.remember(path, listed, depth, fd, &found);
         Ok(found)
     }
@@ -357,25 +353,49 @@ pub(super) enum NamedFault {
 /// A directory at the top of some file systems. It belongs to root, and only root may read it.
 const LOST_AND_FOUND: &str = "lost+found";
 
-/// The directories and links in a directory, by name; not the quarantine, nor key files, nor
-/// `lost+found`.
-pub(super) fn children(path: &Path) -> io::Result<Vec<Child>> {
-    let mut children = Vec::new();
-    // Not WalkDir: it opens each directory, and one may hang.
-    for child in std::fs::read_dir(path)?.flatten() {
-        let Ok(kind) = child.file_type() else {
-            continue;
-        };
-        let (name, is_link) = (child.file_name(), kind.is_symlink());
-        // What is named as a key file is no folder, and its name is not to be repeated.
-        let is_key = parse_name(name.as_bytes()).kind != Kind::Unknown;
-        let is_none = name == QUARANTINE_DIR || name == LOST_AND_FOUND || is_key;
-        if (kind.is_dir() || is_link) && !is_none {
-            children.push(Child { name, is_link });
-        }
+/// What the names in a directory tell.
+#[derive(Debug, Default)]
+struct Names {
+    /// The directories and links in it, by name; not the quarantine, nor key files, nor
+    /// `lost+found`.
+    children: Vec<Child>,
+    /// One of them is plainly Baileys' own.
+    has_telltale: bool,
+}
+
+impl Names {
+    fn of(fd: BorrowedFd<'_>) -> io::Result<Self> {
+        let mut names = Self::default();
+        list(fd, |name, kind| {
+            let raw = name.to_bytes();
+            names.has_telltale = names.has_telltale || is_telltale(raw);
+            let (is_dir, is_link) = match kind {
+                FileType::Unknown => match stat(fd, name)? {
+                    Some((shape, _)) => (shape == Shape::Directory, shape == Shape::Link),
+                    None => return Ok(()),
+                },
+                kind => (kind == FileType::Directory, kind == FileType::Symlink),
+            };
+            // What is named as a key file is no folder, and its name is not to be repeated.
+            let is_none = || {
+                raw == QUARANTINE_DIR.as_bytes()
+                    || raw == LOST_AND_FOUND.as_bytes()
+                    || parse_name(raw).kind != Kind::Unknown
+            };
+            if (is_dir || is_link) && !is_none() {
+                let name = OsStr::from_bytes(raw).to_owned();
+                names.children.push(Child { name, is_link });
+            }
+            Ok(())
+        })?;
+        names.children.sort();
+        Ok(names)
     }
-    children.sort();
-    Ok(children)
+}
+
+/// [`Names::children`] of the directory that a path leads to.
+pub(super) fn children(path: &Path) -> io::Result<Vec<Child>> {
+    Ok(Names::of(open_dir(path)?.as_fd())?.children)
 }
 
 /// Splits a path into its parent and its last name; no link is resolved.

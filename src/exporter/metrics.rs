@@ -51,7 +51,7 @@ declare_metrics! {
         "Modification time of the oldest file of a kind, as Unix time.";
     NEWEST: gauge [file_times] "baileys_auth_newest_file_timestamp_seconds" SESSION_KIND,
         "Modification time of the newest file of a kind, as Unix time.";
-    OLDEST_AGE: gauge [file_times] "baileys_auth_oldest_file_age_seconds" SESSION,
+    OLDEST_AGE: gauge "baileys_auth_oldest_file_age_seconds" SESSION,
         "Age of the oldest file in the auth folder at the time of the scrape; negative if its modification time lies in the future.";
     NEWEST_AGE: gauge "baileys_auth_newest_file_age_seconds" SESSION,
         "Age of the newest file in the auth folder at the time of the scrape; negative if its modification time lies in the future.";
@@ -405,7 +405,8 @@ fn add_measured<'a>(out: &mut ShownMetrics<'a, '_>, snapshot: &'a Snapshot) {
     out.add(&REMOVABLE, move |out| {
         for (session, measured) in measured(snapshot) {
             for (column, kinds) in &measured.removable {
-                for kind in MOVABLE_KINDS {
+                // While the process may live, no sender-key-memory is moved.
+                for kind in MOVABLE_KINDS.into_iter().filter(|kind| *kind != Kind::SenderKeyMemory) {
                     let files = kinds.get(&kind).copied().unwrap_or(0);
                     out.add(&[session, kind.label(), column.label()], files as f64);
                 }

@@ -154,6 +154,7 @@ else
       join
       step "packages: build" scripts/package.sh target/packages
       if [[ ${results[-1]} == passed ]]; then
+        step "packages: size" tests/packages/size.sh target/packages
         beside "packages: try" tests/packages/try.sh target/packages
       else
         skip "packages: try" "the build failed"

@@ -6,7 +6,7 @@ export CARGO_TERM_COLOR ?= auto
 # A C compiler: the journal's SQLite is built with the program.
 DEMO_PACKAGES := gcc libc6-dev prometheus prometheus-alertmanager
 TEST_PACKAGES := $(DEMO_PACKAGES) chromium iproute2 strace systemd python3 python3-venv yamllint \
-  dpkg-dev file lintian mmdebstrap
+  dpkg-dev file lintian mmdebstrap valgrind
 
 # What the bench measures the exporter against.
 BENCH_PACKAGES := gcc libc6-dev mtail ripgrep

@@ -154,11 +154,13 @@ else
       join
       step "packages: build" scripts/package.sh target/packages
       if [[ ${results[-1]} == passed ]]; then
+        step "packages: size" tests/packages/size.sh target/packages
         beside "packages: try" tests/packages/try.sh target/packages
-        join
       else
         skip "packages: try" "the build failed"
       fi
+      beside "instruction counts" tests/instructions/check.sh
+      join
     fi
   else
     skip "all tests" "the build failed"

@@ -245,10 +245,7 @@ fn creds_that_are_elsewhere_are_not_missed() {
                     .unwrap()
             };
             assert_eq!(removable("session"), 16.0);
-            assert_eq!(
-                removable("sender-key"),
-                0.0
-            );
+            assert_eq!(removable("sender-key"), 0.0);
         }
     }
     assert_eq!(auth(&metrics, "creds_valid", "other"), 0.0);

@@ -24,6 +24,7 @@ mod verdict;
 
 use log::written_after;
 pub use log::{LogEvent, LogView, log_says};
+use probe::probe_id;
 pub use probe::{Probe, ProbeError};
 use shared::LastRequests;
 use sightings::ReadOnly;
@@ -430,10 +431,6 @@ impl Connection {
         evidence.push(writes(newest_write, now, quiet, self.clock.steady_for()));
         fold(evidence)
     }
-}
-
-fn probe_id(probe: &Probe) -> String {
-    source_id("probe", &format!("{probe:?}"))
 }
 
 fn log_id(log: &dyn LogView) -> String {

@@ -22,7 +22,7 @@ use crate::folder::SessionName;
 
 pub use http::HttpProbe;
 
-use super::{Evidence, Finding, SessionTemplate};
+use super::{Evidence, Finding, SessionTemplate, source_id};
 
 /// A command's answer is read up to here; `disconnected` has 12 bytes.
 const MAX_OUTPUT_BYTES: u64 = 64;
@@ -318,6 +318,11 @@ fn fill_argument(argument: &SessionTemplate, session: &SessionName) -> Result<St
 thread_local! {
     /// How many requests this thread has made for [`Probe::request`].
     pub(super) static REQUESTS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// The id of a probe, for what is remembered of it.
+pub(super) fn probe_id(probe: &Probe) -> String {
+    source_id("probe", &format!("{probe:?}"))
 }
 
 #[cfg(test)]

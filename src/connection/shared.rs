@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::folder::all_sessions::companion;
 use crate::folder::{SessionName, SessionNames};
 
-use super::{Evidence, Finding, Probe, probe_id};
+use super::probe::{Probe, probe_id};
+use super::verdict::{Evidence, Finding};
 
 /// Evidence of such a source: no proof, no veto unless it says connected or does not answer, and
 /// no sighting of this session either. Pure.
@@ -55,15 +56,24 @@ impl Requests {
 /// The requests for the list that was last asked about, by the id of the probe: to make them for
 /// each session anew would take the square of their number.
 #[derive(Debug, Default)]
-pub(super) struct LastRequests(Mutex<(Arc<SessionNames>, HashMap<String, Arc<Requests>>)>);
+pub(super) struct LastRequests(Mutex<RequestsOfList>);
+
+#[derive(Debug, Default)]
+struct RequestsOfList {
+    all: Arc<SessionNames>,
+    by_probe: HashMap<String, Arc<Requests>>,
+}
 
 impl LastRequests {
     fn of(&self, probe: &Probe, all: &Arc<SessionNames>) -> Arc<Requests> {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !Arc::ptr_eq(&last.0, all) {
-            *last = (Arc::clone(all), HashMap::new());
+        if !Arc::ptr_eq(&last.all, all) {
+            *last = RequestsOfList {
+                all: Arc::clone(all),
+                by_probe: HashMap::new(),
+            };
         }
-        let requests = last.1.entry(probe_id(probe));
+        let requests = last.by_probe.entry(probe_id(probe));
         Arc::clone(requests.or_insert_with(|| Arc::new(Requests::of(probe, all))))
     }
 

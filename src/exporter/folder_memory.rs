@@ -10,11 +10,11 @@ use clock::Clock;
 
 use crate::config::Settings;
 use crate::folder::scan::{RACY, needs_second_look, read_creds, scan, stat};
-use crate::folder::unchanged::{DirectoryStamp, Listed, Moment};
+use crate::folder::unchanged::{DirectoryStamp, Listed, LookTime};
 use crate::folder::{Creds, FolderPath, Inventory, ReadCache, SessionName, Stamp, Timestamp};
 
+use super::folder_error::FolderError;
 use super::measured::Measured;
-use super::snapshot::FolderError;
 
 /// Every file is looked at again within this time: ages and activity are never older.
 pub const LOOKED_AGAIN_WITHIN: Duration = Duration::from_secs(300);
@@ -60,9 +60,9 @@ impl CredsSeen {
 
 /// The outcome of a look.
 #[derive(Debug)]
-pub(super) enum Looked {
+pub(super) enum LookOutcome {
     /// The folder, and when its files were last looked at.
-    Measured(Arc<Measured>, Moment),
+    Measured(Arc<Measured>, LookTime),
     /// No auth folder, and none before.
     NotAnAuthFolder(FolderError),
     /// creds.json looks broken or gone, and did not before: it may be written now.
@@ -96,10 +96,10 @@ impl FolderMemory {
         session: &SessionName,
         settings: &Settings,
         how: Thoroughness,
-    ) -> io::Result<Looked> {
+    ) -> io::Result<LookOutcome> {
         let fd = place.open()?;
         let fd = fd.as_fd();
-        let now = Moment::of(&self.clock);
+        let now = LookTime::of(&self.clock);
         if !how.is_full
             && how.settled.is_none()
             && let Some(looked) = self.unchanged(fd, session, now)
@@ -112,13 +112,13 @@ impl FolderMemory {
         if needs_second_look(&inventory.creds) {
             match how.settled {
                 Some(settled) => inventory.creds = settled,
-                None if self.said(&inventory.creds) => {}
-                None => return Ok(Looked::Doubtful),
+                None if self.said(&inventory.creds, &creds) => {}
+                None => return Ok(LookOutcome::Doubtful),
             }
         }
         if !inventory.history.was_auth_folder {
             self.last = None;
-            return Ok(Looked::NotAnAuthFolder(not_an_auth_folder(&inventory)));
+            return Ok(LookOutcome::NotAnAuthFolder(not_an_auth_folder(&inventory)));
         }
         let measured = Arc::new(Measured::new(&inventory, session, settings, now.wall));
         self.last = Some(LastLook {
@@ -127,7 +127,7 @@ impl FolderMemory {
             creds,
             measured: Arc::clone(&measured),
         });
-        Ok(Looked::Measured(measured, listed.at()))
+        Ok(LookOutcome::Measured(measured, listed.at()))
     }
 
     /// The last look, if it still holds.
@@ -135,8 +135,8 @@ impl FolderMemory {
         &mut self,
         fd: BorrowedFd<'_>,
         session: &SessionName,
-        now: Moment,
-    ) -> Option<Looked> {
+        now: LookTime,
+    ) -> Option<LookOutcome> {
         let last = self.last.as_mut()?;
         let stamp = DirectoryStamp::of(fd).ok()?;
         let until = last.measured.holds_until;
@@ -148,19 +148,20 @@ impl FolderMemory {
         }
         let creds = CredsSeen::of(fd, now.wall).ok()?;
         if !last.creds.is_same(&creds) {
-            if read_creds(fd) != last.measured.creds {
+            let said = read_creds(fd);
+            if said != last.measured.creds || needs_second_look(&said) {
                 return None;
             }
             last.creds = creds;
         }
         let measured = Arc::clone(&last.measured);
-        Some(Looked::Measured(measured, last.listed.at()))
+        Some(LookOutcome::Measured(measured, last.listed.at()))
     }
 
-    /// Whether creds.json was like this at the last look.
-    fn said(&self, creds: &Creds) -> bool {
+    /// Whether creds.json said this at the last look, and was not written since.
+    fn said(&self, creds: &Creds, seen: &CredsSeen) -> bool {
         let last = self.last.as_ref();
-        last.is_some_and(|last| last.measured.creds == *creds)
+        last.is_some_and(|last| last.measured.creds == *creds && last.creds.is_same(seen))
     }
 }
 

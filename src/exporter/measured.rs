@@ -15,9 +15,9 @@ use crate::policy::{
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measured {
     /// Its files.
-    pub files: Files,
+    pub files: FileTotals,
     /// Its files by kind; every kind that it holds.
-    pub kinds: BTreeMap<Kind, Files>,
+    pub kinds: BTreeMap<Kind, FileTotals>,
     /// What creds.json says.
     pub creds: Creds,
     /// Its pre-key batch.
@@ -51,7 +51,7 @@ pub struct Measured {
 
 /// Some files of a folder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Files {
+pub struct FileTotals {
     /// How many, companions included.
     pub count: usize,
     /// Bytes in them.
@@ -60,7 +60,7 @@ pub struct Files {
     pub modified: Option<(Timestamp, Timestamp)>,
 }
 
-impl Files {
+impl FileTotals {
     fn add(&mut self, bytes: u64, modified: Option<Timestamp>) {
         self.count += 1;
         self.bytes = self.bytes.saturating_add(bytes);
@@ -107,7 +107,7 @@ impl Measured {
             .map(|entry| entry.last_activity())
             .filter(|last| last.until(now) <= INACTIVE_FOR)
             .min();
-        let (mut files, mut kinds) = (Files::default(), BTreeMap::<Kind, Files>::new());
+        let (mut files, mut kinds) = (FileTotals::default(), BTreeMap::<Kind, FileTotals>::new());
         for entry in inventory.files() {
             let (bytes, modified) = (entry.stamp.size, entry.modified());
             files.add(bytes, modified);

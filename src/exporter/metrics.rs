@@ -248,6 +248,9 @@ fn add_connection<'a>(out: &mut ShownMetrics<'a, '_>, readings: &Readings<'a>) {
     });
 }
 
+/// Counts by pattern.
+type Counts = [(Arc<str>, u64)];
+
 /// What the logs of each session say. While old lines are counted there is nothing, because a
 /// counter that grows is news.
 fn add_session_logs<'a>(
@@ -273,7 +276,7 @@ fn add_session_logs<'a>(
 
     let by_pattern = |out: &mut ShownMetrics<'a, '_>,
                       declared: &MetricDeclaration,
-                      counts: fn(&SessionLog) -> &[(Arc<str>, u64)]| {
+                      counts: fn(&SessionLog) -> &Counts| {
         let sessions = Rc::clone(&sessions);
         out.add(declared, move |out| {
             for (session, log) in sessions.iter() {
@@ -406,7 +409,10 @@ fn add_measured<'a>(out: &mut ShownMetrics<'a, '_>, snapshot: &'a Snapshot) {
         for (session, measured) in measured(snapshot) {
             for (column, kinds) in &measured.removable {
                 // While the process may live, no sender-key-memory is moved.
-                for kind in MOVABLE_KINDS.into_iter().filter(|kind| *kind != Kind::SenderKeyMemory) {
+                for kind in MOVABLE_KINDS
+                    .into_iter()
+                    .filter(|kind| *kind != Kind::SenderKeyMemory)
+                {
                     let files = kinds.get(&kind).copied().unwrap_or(0);
                     out.add(&[session, kind.label(), column.label()], files as f64);
                 }

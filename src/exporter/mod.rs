@@ -2,6 +2,7 @@
 //! nothing below a sessions path.
 
 pub mod advice;
+mod folder_error;
 pub mod folder_memory;
 pub mod latest;
 mod measured;

@@ -11,13 +11,14 @@ use clock::Clock;
 
 use crate::config::Settings;
 use crate::folder::bounded_blocking::Round;
-use crate::folder::discovery::{ProblemLog, Skipped, duplicate, explain};
+use crate::folder::discovery::{ProblemLog, Skipped, duplicate};
 use crate::folder::scan::{CREDS_LOOKS, CREDS_SECOND_LOOK, needs_second_look, read_creds};
 use crate::folder::{BoundedBlocking, Creds, Discovery, FolderPath, Found, SessionName, Timestamp};
 use crate::policy::Thresholds;
 
 use super::advice;
-use super::folder_memory::{FolderMemory, Looked, Thoroughness, due};
+pub use super::folder_error::FolderError;
+use super::folder_memory::{FolderMemory, LookOutcome, Thoroughness, due};
 pub use super::measured::Measured;
 
 /// A wrong name is answered with at most this many right ones.
@@ -80,42 +81,6 @@ pub struct SessionView {
     pub thresholds: Thresholds,
     /// What was seen, or why nothing could be.
     pub state: Result<Arc<Measured>, FolderError>,
-}
-
-/// Why a folder could not be looked at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FolderError {
-    /// Value of the label `reason`, one of [`FolderError::REASONS`].
-    pub reason: &'static str,
-    /// The same in words, with what to do.
-    pub message: String,
-}
-
-impl FolderError {
-    /// Every value of the label `reason`.
-    pub const REASONS: [&'static str; 6] = [
-        "io",
-        "link",
-        "missing",
-        "not_an_auth_folder",
-        "permission",
-        "timeout",
-    ];
-
-    pub(super) fn new(error: &io::Error) -> Self {
-        let is_link = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
-        let reason = match error.kind() {
-            _ if is_link => "link",
-            io::ErrorKind::NotFound => "missing",
-            io::ErrorKind::PermissionDenied => "permission",
-            io::ErrorKind::TimedOut => "timeout",
-            _ => "io",
-        };
-        Self {
-            reason,
-            message: explain(error),
-        }
-    }
 }
 
 /// How long a look at one folder may take. A scrape may have to wait for a look that began
@@ -205,7 +170,7 @@ impl Collector {
             };
             self.job(found, folder, how)
         });
-        let run = |job: Job| job.run();
+        let run = |job: FolderLook| job.run();
         let mut looked = round.run_all(jobs.collect::<Vec<_>>(), run);
         self.second_look(&survey.found, &folders, &mut looked, &mut round);
         let at = Timestamp::of(&self.clock);
@@ -213,15 +178,15 @@ impl Collector {
         let mut oldest_look = None;
         for ((found, folder), looked) in survey.found.iter().zip(&mut folders).zip(looked) {
             let state = match looked.and_then(|looked| looked) {
-                Ok(Looked::Measured(measured, moment)) => {
+                Ok(LookOutcome::Measured(measured, moment)) => {
                     folder.looked_at = Some(moment.boot);
                     oldest_look =
                         Some(oldest_look.map_or(moment.wall, |at: Timestamp| at.min(moment.wall)));
                     Ok(measured)
                 }
-                Ok(Looked::NotAnAuthFolder(error)) => Err(error),
+                Ok(LookOutcome::NotAnAuthFolder(error)) => Err(error),
                 // It was looked at again.
-                Ok(Looked::Doubtful) => Err(FolderError::new(&io::ErrorKind::TimedOut.into())),
+                Ok(LookOutcome::Doubtful) => Err(FolderError::new(&io::ErrorKind::TimedOut.into())),
                 Err(error) => Err(FolderError::new(&error)),
             };
             sessions.push(SessionView {
@@ -252,8 +217,8 @@ impl Collector {
         }
     }
 
-    fn job(&self, found: &Found, folder: &Folder, how: Thoroughness) -> (PathBuf, Job) {
-        let job = Job {
+    fn job(&self, found: &Found, folder: &Folder, how: Thoroughness) -> (PathBuf, FolderLook) {
+        let job = FolderLook {
             found: found.clone(),
             memory: Arc::clone(&folder.memory),
             settings: Arc::clone(&self.settings),
@@ -268,11 +233,12 @@ impl Collector {
         &self,
         found: &[Found],
         folders: &[Folder],
-        looked: &mut [io::Result<io::Result<Looked>>],
+        looked: &mut [io::Result<io::Result<LookOutcome>>],
         round: &mut Round,
     ) {
-        let is_doubtful =
-            |looked: &io::Result<io::Result<Looked>>| matches!(looked, Ok(Ok(Looked::Doubtful)));
+        let is_doubtful = |looked: &io::Result<io::Result<LookOutcome>>| {
+            matches!(looked, Ok(Ok(LookOutcome::Doubtful)))
+        };
         let doubtful: Vec<usize> = (0..looked.len())
             .filter(|index| is_doubtful(&looked[*index]))
             .collect();
@@ -303,7 +269,7 @@ impl Collector {
             };
             self.job(&found[*index], &folders[*index], how)
         });
-        let again = round.run_all(jobs.collect::<Vec<_>>(), |job: Job| job.run());
+        let again = round.run_all(jobs.collect::<Vec<_>>(), |job: FolderLook| job.run());
         for (index, again) in doubtful.into_iter().zip(again) {
             looked[index] = again;
         }
@@ -339,15 +305,15 @@ impl Collector {
 }
 
 /// One look at one folder.
-struct Job {
+struct FolderLook {
     found: Found,
     memory: Arc<Mutex<FolderMemory>>,
     settings: Arc<Settings>,
     how: Thoroughness,
 }
 
-impl Job {
-    fn run(self) -> io::Result<Looked> {
+impl FolderLook {
+    fn run(self) -> io::Result<LookOutcome> {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let Found { session, place } = &self.found;
         memory.look(place, session, &self.settings, self.how)

@@ -23,14 +23,14 @@ const DRIFT: Duration = Duration::from_secs(1);
 
 /// A moment, by two clocks: together they show that the wall clock was set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Moment {
+pub struct LookTime {
     /// Wall time.
     pub wall: Timestamp,
     /// Time since the boot of the machine.
     pub boot: Duration,
 }
 
-impl Moment {
+impl LookTime {
     /// Now.
     pub fn of(clock: &Clock) -> Self {
         Self {
@@ -80,7 +80,7 @@ impl DirectoryStamp {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listed {
     stamp: DirectoryStamp,
-    at: Moment,
+    at: LookTime,
     is_reliable: bool,
 }
 
@@ -93,18 +93,18 @@ impl Listed {
         let kind = rustix::fs::fstatfs(fd).map_or(0, |about| about.f_type.cast_unsigned());
         Ok(Self {
             stamp: DirectoryStamp::of(fd)?,
-            at: Moment::of(clock),
+            at: LookTime::of(clock),
             is_reliable: RELIABLE.contains(&kind),
         })
     }
 
     /// When it was listed.
-    pub const fn at(&self) -> Moment {
+    pub const fn at(&self) -> LookTime {
         self.at
     }
 
     /// Whether the names found then are those of a directory that has `stamp` at `now`. Pure.
-    pub fn holds(&self, stamp: &DirectoryStamp, now: &Moment) -> bool {
+    pub fn holds(&self, stamp: &DirectoryStamp, now: &LookTime) -> bool {
         let last_change = stamp.modified.max(stamp.changed);
         self.is_reliable
             && self.stamp == *stamp

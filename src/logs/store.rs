@@ -3,8 +3,9 @@
 //! kept.
 //!
 //! While lines are written, almost every commit changes positions and counts only. These are saved
-//! as one value ([`Recent`]), which costs much less than a row for each, and now and then as rows.
+//! as one value ([`RecentChanges`]), which costs much less than a row for each, and now and then as rows.
 
+mod counts;
 mod recent;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -27,7 +28,8 @@ use super::counter::CountChanges;
 use super::log_name::Program;
 use super::sessions::SavedSession;
 
-use recent::Recent;
+use counts::save_count;
+use recent::RecentChanges;
 
 const SCHEMA: i64 = 3;
 const FILE: &str = "logs.sqlite";
@@ -70,7 +72,7 @@ impl Unsaved {
 #[derive(Debug)]
 pub struct LogStore {
     db: Connection,
-    recent: Recent,
+    recent: RecentChanges,
     _owner: File,
 }
 
@@ -176,7 +178,8 @@ impl LogStore {
                 file.display()
             ));
         }
-        let recent = Recent::load(&db).map_err(|error| format!("{}: {error}", file.display()))?;
+        let recent =
+            RecentChanges::load(&db).map_err(|error| format!("{}: {error}", file.display()))?;
         Ok(Self {
             db,
             recent,
@@ -278,7 +281,7 @@ impl LogStore {
 /// The counts, by session and name.
 fn load_counts(
     db: &Connection,
-    recent: &Recent,
+    recent: &RecentChanges,
 ) -> rusqlite::Result<HashMap<(String, String), u64>> {
     let mut counts = db.prepare("SELECT session, name, value FROM counts")?;
     let rows = counts.query_map([], |row| {
@@ -296,7 +299,7 @@ pub fn saved_half_monitored(dir: &Path) -> BTreeMap<Arc<str>, bool> {
     let read = || -> rusqlite::Result<BTreeMap<Arc<str>, bool>> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let db = Connection::open_with_flags(dir.join(FILE), flags)?;
-        let counts = load_counts(&db, &Recent::load(&db)?)?;
+        let counts = load_counts(&db, &RecentChanges::load(&db)?)?;
         let value = |session: &str, name: &str| {
             let key = (session.to_owned(), name.to_owned());
             counts.get(&key).copied().unwrap_or(0)
@@ -333,14 +336,6 @@ fn write_sessions(tx: &Transaction<'_>, unsaved: &Unsaved) -> rusqlite::Result<(
     for program in &unsaved.bots {
         bot.execute(params![program.dir.as_os_str().as_bytes(), program.name])?;
     }
-    Ok(())
-}
-
-fn save_count(tx: &Transaction<'_>, session: &str, name: &str, value: u64) -> rusqlite::Result<()> {
-    let mut count =
-        tx.prepare_cached("INSERT OR REPLACE INTO counts (session, name, value) VALUES (?, ?, ?)")?;
-    let value = i64::try_from(value).unwrap_or(i64::MAX);
-    count.execute(params![session, name, value])?;
     Ok(())
 }
 

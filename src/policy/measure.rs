@@ -36,8 +36,8 @@ pub struct Batches {
 enum Deduction {
     /// All are counted: no large batch was ever minted.
     Nothing,
-    /// The largest group that was minted together, beyond its first 30.
-    MintedTogether,
+    /// The largest group that was minted together, of so many, beyond its first 30.
+    MintedTogether(usize),
     /// A batch of this size, beyond its first 30.
     Batch(u32),
 }
@@ -98,17 +98,19 @@ impl Batches {
         }
         let batch = |large| if large { MODERN_BATCH } else { CLASSIC_BATCH };
         let none_yet = counter(inventory) <= MODERN_BATCH;
-        let group = (!none_yet)
-            .then(|| minted_together(inventory, &|_| false))
-            .flatten()
-            .filter(|group| group.keys > CLASSIC_BATCH as usize);
-        let (deduction, measured) = match group {
+        let group = match none_yet {
+            true => None,
+            false => minted_together(inventory, &|_| false),
+        };
+        let keys = group.map_or(0, |group| group.keys);
+        let is_large = |group: &MintedGroup| group.keys > CLASSIC_BATCH as usize;
+        let (deduction, measured) = match group.filter(is_large) {
             _ if none_yet => (Deduction::Nothing, CLASSIC_BATCH),
-            None => (Deduction::MintedTogether, CLASSIC_BATCH),
+            None => (Deduction::MintedTogether(keys), CLASSIC_BATCH),
             Some(group) if times_are_lost(inventory, &group) => {
                 (Deduction::Batch(batch(modern)), batch(modern))
             }
-            Some(_) => (Deduction::MintedTogether, MODERN_BATCH),
+            Some(_) => (Deduction::MintedTogether(keys), MODERN_BATCH),
         };
         let ambiguity = match deduction {
             Deduction::Batch(_) => Some(Ambiguity::TimesLost),
@@ -266,8 +268,12 @@ pub fn accumulated(
 ) -> usize {
     let leaves_unknown_out =
         matches!(batches.deduction, Deduction::Batch(batch) if batch > CLASSIC_BATCH);
-    let (mut counted, mut pre_keys) = (0usize, 0usize);
-    for unit in inventory.units().filter(|unit| !gone(unit)) {
+    let (mut counted, mut pre_keys, mut pre_keys_go) = (0usize, 0usize, false);
+    for unit in inventory.units() {
+        if gone(&unit) {
+            pre_keys_go |= unit.kind == Kind::PreKey;
+            continue;
+        }
         let hidden = unit
             .files
             .iter()
@@ -281,7 +287,10 @@ pub fn accumulated(
     }
     let together = match batches.deduction {
         Deduction::Nothing => 0,
-        Deduction::MintedTogether => minted_together(inventory, gone).map_or(0, |group| group.keys),
+        Deduction::MintedTogether(keys) if !pre_keys_go => keys,
+        Deduction::MintedTogether(_) => {
+            minted_together(inventory, gone).map_or(0, |group| group.keys)
+        }
         Deduction::Batch(batch) => pre_keys.min(batch as usize),
     };
     counted - together.saturating_sub(CLASSIC_BATCH as usize)

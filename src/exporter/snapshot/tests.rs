@@ -115,7 +115,7 @@ fn an_unchanged_folder_is_not_looked_at_again_until_its_turn() {
     // A rewrite in place shows when the folder has its turn.
     let old = root.path().join("a/session-129.0.json");
     write(&old, &session_file(SystemTime::now()), SystemTime::now());
-    assert_eq!(same(&measured(&collector.collect()))[0], true);
+    assert!(same(&measured(&collector.collect()))[0]);
     manual.advance(LOOKED_AGAIN_WITHIN);
     let snapshot = collector.collect();
     assert_eq!(snapshot.oldest_look, Some(Timestamp::of(&manual.clock())));
@@ -192,7 +192,7 @@ fn creds_that_are_written_now_are_read_again_and_a_broken_file_only_once() {
     };
     let again = memory.look(place, &name, &collector.settings, how).unwrap();
     assert!(
-        matches!(again, Looked::Measured(..)),
+        matches!(again, LookOutcome::Measured(..)),
         "it is known to be broken"
     );
 }

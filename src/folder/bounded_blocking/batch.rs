@@ -15,12 +15,12 @@ use super::{Ends, NotDone, Pool, Round};
 const CHECK_EVERY: Duration = Duration::from_millis(200);
 
 /// The looks of one batch.
-struct Batch<T> {
-    state: Mutex<State<T>>,
+struct LookBatch<T> {
+    state: Mutex<BatchState<T>>,
     changed: Condvar,
 }
 
-struct State<T> {
+struct BatchState<T> {
     /// The next item that nobody has begun.
     next: usize,
     results: Vec<Option<Result<T, NotDone>>>,
@@ -39,8 +39,8 @@ struct Worker {
     has_ended: bool,
 }
 
-impl<T> Batch<T> {
-    fn state(&self) -> MutexGuard<'_, State<T>> {
+impl<T> LookBatch<T> {
+    fn state(&self) -> MutexGuard<'_, BatchState<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -78,8 +78,8 @@ impl Round {
             items,
             work,
         });
-        let batch = Arc::new(Batch {
-            state: Mutex::new(State {
+        let batch = Arc::new(LookBatch {
+            state: Mutex::new(BatchState {
                 next: 0,
                 results: (0..count).map(|_| None).collect(),
                 workers: Vec::new(),
@@ -92,7 +92,7 @@ impl Round {
         let mut failed_to_start = None;
         loop {
             let mut state = batch.state();
-            let active = |state: &State<T>| {
+            let active = |state: &BatchState<T>| {
                 state
                     .workers
                     .iter()
@@ -154,7 +154,7 @@ impl Round {
     /// Marks the looks that take too long as overdue.
     fn give_up_on_overdue<T>(
         &mut self,
-        mut state: MutexGuard<'_, State<T>>,
+        mut state: MutexGuard<'_, BatchState<T>>,
         directories: &[PathBuf],
         now: Instant,
     ) {
@@ -180,7 +180,7 @@ impl Round {
 
 /// What each thread does: looks at the next directory until none is left.
 fn look_at_all<I, T, F: Fn(I) -> T>(
-    batch: &Batch<T>,
+    batch: &LookBatch<T>,
     work: &Work<I, F>,
     pool: &Arc<Pool>,
     worker: usize,

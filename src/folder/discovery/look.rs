@@ -20,7 +20,7 @@ use crate::folder::resolve::{Resolved, resolve};
 use crate::folder::scan::{
     FolderPath, QUARANTINE_DIR, QUARANTINE_TAG, list, open_dir, read_creds, stat,
 };
-use crate::folder::unchanged::{DirectoryStamp, Listed, Moment};
+use crate::folder::unchanged::{DirectoryStamp, Listed, LookTime};
 
 /// What is known before a look.
 #[derive(Clone, Debug)]
@@ -71,7 +71,7 @@ impl Remembered {
 
     /// What is known of a directory that has `stamp` now.
     fn recall(&self, path: &Path, stamp: &DirectoryStamp, depth: Depth) -> Option<Memory> {
-        let now = Moment::of(&self.clock);
+        let now = LookTime::of(&self.clock);
         let mut by_path = self.by_path();
         let memory = by_path.get_mut(path)?;
         if memory.depth != depth || !memory.listed.holds(stamp, &now) {

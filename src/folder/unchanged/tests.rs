@@ -3,8 +3,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn moment(wall: i64, boot: u64) -> Moment {
-    Moment {
+fn moment(wall: i64, boot: u64) -> LookTime {
+    LookTime {
         wall: Timestamp::from_nanos(wall),
         boot: Duration::from_nanos(boot),
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::logs::counter::CountChanges;
 
-use super::save_count;
+use super::counts::save_count;
 
 pub(super) const SCHEMA: &str =
     "CREATE TABLE recent (one INTEGER PRIMARY KEY CHECK (one = 1), changes TEXT NOT NULL);";
@@ -18,7 +18,7 @@ const COMMITS: u32 = 40;
 
 /// Positions and counts that are newer than the rows of their tables.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct Recent {
+pub(super) struct RecentChanges {
     /// By row.
     positions: BTreeMap<i64, SavedPosition>,
     /// By session and name.
@@ -31,7 +31,7 @@ pub(super) struct Recent {
 /// The offset, whether it is inside an overlong line, and the length and hash of both fingerprints.
 type SavedPosition = (u64, bool, (u16, u64), (u16, u64));
 
-impl Recent {
+impl RecentChanges {
     pub(super) fn load(db: &Connection) -> rusqlite::Result<Self> {
         let text: Option<String> = db
             .query_row("SELECT changes FROM recent", [], |row| row.get(0))

@@ -16,7 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baileys_exporter::config::Settings;
+use baileys_exporter::config::{MetricGroups, Settings};
 use baileys_exporter::connection::State;
 use baileys_exporter::exporter::latest::ConnectionReading;
 use baileys_exporter::exporter::metrics::metric_families;
@@ -123,7 +123,9 @@ fn expose(times: usize, dir: &Path) {
     assert_eq!(snapshot.sessions.len(), 1_000);
     assert!(snapshot.sessions.iter().all(|view| view.state.is_ok()));
     for _ in 0..times {
-        let families = metric_families(&snapshot, None, reload, |_| reading);
+        let families = metric_families(&snapshot, None, reload, &MetricGroups::default(), |_| {
+            reading
+        });
         black_box(respond(&HeaderMap::new(), families));
     }
 }

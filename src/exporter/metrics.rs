@@ -248,8 +248,8 @@ fn add_connection<'a>(out: &mut ShownMetrics<'a, '_>, readings: &Readings<'a>) {
     });
 }
 
-/// Counts by pattern.
-type Counts = [(Arc<str>, u64)];
+/// PatternCounts by pattern.
+type PatternCounts = [(Arc<str>, u64)];
 
 /// What the logs of each session say. While old lines are counted there is nothing, because a
 /// counter that grows is news.
@@ -276,7 +276,7 @@ fn add_session_logs<'a>(
 
     let by_pattern = |out: &mut ShownMetrics<'a, '_>,
                       declared: &MetricDeclaration,
-                      counts: fn(&SessionLog) -> &Counts| {
+                      counts: fn(&SessionLog) -> &PatternCounts| {
         let sessions = Rc::clone(&sessions);
         out.add(declared, move |out| {
             for (session, log) in sessions.iter() {

@@ -11,7 +11,7 @@ TEST_PACKAGES := $(DEMO_PACKAGES) chromium iproute2 strace systemd python3 pytho
 # What the bench measures the exporter against.
 BENCH_PACKAGES := gcc libc6-dev mtail ripgrep
 
-.PHONY: demo test quick check deny build package soak fuzz bench bench-fleet bench-exposition bench-prometheus screenshots clean help
+.PHONY: demo test quick check deny build package soak fuzz bench bench-fleet bench-folders bench-exposition bench-prometheus screenshots clean help
 
 help:
 	@echo "make demo    watch a bloated folder be found, alerted, cleaned and resolved (about 2 minutes)"
@@ -24,7 +24,8 @@ help:
 	@echo "make fuzz    each fuzz target for 10 minutes; needs a nightly compiler and cargo-fuzz"
 	@echo "make bench   what reading logs costs, beside mtail and ripgrep; writes docs/performance.md"
 	@echo "make bench-fleet    what 500 hosts that poll cost a real Alertmanager (8 minutes); writes docs/performance.md"
-	@echo "make bench-exposition    what a scrape costs, beside a writer of the same bytes; writes docs/performance.md"
+	@echo "make bench-folders    what a scrape of 500 and of 5,000 auth folders costs, beside a bare loop (12 minutes); writes docs/performance.md"
+	@echo "make bench-exposition    what it costs to write the metrics, beside a writer of the same bytes; writes docs/performance.md"
 	@echo "make bench-prometheus    what 1,000 sessions cost a Prometheus (10 minutes); writes docs/metrics.md"
 	@echo "make screenshots    draws the dashboards with Grafana's own panels, into dashboards/screenshots"
 	@echo "make build   the two programs, into target/release"
@@ -89,6 +90,10 @@ bench:
 bench-fleet:
 	@scripts/install-debian-packages.sh $(DEMO_PACKAGES)
 	$(CARGO) bench --bench polling
+
+bench-folders:
+	@scripts/install-debian-packages.sh gcc libc6-dev
+	$(CARGO) bench --bench folders
 
 bench-exposition:
 	$(CARGO) bench --bench exposition

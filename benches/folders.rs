@@ -33,8 +33,8 @@ const SIZES: [usize; 2] = [500, 5000];
 /// One folder in so many changes before a scrape of the steady state.
 const CHANGED: usize = 100;
 const DAY: u64 = 86_400;
-/// Every file is looked at again within this time.
-const LOOKED_AGAIN_WITHIN: Duration = Duration::from_secs(300);
+/// After this time every file is looked at again.
+const ROUND: Duration = Duration::from_secs(240);
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();

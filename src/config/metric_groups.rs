@@ -47,7 +47,7 @@ macro_rules! metric_groups {
 metric_groups! {
     Connection "connection" true "the verdict on the bot's connection, and restarts of its process.";
     EmptyKinds "empty_kinds" false "in `files`, the kinds of which a folder holds no file, at 0.";
-    FileTimes "file_times" false "times of the oldest and the newest file of each kind, and the age of the oldest file.";
+    FileTimes "file_times" false "times of the oldest and the newest file of each kind.";
     Files "files" true "files by kind.";
     Logs "logs" true "what the logs of a session say.";
     PreKeys "pre_keys" true "pre-keys and their batch.";

@@ -18,7 +18,7 @@ pub struct MetricDeclaration {
     pub help: &'static str,
     /// Gauge or counter.
     pub kind: MetricKind,
-    /// Label names, in the order in which [`Samples::add`] takes their values.
+    /// Label names, in the order in which [`Samples::add`](crate::samples::Samples::add) takes their values.
     pub labels: &'static [&'static str],
     /// The group of metrics that it is shown with; `None`: always.
     pub group: Option<&'static str>,

@@ -437,7 +437,6 @@ fn log_id(log: &dyn LogView) -> String {
     source_id("log", &log.configuration())
 }
 
-/// Runs something that blocks; `None` when it broke off.
 /// What the files' modification times say. `steady`: how long the wall clock has run without a
 /// step, if it ever stepped; what was written before the step may be younger than it looks. Pure.
 pub fn writes(

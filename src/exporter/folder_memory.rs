@@ -10,14 +10,14 @@ use clock::Clock;
 
 use crate::config::Settings;
 use crate::folder::scan::{RACY, needs_second_look, read_creds, scan, stat};
-use crate::folder::unchanged::{DirectoryStamp, Listed, LookTime};
+use crate::folder::unchanged::{DirectoryStamp, HOLDS_FOR, Listed, LookTime};
 use crate::folder::{Creds, FolderPath, Inventory, ReadCache, SessionName, Stamp, Timestamp};
 
 use super::folder_error::FolderError;
 use super::measured::Measured;
 
 /// Every file is looked at again within this time: ages and activity are never older.
-pub const LOOKED_AGAIN_WITHIN: Duration = Duration::from_secs(300);
+pub const LOOKED_AGAIN_WITHIN: Duration = HOLDS_FOR;
 /// So that this holds between two scrapes as well, one round of full looks takes less.
 const ROUND: Duration = Duration::from_secs(240);
 
@@ -35,6 +35,8 @@ struct LastLook {
     session: SessionName,
     listed: Listed,
     creds: CredsSeen,
+    /// Everything could be read.
+    is_certain: bool,
     measured: Arc<Measured>,
 }
 
@@ -70,12 +72,15 @@ pub(super) enum LookOutcome {
 }
 
 /// How to look.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Thoroughness {
-    /// At each file, also where nothing shows a change.
-    pub(super) is_full: bool,
-    /// What creds.json said after a pause, where it was doubtful.
-    pub(super) settled: Option<Creds>,
+#[derive(Clone, Debug)]
+pub(super) enum Thoroughness {
+    /// At what may have changed.
+    Changes,
+    /// At each file.
+    Full,
+    /// At each file, after a pause because creds.json was doubtful; with what it said then, if it
+    /// could be read.
+    Again(Option<Creds>),
 }
 
 impl FolderMemory {
@@ -100,8 +105,7 @@ impl FolderMemory {
         let fd = place.open()?;
         let fd = fd.as_fd();
         let now = LookTime::of(&self.clock);
-        if !how.is_full
-            && how.settled.is_none()
+        if matches!(how, Thoroughness::Changes)
             && let Some(looked) = self.unchanged(fd, session, now)
         {
             return Ok(looked);
@@ -109,11 +113,12 @@ impl FolderMemory {
         let listed = Listed::before(fd, &self.clock)?;
         let creds = CredsSeen::of(fd, now.wall)?;
         let mut inventory = scan(fd, &mut self.reads)?;
-        if needs_second_look(&inventory.creds) {
-            match how.settled {
-                Some(settled) => inventory.creds = settled,
-                None if self.said(&inventory.creds, &creds) => {}
-                None => return Ok(LookOutcome::Doubtful),
+        let mut is_certain = is_certain(&inventory);
+        if needs_second_look(&inventory.creds) && !self.said(&inventory.creds, &creds) {
+            match how {
+                Thoroughness::Again(Some(settled)) => inventory.creds = settled,
+                Thoroughness::Again(None) => is_certain = false,
+                Thoroughness::Changes | Thoroughness::Full => return Ok(LookOutcome::Doubtful),
             }
         }
         if !inventory.history.was_auth_folder {
@@ -125,6 +130,7 @@ impl FolderMemory {
             session: session.clone(),
             listed,
             creds,
+            is_certain,
             measured: Arc::clone(&measured),
         });
         Ok(LookOutcome::Measured(measured, listed.at()))
@@ -140,7 +146,8 @@ impl FolderMemory {
         let last = self.last.as_mut()?;
         let stamp = DirectoryStamp::of(fd).ok()?;
         let until = last.measured.holds_until;
-        if last.session != *session
+        if !last.is_certain
+            || last.session != *session
             || !last.listed.holds(&stamp, &now)
             || until.is_some_and(|until| now.wall >= until)
         {
@@ -163,6 +170,13 @@ impl FolderMemory {
         let last = self.last.as_ref();
         last.is_some_and(|last| last.measured.creds == *creds && last.creds.is_same(seen))
     }
+}
+
+/// Whether everything could be read. What could not, such as for a lack of descriptors, is tried
+/// again at the next look.
+fn is_certain(inventory: &Inventory) -> bool {
+    !matches!(inventory.creds, Creds::Unreadable(_))
+        && inventory.readable().count() == inventory.files().len()
 }
 
 /// Where an operator named a directory that is no auth folder, and was none before.

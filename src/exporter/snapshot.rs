@@ -164,9 +164,9 @@ impl Collector {
         let due = due(&looked, moment, self.looked_at.replace(moment));
         let all = survey.found.iter().zip(&folders).zip(due);
         let jobs = all.map(|((found, folder), is_full)| {
-            let how = Thoroughness {
-                is_full,
-                settled: None,
+            let how = match is_full {
+                true => Thoroughness::Full,
+                false => Thoroughness::Changes,
             };
             self.job(found, folder, how)
         });
@@ -257,16 +257,14 @@ impl Collector {
                 |place: FolderPath| place.open().map(|fd| read_creds(fd.as_fd())),
             );
             for (index, creds) in open.into_iter().zip(reads) {
-                // Without an answer the look itself tells why.
-                let creds = creds.and_then(|creds| creds).unwrap_or(Creds::Missing);
-                settled.insert(index, creds);
+                // What was read before stands where there is no answer now.
+                if let Ok(Ok(creds)) = creds {
+                    settled.insert(index, creds);
+                }
             }
         }
         let jobs = doubtful.iter().map(|index| {
-            let how = Thoroughness {
-                is_full: true,
-                settled: Some(settled.remove(index).unwrap_or(Creds::Missing)),
-            };
+            let how = Thoroughness::Again(settled.remove(index));
             self.job(&found[*index], &folders[*index], how)
         });
         let again = round.run_all(jobs.collect::<Vec<_>>(), |job: FolderLook| job.run());

@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 
 use crate::cli::{exit_codes, table};
 use crate::connection::{Connection, State, Verdict};
-use crate::folder::scan::scan;
-use crate::folder::{BoundedBlocking, Creds, FolderPath, ReadCache, SessionName, Timestamp};
+use crate::folder::scan::newest_write_in;
+use crate::folder::{BoundedBlocking, Creds, FolderPath, SessionName, Timestamp};
 use crate::logs::overview::HALF_MONITORED;
 use crate::logs::{Pattern, Severity};
 use crate::policy::{CleanupMode, Tier};
@@ -150,8 +150,7 @@ pub async fn verdicts(snapshot: &Snapshot, connection: &Connection) -> Vec<Verdi
 }
 
 /// Asks for one session's connection. The newest write that a snapshot shows may be minutes old.
-/// It is enough to tell that a bot is not proven disconnected; for the proof every file is
-/// looked at.
+/// Where a source says that the bot is not connected, it matters, and every file is looked at.
 async fn verdict(
     session: &SessionName,
     folder: FolderPath,
@@ -160,17 +159,14 @@ async fn verdict(
 ) -> Verdict {
     let asked = connection.ask(session).await;
     let verdict = connection.judge_by(asked.clone(), newest_write);
-    if verdict.state != State::Disconnected {
+    if !verdict.evidence.iter().any(|e| e.finding.is_negative()) {
         return verdict;
     }
     let path = folder.path();
     let looks = BoundedBlocking::default();
-    let scanned = looks.run_async(&path, move || {
-        let fd = folder.open()?;
-        scan(fd.as_fd(), &mut ReadCache::default())
-    });
+    let scanned = looks.run_async(&path, move || newest_write_in(folder.open()?.as_fd()));
     match scanned.await.and_then(|scanned| scanned) {
-        Ok(inventory) => connection.judge(asked, &inventory),
+        Ok(newest_write) => connection.judge_by(asked, newest_write),
         Err(_) => Verdict::unknown("folder", "it could not be looked at"),
     }
 }
@@ -386,3 +382,6 @@ pub fn patterns_table(patterns: &[Pattern]) -> String {
     }
     out.to_string()
 }
+
+#[cfg(test)]
+mod tests;

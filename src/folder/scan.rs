@@ -159,11 +159,14 @@ pub fn scan(fd: BorrowedFd<'_>, cache: &mut ReadCache) -> io::Result<Inventory> 
         let mut inside = SessionActivity::NotRead;
         if file_name.kind() == Kind::Session && shape == Shape::Regular {
             let fingerprint = fingerprint(&stamp);
-            inside = match cache.activity(fingerprint) {
-                Some(known) if stamp.changed < racy_after => known,
-                _ => read_session(fd, file_name.as_os_str()),
+            let known = cache.activity(fingerprint);
+            let read = match known.filter(|_| stamp.changed < racy_after) {
+                Some(known) => Ok(known),
+                None => read_session(fd, file_name.as_os_str()),
             };
-            fresh.push((fingerprint, inside));
+            // One that cannot be read, such as for a lack of descriptors, is tried again.
+            fresh.extend(read.as_ref().ok().map(|read| (fingerprint, *read)));
+            inside = read.unwrap_or(SessionActivity::Unparsable);
         }
         entries.push(Entry {
             name: file_name,
@@ -180,6 +183,24 @@ pub fn scan(fd: BorrowedFd<'_>, cache: &mut ReadCache) -> io::Result<Inventory> 
     cache.history = cache.history.and(&inventory);
     inventory.history = cache.history;
     Ok(inventory)
+}
+
+/// The newest modification time of any file in the folder behind `fd`, as
+/// [`Inventory::newest_write`] gives it; no file is read.
+///
+/// Errors: the listing itself failed.
+pub fn newest_write_in(fd: BorrowedFd<'_>) -> io::Result<Option<Timestamp>> {
+    let mut newest = None;
+    list(fd, |name, _| {
+        match stat(fd, name) {
+            Ok(None | Some((Shape::Directory, _))) => {}
+            Ok(Some((_, stamp))) => newest = newest.max(Some(stamp.modified)),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
+            Err(_) => {}
+        }
+        Ok(())
+    })?;
+    Ok(newest)
 }
 
 /// Whether creds.json deserves a second look before it is called broken: Baileys
@@ -245,11 +266,12 @@ pub(super) fn stamp_of(stat: &Stat) -> Stamp {
     }
 }
 
-fn read_session(fd: BorrowedFd<'_>, name: &OsStr) -> SessionActivity {
-    match read_plain_file(fd, name, MAX_SESSION_BYTES).map(|bytes| parse_session(&bytes)) {
-        Ok(Ok(times)) => SessionActivity::Times(times),
-        Ok(Err(_)) | Err(_) => SessionActivity::Unparsable,
-    }
+fn read_session(fd: BorrowedFd<'_>, name: &OsStr) -> io::Result<SessionActivity> {
+    let bytes = read_plain_file(fd, name, MAX_SESSION_BYTES)?;
+    Ok(match parse_session(&bytes) {
+        Ok(times) => SessionActivity::Times(times),
+        Err(_) => SessionActivity::Unparsable,
+    })
 }
 
 /// Reads a regular file of at most `limit` bytes; never follows a link and never blocks

@@ -18,6 +18,10 @@ use super::time::Timestamp;
 /// ext2 to ext4, xfs, btrfs, tmpfs.
 const RELIABLE: [u64; 4] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994];
 
+/// What was listed longer ago is listed again, whatever the times say: a file system may have
+/// reasons of its own for other names (a key that unlocks a directory).
+pub const HOLDS_FOR: Duration = Duration::from_secs(300);
+
 /// How far the wall clock may run from the monotonic clock without a step.
 const DRIFT: Duration = Duration::from_secs(1);
 
@@ -109,6 +113,7 @@ impl Listed {
         self.is_reliable
             && self.stamp == *stamp
             && last_change.plus(RACY) < self.at.wall
+            && now.boot.saturating_sub(self.at.boot) < HOLDS_FOR
             && !self.at.is_before_a_step(now)
     }
 }

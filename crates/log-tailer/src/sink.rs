@@ -83,7 +83,8 @@ pub trait Sink: Consumer + Sized {
     /// Whether there is something to save besides checkpoints.
     fn is_dirty(&self) -> bool;
 
-    /// Whether lines that follow soon may change the results so far. A commit waits a while for them.
+    /// Whether lines that follow soon may change the results so far. Within a second of the last
+    /// commit, the next one waits for them.
     fn is_undecided(&self) -> bool {
         false
     }

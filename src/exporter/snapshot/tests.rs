@@ -168,33 +168,45 @@ fn time_alone_changes_what_it_must() {
 }
 
 #[test]
-fn creds_that_are_written_now_are_read_again_and_a_broken_file_only_once() {
+fn creds_that_look_broken_are_read_again_and_a_broken_file_only_once() {
     let root = root();
     let folder = root.path().join("a");
     make_folder(&folder, SystemTime::now());
     fs::write(folder.join("creds.json"), "").unwrap();
-    let clock = Clock::system();
+    let manual = ManualClock::new(SystemTime::now() + Duration::from_secs(10));
+    let _pauses = Pauses::pass(&manual);
+    let clock = manual.clock();
     let mut collector = Collector::new(settings(root.path()), clock.clone());
-    let began = clock.now();
-    let broken = measured(&collector.collect());
-    assert_eq!(broken[0].creds.facts(), None);
-    assert!(
-        clock.since(began) >= CREDS_SECOND_LOOK * CREDS_LOOKS,
-        "it waits for a writer"
-    );
-    let memory = collector.folders.values().next().unwrap().memory.clone();
-    let mut memory = memory.lock().unwrap();
-    let place = collector.folders.keys().next().unwrap();
-    let name = SessionName::from_text("a");
-    let how = Thoroughness {
-        is_full: true,
-        settled: None,
+    let paused = |collector: &mut Collector| {
+        let began = clock.now();
+        assert_eq!(measured(&collector.collect())[0].creds.word(), "empty");
+        clock.since(began)
     };
-    let again = memory.look(place, &name, &collector.settings, how).unwrap();
-    assert!(
-        matches!(again, LookOutcome::Measured(..)),
-        "it is known to be broken"
-    );
+    let all = CREDS_SECOND_LOOK * CREDS_LOOKS;
+    assert!(paused(&mut collector) >= all, "it waits for a writer");
+    assert_eq!(paused(&mut collector), Duration::ZERO, "it is known");
+    manual.advance(LOOKED_AGAIN_WITHIN);
+    assert_eq!(paused(&mut collector), Duration::ZERO, "nobody wrote it");
+    wait_for_a_tick(root.path());
+    fs::write(folder.join("creds.json"), "").unwrap();
+    assert!(paused(&mut collector) >= all, "it was written");
+}
+
+#[test]
+fn what_could_not_be_read_is_tried_again_at_once() {
+    let root = root();
+    let folder = root.path().join("a");
+    make_folder(&folder, SystemTime::now());
+    let creds = folder.join("creds.json");
+    // Even root cannot read a directory as a file.
+    fs::remove_file(&creds).unwrap();
+    fs::create_dir(&creds).unwrap();
+    let manual = ManualClock::new(SystemTime::now() + Duration::from_secs(10));
+    let mut collector = Collector::new(settings(root.path()), manual.clock());
+    let first = measured(&collector.collect());
+    assert_eq!(first[0].creds.word(), "unreadable");
+    let second = measured(&collector.collect());
+    assert!(!Arc::ptr_eq(&first[0], &second[0]), "looked at again");
 }
 
 /// Lets the pauses of a collector pass.
@@ -352,6 +364,7 @@ proptest! {
     #[test]
     fn what_is_remembered_never_differs_from_a_full_look(
         all in proptest::collection::vec(changes(), 1..25),
+        is_real_time in any::<bool>(),
     ) {
         let root = root();
         let bots = root.path().join("bots");
@@ -360,8 +373,11 @@ proptest! {
         for name in ["bot0", "bot1"] {
             make_folder(&bots.join(name), now);
         }
-        let manual = ManualClock::new(now + Duration::from_secs(10));
-        let _pauses = Pauses::pass(&manual);
+        // Ahead of the file times all changes are old, so that each needs a time of its own. In
+        // real time, several changes may have one time.
+        let ahead = Duration::from_secs(if is_real_time { 0 } else { 10 });
+        let manual = ManualClock::new(SystemTime::now() + ahead);
+        let _pauses = (!is_real_time).then(|| Pauses::pass(&manual));
         let settings = settings(&bots);
         let mut subject = Collector::new(Arc::clone(&settings), manual.clock());
         // After a reload nothing is remembered but which folders there were.
@@ -375,7 +391,15 @@ proptest! {
                 let former = Arc::new(Mutex::new(subject));
                 subject = Collector::new(Arc::clone(&settings), manual.clock()).after(former);
             }
-            wait_for_a_tick(root.path());
+            if is_real_time {
+                if matches!(change, Change::Wait(_) | Change::StepClock(_) | Change::Creds(..) | Change::Folder(_)) {
+                    continue;
+                }
+                let passed = SystemTime::now().duration_since(manual.clock().wall());
+                manual.advance(passed.unwrap_or_default());
+            } else {
+                wait_for_a_tick(root.path());
+            }
             apply(&change, &bots, &manual);
             full = again(&full);
             let (mine, theirs) = (subject.collect(), full.lock().unwrap().collect());

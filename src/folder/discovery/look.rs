@@ -370,9 +370,9 @@ impl Names {
             let raw = name.to_bytes();
             names.has_telltale = names.has_telltale || is_telltale(raw);
             let (is_dir, is_link) = match kind {
-                FileType::Unknown => match stat(fd, name)? {
-                    Some((shape, _)) => (shape == Shape::Directory, shape == Shape::Link),
-                    None => return Ok(()),
+                FileType::Unknown => match stat(fd, name) {
+                    Ok(Some((shape, _))) => (shape == Shape::Directory, shape == Shape::Link),
+                    _ => return Ok(()),
                 },
                 kind => (kind == FileType::Directory, kind == FileType::Symlink),
             };

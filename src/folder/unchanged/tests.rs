@@ -29,6 +29,13 @@ fn a_directory_of_an_unknown_file_system_never_holds() {
         ..same
     };
     assert!(reliable.holds(&stamp, &later));
+    let after = |span: Duration| LookTime {
+        wall: later.wall.plus(span),
+        boot: later.boot + span,
+    };
+    let almost = HOLDS_FOR - Duration::from_secs(1);
+    assert!(reliable.holds(&stamp, &after(almost)));
+    assert!(!reliable.holds(&stamp, &after(HOLDS_FOR)), "too old");
 }
 
 #[test]

@@ -157,7 +157,7 @@ pub fn metric_families<'a>(
     out.add(&DURATION, |out| {
         out.add(&["folders"], snapshot.took.as_secs_f64());
     });
-    if let Some(at) = snapshot.oldest_look {
+    if let Some(at) = snapshot.oldest_scan {
         out.add_value(&OLDEST_SCAN, at.seconds());
     }
     out.add_value(&SESSIONS, snapshot.sessions.len() as f64);

@@ -2,8 +2,8 @@
 //! nothing below a sessions path.
 
 pub mod advice;
+pub mod folder_cache;
 mod folder_error;
-pub mod folder_memory;
 pub mod latest;
 mod measured;
 pub mod metrics;

@@ -17,8 +17,8 @@ use crate::folder::{BoundedBlocking, Creds, Discovery, FolderPath, Found, Sessio
 use crate::policy::Thresholds;
 
 use super::advice;
+use super::folder_cache::{FolderCache, ScanMode, ScanOutcome, due};
 pub use super::folder_error::FolderError;
-use super::folder_memory::{FolderMemory, LookOutcome, Thoroughness, due};
 pub use super::measured::Measured;
 
 /// A wrong name is answered with at most this many right ones.
@@ -39,7 +39,7 @@ pub struct Snapshot {
     pub at: Timestamp,
     /// The earliest time at which one of the folders was last looked at file by file. `None`
     /// without a folder.
-    pub oldest_look: Option<Timestamp>,
+    pub oldest_scan: Option<Timestamp>,
 }
 
 impl Snapshot {
@@ -106,7 +106,7 @@ pub struct Collector {
 #[derive(Clone, Debug)]
 struct Folder {
     /// A look that takes too long still leaves here what it has read.
-    memory: Arc<Mutex<FolderMemory>>,
+    cache: Arc<Mutex<FolderCache>>,
     /// The last full look, as time since the boot of the machine.
     looked_at: Option<Duration>,
 }
@@ -116,7 +116,7 @@ impl Collector {
     pub fn new(settings: Arc<Settings>, clock: Clock) -> Self {
         let looks = BoundedBlocking::default().with_timeout(SCAN_TIMEOUT);
         Self {
-            discovery: settings.discovery().explaining().remembering(clock.clone()),
+            discovery: settings.discovery().explaining().with_cache(clock.clone()),
             former: None,
             looks: match settings.scan_threads {
                 Some(threads) => looks.with_threads(threads.get()),
@@ -148,7 +148,7 @@ impl Collector {
 
     /// Looks at everything once. Blocks; a folder that hangs is one that could not be looked
     /// at. Names and creds.json are those of now; what only a look at each file tells is at
-    /// most [`LOOKED_AGAIN_WITHIN`](super::folder_memory::LOOKED_AGAIN_WITHIN) old.
+    /// most [`SCANNED_AGAIN_WITHIN`](super::folder_cache::SCANNED_AGAIN_WITHIN) old.
     pub fn collect(&mut self) -> Snapshot {
         let (began, moment) = (self.clock.now(), self.clock.boot());
         let mut round = self.looks.round();
@@ -165,28 +165,28 @@ impl Collector {
         let all = survey.found.iter().zip(&folders).zip(due);
         let jobs = all.map(|((found, folder), is_full)| {
             let how = match is_full {
-                true => Thoroughness::Full,
-                false => Thoroughness::Changes,
+                true => ScanMode::Full,
+                false => ScanMode::Changes,
             };
             self.job(found, folder, how)
         });
-        let run = |job: FolderLook| job.run();
+        let run = |job: ScanJob| job.run();
         let mut looked = round.run_all(jobs.collect::<Vec<_>>(), run);
         self.second_look(&survey.found, &folders, &mut looked, &mut round);
         let at = Timestamp::of(&self.clock);
         let mut sessions = Vec::with_capacity(looked.len());
-        let mut oldest_look = None;
+        let mut oldest_scan = None;
         for ((found, folder), looked) in survey.found.iter().zip(&mut folders).zip(looked) {
             let state = match looked.and_then(|looked| looked) {
-                Ok(LookOutcome::Measured(measured, moment)) => {
+                Ok(ScanOutcome::Measured(measured, moment)) => {
                     folder.looked_at = Some(moment.boot);
-                    oldest_look =
-                        Some(oldest_look.map_or(moment.wall, |at: Timestamp| at.min(moment.wall)));
+                    oldest_scan =
+                        Some(oldest_scan.map_or(moment.wall, |at: Timestamp| at.min(moment.wall)));
                     Ok(measured)
                 }
-                Ok(LookOutcome::NotAnAuthFolder(error)) => Err(error),
+                Ok(ScanOutcome::NotAnAuthFolder(error)) => Err(error),
                 // It was looked at again.
-                Ok(LookOutcome::Doubtful) => Err(FolderError::new(&io::ErrorKind::TimedOut.into())),
+                Ok(ScanOutcome::Doubtful) => Err(FolderError::new(&io::ErrorKind::TimedOut.into())),
                 Err(error) => Err(FolderError::new(&error)),
             };
             sessions.push(SessionView {
@@ -204,7 +204,7 @@ impl Collector {
             passed_over: survey.passed_over,
             took: self.clock.since(began),
             at,
-            oldest_look,
+            oldest_scan,
         };
         self.report(&snapshot);
         snapshot
@@ -212,15 +212,15 @@ impl Collector {
 
     fn folder(&self) -> Folder {
         Folder {
-            memory: Arc::new(Mutex::new(FolderMemory::new(self.clock.clone()))),
+            cache: Arc::new(Mutex::new(FolderCache::new(self.clock.clone()))),
             looked_at: None,
         }
     }
 
-    fn job(&self, found: &Found, folder: &Folder, how: Thoroughness) -> (PathBuf, FolderLook) {
-        let job = FolderLook {
+    fn job(&self, found: &Found, folder: &Folder, how: ScanMode) -> (PathBuf, ScanJob) {
+        let job = ScanJob {
             found: found.clone(),
-            memory: Arc::clone(&folder.memory),
+            cache: Arc::clone(&folder.cache),
             settings: Arc::clone(&self.settings),
             how,
         };
@@ -233,11 +233,11 @@ impl Collector {
         &self,
         found: &[Found],
         folders: &[Folder],
-        looked: &mut [io::Result<io::Result<LookOutcome>>],
+        looked: &mut [io::Result<io::Result<ScanOutcome>>],
         round: &mut Round,
     ) {
-        let is_doubtful = |looked: &io::Result<io::Result<LookOutcome>>| {
-            matches!(looked, Ok(Ok(LookOutcome::Doubtful)))
+        let is_doubtful = |looked: &io::Result<io::Result<ScanOutcome>>| {
+            matches!(looked, Ok(Ok(ScanOutcome::Doubtful)))
         };
         let doubtful: Vec<usize> = (0..looked.len())
             .filter(|index| is_doubtful(&looked[*index]))
@@ -264,10 +264,10 @@ impl Collector {
             }
         }
         let jobs = doubtful.iter().map(|index| {
-            let how = Thoroughness::Again(settled.remove(index));
+            let how = ScanMode::Again(settled.remove(index));
             self.job(&found[*index], &folders[*index], how)
         });
-        let again = round.run_all(jobs.collect::<Vec<_>>(), |job: FolderLook| job.run());
+        let again = round.run_all(jobs.collect::<Vec<_>>(), |job: ScanJob| job.run());
         for (index, again) in doubtful.into_iter().zip(again) {
             looked[index] = again;
         }
@@ -303,18 +303,18 @@ impl Collector {
 }
 
 /// One look at one folder.
-struct FolderLook {
+struct ScanJob {
     found: Found,
-    memory: Arc<Mutex<FolderMemory>>,
+    cache: Arc<Mutex<FolderCache>>,
     settings: Arc<Settings>,
-    how: Thoroughness,
+    how: ScanMode,
 }
 
-impl FolderLook {
-    fn run(self) -> io::Result<LookOutcome> {
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+impl ScanJob {
+    fn run(self) -> io::Result<ScanOutcome> {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         let Found { session, place } = &self.found;
-        memory.look(place, session, &self.settings, self.how)
+        cache.look(place, session, &self.settings, self.how)
     }
 }
 

@@ -26,7 +26,7 @@ pub use found::{Found, SkipReason, Skipped, duplicate, explain};
 pub use source::SessionsPath;
 
 use found::Filter;
-use look::{Looker, Remembered};
+use look::{DirectoryCache, Looker};
 use walk::{Candidate, Deeper, Walk, copy_hint};
 
 /// The outcome of one look around.
@@ -98,7 +98,7 @@ impl Discovery {
             looker: Looker {
                 known: Arc::default(),
                 own: rustix::process::geteuid().as_raw(),
-                remembered: None,
+                cache: None,
             },
             held: BTreeMap::new(),
             explains: false,
@@ -114,11 +114,11 @@ impl Discovery {
         self
     }
 
-    /// Makes it remember what is in directories that do not change, for a program that looks
+    /// Makes it keep what is in directories that do not change, for a program that looks
     /// around again and again.
     #[must_use]
-    pub fn remembering(mut self, clock: Clock) -> Self {
-        self.looker.remembered = Some(Remembered::new(clock));
+    pub fn with_cache(mut self, clock: Clock) -> Self {
+        self.looker.cache = Some(DirectoryCache::new(clock));
         self
     }
 
@@ -187,8 +187,8 @@ impl Discovery {
             .map(|found| (found.session.clone(), found.place.clone()))
             .collect();
         survey.found = found;
-        if let Some(remembered) = &self.looker.remembered {
-            remembered.forget_unused();
+        if let Some(cache) = &self.looker.cache {
+            cache.evict_unused();
         }
         self.looker.known = Arc::new(known);
         survey

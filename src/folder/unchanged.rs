@@ -27,14 +27,14 @@ const DRIFT: Duration = Duration::from_secs(1);
 
 /// A moment, by two clocks: together they show that the wall clock was set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LookTime {
+pub struct ScanTime {
     /// Wall time.
     pub wall: Timestamp,
     /// Time since the boot of the machine.
     pub boot: Duration,
 }
 
-impl LookTime {
+impl ScanTime {
     /// Now.
     pub fn of(clock: &Clock) -> Self {
         Self {
@@ -84,7 +84,7 @@ impl DirectoryStamp {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listed {
     stamp: DirectoryStamp,
-    at: LookTime,
+    at: ScanTime,
     is_reliable: bool,
 }
 
@@ -97,18 +97,18 @@ impl Listed {
         let kind = rustix::fs::fstatfs(fd).map_or(0, |about| about.f_type.cast_unsigned());
         Ok(Self {
             stamp: DirectoryStamp::of(fd)?,
-            at: LookTime::of(clock),
+            at: ScanTime::of(clock),
             is_reliable: RELIABLE.contains(&kind),
         })
     }
 
     /// When it was listed.
-    pub const fn at(&self) -> LookTime {
+    pub const fn at(&self) -> ScanTime {
         self.at
     }
 
     /// Whether the names found then are those of a directory that has `stamp` at `now`. Pure.
-    pub fn holds(&self, stamp: &DirectoryStamp, now: &LookTime) -> bool {
+    pub fn holds(&self, stamp: &DirectoryStamp, now: &ScanTime) -> bool {
         let last_change = stamp.modified.max(stamp.changed);
         self.is_reliable
             && self.stamp == *stamp

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::{CommonFlags, RemediatorFlags};
-use crate::exporter::folder_memory::LOOKED_AGAIN_WITHIN;
+use crate::exporter::folder_cache::SCANNED_AGAIN_WITHIN;
 use crate::folder::SessionsPath;
 
 fn settings(root: &Path) -> Arc<Settings> {
@@ -116,9 +116,9 @@ fn an_unchanged_folder_is_not_looked_at_again_until_its_turn() {
     let old = root.path().join("a/session-129.0.json");
     write(&old, &session_file(SystemTime::now()), SystemTime::now());
     assert!(same(&measured(&collector.collect()))[0]);
-    manual.advance(LOOKED_AGAIN_WITHIN);
+    manual.advance(SCANNED_AGAIN_WITHIN);
     let snapshot = collector.collect();
-    assert_eq!(snapshot.oldest_look, Some(Timestamp::of(&manual.clock())));
+    assert_eq!(snapshot.oldest_scan, Some(Timestamp::of(&manual.clock())));
     let again = measured(&snapshot);
     assert_eq!(same(&again), [false, false]);
     assert!(again[0].kinds != first[0].kinds, "the rewrite");
@@ -185,7 +185,7 @@ fn creds_that_look_broken_are_read_again_and_a_broken_file_only_once() {
     let all = CREDS_SECOND_LOOK * CREDS_LOOKS;
     assert!(paused(&mut collector) >= all, "it waits for a writer");
     assert_eq!(paused(&mut collector), Duration::ZERO, "it is known");
-    manual.advance(LOOKED_AGAIN_WITHIN);
+    manual.advance(SCANNED_AGAIN_WITHIN);
     assert_eq!(paused(&mut collector), Duration::ZERO, "nobody wrote it");
     wait_for_a_tick(root.path());
     fs::write(folder.join("creds.json"), "").unwrap();
@@ -404,10 +404,10 @@ proptest! {
             full = again(&full);
             let (mine, theirs) = (subject.collect(), full.lock().unwrap().collect());
             prop_assert_eq!(exact(&mine), exact(&theirs), "{:?}", change);
-            let oldest = mine.oldest_look.unwrap_or(mine.at);
-            prop_assert!(oldest.until(mine.at) <= LOOKED_AGAIN_WITHIN);
+            let oldest = mine.oldest_scan.unwrap_or(mine.at);
+            prop_assert!(oldest.until(mine.at) <= SCANNED_AGAIN_WITHIN);
         }
-        manual.advance(LOOKED_AGAIN_WITHIN);
+        manual.advance(SCANNED_AGAIN_WITHIN);
         full = again(&full);
         let (mine, theirs) = (subject.collect(), full.lock().unwrap().collect());
         for (mine, theirs) in mine.sessions.iter().zip(&theirs.sessions) {

@@ -20,7 +20,7 @@ use crate::folder::resolve::{Resolved, resolve};
 use crate::folder::scan::{
     FolderPath, QUARANTINE_DIR, QUARANTINE_TAG, list, open_dir, read_creds, stat,
 };
-use crate::folder::unchanged::{DirectoryStamp, Listed, LookTime};
+use crate::folder::unchanged::{DirectoryStamp, Listed, ScanTime};
 
 /// What is known before a look.
 #[derive(Clone, Debug)]
@@ -29,29 +29,29 @@ pub(super) struct Looker {
     pub(super) known: Arc<BTreeSet<FolderPath>>,
     /// The user of this program.
     pub(super) own: u32,
-    /// What earlier looks found, where they are remembered.
-    pub(super) remembered: Option<Remembered>,
+    /// What earlier looks found, if it is kept.
+    pub(super) cache: Option<DirectoryCache>,
 }
 
 /// What looks at directories found, for as long as the directories do not change. Clones share
 /// it.
 #[derive(Clone, Debug)]
-pub(super) struct Remembered {
-    by_path: Arc<Mutex<HashMap<PathBuf, Memory>>>,
+pub(super) struct DirectoryCache {
+    by_path: Arc<Mutex<HashMap<PathBuf, CachedDirectory>>>,
     clock: Clock,
 }
 
 #[derive(Clone, Debug)]
-struct Memory {
+struct CachedDirectory {
     listed: Listed,
     depth: Depth,
     is_folder: bool,
     children: Vec<Child>,
-    /// Whether a survey has asked for it since the last [`Remembered::forget_unused`].
+    /// Whether a survey has asked for it since the last [`DirectoryCache::evict_unused`].
     is_used: bool,
 }
 
-impl Remembered {
+impl DirectoryCache {
     pub(super) fn new(clock: Clock) -> Self {
         Self {
             by_path: Arc::default(),
@@ -59,26 +59,26 @@ impl Remembered {
         }
     }
 
-    fn by_path(&self) -> MutexGuard<'_, HashMap<PathBuf, Memory>> {
+    fn by_path(&self) -> MutexGuard<'_, HashMap<PathBuf, CachedDirectory>> {
         self.by_path.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Forgets the directories that nobody has asked for since the last call.
-    pub(super) fn forget_unused(&self) {
+    pub(super) fn evict_unused(&self) {
         self.by_path()
-            .retain(|_, memory| std::mem::take(&mut memory.is_used));
+            .retain(|_, cached| std::mem::take(&mut cached.is_used));
     }
 
     /// What is known of a directory that has `stamp` now.
-    fn recall(&self, path: &Path, stamp: &DirectoryStamp, depth: Depth) -> Option<Memory> {
-        let now = LookTime::of(&self.clock);
+    fn get(&self, path: &Path, stamp: &DirectoryStamp, depth: Depth) -> Option<CachedDirectory> {
+        let now = ScanTime::of(&self.clock);
         let mut by_path = self.by_path();
-        let memory = by_path.get_mut(path)?;
-        if memory.depth != depth || !memory.listed.holds(stamp, &now) {
+        let cached = by_path.get_mut(path)?;
+        if cached.depth != depth || !cached.listed.holds(stamp, &now) {
             return None;
         }
-        memory.is_used = true;
-        Some(memory.clone())
+        cached.is_used = true;
+        Some(cached.clone())
     }
 }
 
@@ -195,7 +195,7 @@ impl Looker {
         if FileType::from_raw_mode(about.st_mode) != FileType::Directory {
             return Err(Fault::Gone);
         }
-        let mut found = match self.recall(&resolved.path, &DirectoryStamp::new(&about), depth) {
+        let mut found = match self.cached(&resolved.path, &DirectoryStamp::new(&about), depth) {
             Some(found) => found,
             None => self.inspect(&resolved.path, depth)?,
         };
@@ -216,19 +216,19 @@ impl Looker {
     }
 
     /// What an earlier look found, if that still holds.
-    fn recall(&self, path: &Path, stamp: &DirectoryStamp, depth: Depth) -> Option<Inspected> {
+    fn cached(&self, path: &Path, stamp: &DirectoryStamp, depth: Depth) -> Option<Inspected> {
         let place = place_without_a_look(path).ok()?;
-        let memory = self.remembered.as_ref()?.recall(path, stamp, depth)?;
+        let cached = self.cache.as_ref()?.get(path, stamp, depth)?;
         // One that is not known may be one by a creds.json that is rewritten in place.
-        let holds = !memory.is_folder || self.known.contains(&place);
+        let holds = !cached.is_folder || self.known.contains(&place);
         holds.then_some(Inspected {
             place,
             is_link: false,
-            nature: match memory.is_folder {
+            nature: match cached.is_folder {
                 true => Nature::Folder,
                 false => Nature::Other,
             },
-            children: memory.children,
+            children: cached.children,
         })
     }
 
@@ -253,9 +253,9 @@ impl Looker {
         };
         let fd = fd.as_fd();
         let listed = self
-            .remembered
+            .cache
             .as_ref()
-            .and_then(|remembered| Listed::before(fd, &remembered.clock).ok());
+            .and_then(|cache| Listed::before(fd, &cache.clock).ok());
         if is_quarantine(fd) {
             found.nature = Nature::Quarantine;
             return Ok(found);
@@ -265,7 +265,7 @@ impl Looker {
             if is_known || is_auth_folder(fd, FEW_NAMES)? {
                 found.nature = Nature::Folder;
             }
-            self.remember(path, listed, depth, fd, &found);
+            self.keep(path, listed, depth, fd, &found);
             return Ok(found);
         }
         let names = Names::of(fd);
@@ -279,12 +279,12 @@ impl Looker {
             found.nature = Nature::Folder;
         }
         found.children = names.children;
-        self.remember(path, listed, depth, fd, &found);
+        self.keep(path, listed, depth, fd, &found);
         Ok(found)
     }
 
-    /// Remembers what depends on the names in a directory alone.
-    fn remember(
+    /// Keeps what depends on the names in a directory alone.
+    fn keep(
         &self,
         path: &Path,
         listed: Option<Listed>,
@@ -295,17 +295,17 @@ impl Looker {
         let is_folder = matches!(found.nature, Nature::Folder);
         // A creds.json that is rewritten in place may make it an auth folder.
         let has_creds = || !matches!(stat(fd, "creds.json"), Ok(None));
-        if let (Some(remembered), Some(listed)) = (&self.remembered, listed)
+        if let (Some(cache), Some(listed)) = (&self.cache, listed)
             && (is_folder || !has_creds())
         {
-            let memory = Memory {
+            let cached = CachedDirectory {
                 listed,
                 depth,
                 is_folder,
                 children: found.children.clone(),
                 is_used: true,
             };
-            remembered.by_path().insert(path.to_owned(), memory);
+            cache.by_path().insert(path.to_owned(), cached);
         }
     }
 

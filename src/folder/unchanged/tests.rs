@@ -3,8 +3,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn moment(wall: i64, boot: u64) -> LookTime {
-    LookTime {
+fn moment(wall: i64, boot: u64) -> ScanTime {
+    ScanTime {
         wall: Timestamp::from_nanos(wall),
         boot: Duration::from_nanos(boot),
     }
@@ -29,7 +29,7 @@ fn a_directory_of_an_unknown_file_system_never_holds() {
         ..same
     };
     assert!(reliable.holds(&stamp, &later));
-    let after = |span: Duration| LookTime {
+    let after = |span: Duration| ScanTime {
         wall: later.wall.plus(span),
         boot: later.boot + span,
     };

@@ -10,28 +10,28 @@ use clock::Clock;
 
 use crate::config::Settings;
 use crate::folder::scan::{RACY, needs_second_look, read_creds, scan, stat};
-use crate::folder::unchanged::{DirectoryStamp, HOLDS_FOR, Listed, LookTime};
+use crate::folder::unchanged::{DirectoryStamp, HOLDS_FOR, Listed, ScanTime};
 use crate::folder::{Creds, FolderPath, Inventory, ReadCache, SessionName, Stamp, Timestamp};
 
 use super::folder_error::FolderError;
 use super::measured::Measured;
 
 /// Every file is looked at again within this time: ages and activity are never older.
-pub const LOOKED_AGAIN_WITHIN: Duration = HOLDS_FOR;
+pub const SCANNED_AGAIN_WITHIN: Duration = HOLDS_FOR;
 /// So that this holds between two scrapes as well, one round of full looks takes less.
 const ROUND: Duration = Duration::from_secs(240);
 
 /// What is remembered of a folder.
 #[derive(Debug)]
-pub(super) struct FolderMemory {
+pub(super) struct FolderCache {
     reads: ReadCache,
-    last: Option<LastLook>,
+    last: Option<LastScan>,
     clock: Clock,
 }
 
 /// The last full look, and what is known to hold since.
 #[derive(Debug)]
-struct LastLook {
+struct LastScan {
     session: SessionName,
     listed: Listed,
     creds: CredsSeen,
@@ -62,9 +62,9 @@ impl CredsSeen {
 
 /// The outcome of a look.
 #[derive(Debug)]
-pub(super) enum LookOutcome {
+pub(super) enum ScanOutcome {
     /// The folder, and when its files were last looked at.
-    Measured(Arc<Measured>, LookTime),
+    Measured(Arc<Measured>, ScanTime),
     /// No auth folder, and none before.
     NotAnAuthFolder(FolderError),
     /// creds.json looks broken or gone, and did not before: it may be written now.
@@ -73,7 +73,7 @@ pub(super) enum LookOutcome {
 
 /// How to look.
 #[derive(Clone, Debug)]
-pub(super) enum Thoroughness {
+pub(super) enum ScanMode {
     /// At what may have changed.
     Changes,
     /// At each file.
@@ -83,7 +83,7 @@ pub(super) enum Thoroughness {
     Again(Option<Creds>),
 }
 
-impl FolderMemory {
+impl FolderCache {
     pub(super) fn new(clock: Clock) -> Self {
         Self {
             reads: ReadCache::new(clock.clone()),
@@ -100,12 +100,12 @@ impl FolderMemory {
         place: &FolderPath,
         session: &SessionName,
         settings: &Settings,
-        how: Thoroughness,
-    ) -> io::Result<LookOutcome> {
+        how: ScanMode,
+    ) -> io::Result<ScanOutcome> {
         let fd = place.open()?;
         let fd = fd.as_fd();
-        let now = LookTime::of(&self.clock);
-        if matches!(how, Thoroughness::Changes)
+        let now = ScanTime::of(&self.clock);
+        if matches!(how, ScanMode::Changes)
             && let Some(looked) = self.unchanged(fd, session, now)
         {
             return Ok(looked);
@@ -114,26 +114,26 @@ impl FolderMemory {
         let creds = CredsSeen::of(fd, now.wall)?;
         let mut inventory = scan(fd, &mut self.reads)?;
         let mut is_certain = is_certain(&inventory);
-        if needs_second_look(&inventory.creds) && !self.said(&inventory.creds, &creds) {
+        if needs_second_look(&inventory.creds) && !self.is_known(&inventory.creds, &creds) {
             match how {
-                Thoroughness::Again(Some(settled)) => inventory.creds = settled,
-                Thoroughness::Again(None) => is_certain = false,
-                Thoroughness::Changes | Thoroughness::Full => return Ok(LookOutcome::Doubtful),
+                ScanMode::Again(Some(settled)) => inventory.creds = settled,
+                ScanMode::Again(None) => is_certain = false,
+                ScanMode::Changes | ScanMode::Full => return Ok(ScanOutcome::Doubtful),
             }
         }
         if !inventory.history.was_auth_folder {
             self.last = None;
-            return Ok(LookOutcome::NotAnAuthFolder(not_an_auth_folder(&inventory)));
+            return Ok(ScanOutcome::NotAnAuthFolder(not_an_auth_folder(&inventory)));
         }
         let measured = Arc::new(Measured::new(&inventory, session, settings, now.wall));
-        self.last = Some(LastLook {
+        self.last = Some(LastScan {
             session: session.clone(),
             listed,
             creds,
             is_certain,
             measured: Arc::clone(&measured),
         });
-        Ok(LookOutcome::Measured(measured, listed.at()))
+        Ok(ScanOutcome::Measured(measured, listed.at()))
     }
 
     /// The last look, if it still holds.
@@ -141,8 +141,8 @@ impl FolderMemory {
         &mut self,
         fd: BorrowedFd<'_>,
         session: &SessionName,
-        now: LookTime,
-    ) -> Option<LookOutcome> {
+        now: ScanTime,
+    ) -> Option<ScanOutcome> {
         let last = self.last.as_mut()?;
         let stamp = DirectoryStamp::of(fd).ok()?;
         let until = last.measured.holds_until;
@@ -162,11 +162,11 @@ impl FolderMemory {
             last.creds = creds;
         }
         let measured = Arc::clone(&last.measured);
-        Some(LookOutcome::Measured(measured, last.listed.at()))
+        Some(ScanOutcome::Measured(measured, last.listed.at()))
     }
 
     /// Whether creds.json said this at the last look, and was not written since.
-    fn said(&self, creds: &Creds, seen: &CredsSeen) -> bool {
+    fn is_known(&self, creds: &Creds, seen: &CredsSeen) -> bool {
         let last = self.last.as_ref();
         last.is_some_and(|last| last.measured.creds == *creds && last.creds.is_same(seen))
     }
@@ -193,7 +193,7 @@ fn not_an_auth_folder(inventory: &Inventory) -> FolderError {
 
 /// Which of the folders are looked at in full now. `looked` tells for each when that was last
 /// done, if it was, and `before` when this was asked last: the folders take turns, and each has
-/// one within [`LOOKED_AGAIN_WITHIN`]. All times since the boot of the machine. Pure.
+/// one within [`SCANNED_AGAIN_WITHIN`]. All times since the boot of the machine. Pure.
 pub(super) fn due(
     looked: &[Option<Duration>],
     now: Duration,
@@ -204,7 +204,7 @@ pub(super) fn due(
     let turns = (share * looked.len() as f64).ceil() as usize;
     let mut due: Vec<bool> = looked
         .iter()
-        .map(|at| at.is_none_or(|at| now.saturating_sub(at) >= LOOKED_AGAIN_WITHIN))
+        .map(|at| at.is_none_or(|at| now.saturating_sub(at) >= SCANNED_AGAIN_WITHIN))
         .collect();
     let mut oldest: Vec<(Duration, usize)> = looked
         .iter()

@@ -35,7 +35,7 @@ proptest! {
                 }
             }
             for at in &looked {
-                prop_assert!(now.saturating_sub(at.unwrap_or_default()) < LOOKED_AGAIN_WITHIN);
+                prop_assert!(now.saturating_sub(at.unwrap_or_default()) < SCANNED_AGAIN_WITHIN);
             }
         }
         let rounds = passed as f64 / ROUND.as_secs_f64();

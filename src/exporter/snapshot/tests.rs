@@ -379,17 +379,19 @@ proptest! {
         let manual = ManualClock::new(SystemTime::now() + ahead);
         let _pauses = (!is_real_time).then(|| Pauses::pass(&manual));
         let settings = settings(&bots);
-        let mut subject = Collector::new(Arc::clone(&settings), manual.clock());
-        // After a reload nothing is remembered but which folders there were.
-        let mut full = Arc::new(Mutex::new(Collector::new(Arc::clone(&settings), manual.clock())));
-        let again = |former: &Arc<Mutex<Collector>>| {
-            let collector = Collector::new(Arc::clone(&settings), manual.clock());
-            Arc::new(Mutex::new(collector.after(Arc::clone(former))))
+        let new = || Collector::new(Arc::clone(&settings), manual.clock());
+        let (mut subject, mut full) = (new(), new());
+        full.discovery = settings.discovery().explaining();
+        let look_at_all = |full: &mut Collector| {
+            full.folders.values_mut().for_each(|folder| folder.looked_at = None);
+            full.collect()
         };
         for change in all {
             if matches!(change, Change::Reload) {
-                let former = Arc::new(Mutex::new(subject));
-                subject = Collector::new(Arc::clone(&settings), manual.clock()).after(former);
+                subject = new().after(Arc::new(Mutex::new(subject)));
+                let former = std::mem::replace(&mut full, new());
+                full = full.after(Arc::new(Mutex::new(former)));
+                full.discovery = settings.discovery().explaining();
             }
             if is_real_time {
                 if matches!(change, Change::Wait(_) | Change::StepClock(_) | Change::Creds(..) | Change::Folder(_)) {
@@ -401,15 +403,13 @@ proptest! {
                 wait_for_a_tick(root.path());
             }
             apply(&change, &bots, &manual);
-            full = again(&full);
-            let (mine, theirs) = (subject.collect(), full.lock().unwrap().collect());
+            let (mine, theirs) = (subject.collect(), look_at_all(&mut full));
             prop_assert_eq!(exact(&mine), exact(&theirs), "{:?}", change);
             let oldest = mine.oldest_scan.unwrap_or(mine.at);
             prop_assert!(oldest.until(mine.at) <= SCANNED_AGAIN_WITHIN);
         }
         manual.advance(SCANNED_AGAIN_WITHIN);
-        full = again(&full);
-        let (mine, theirs) = (subject.collect(), full.lock().unwrap().collect());
+        let (mine, theirs) = (subject.collect(), look_at_all(&mut full));
         for (mine, theirs) in mine.sessions.iter().zip(&theirs.sessions) {
             prop_assert_eq!(&mine.state, &theirs.state);
         }

@@ -13,7 +13,6 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,6 +29,7 @@ use exporter_toolkit::metric_families::MetricFamilies;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use rustix::time::{ClockId, clock_gettime};
+use testkit::performance::write_table;
 
 /// Pairs of runs; the table has the medians.
 const RUNS: usize = 9;
@@ -305,19 +305,6 @@ fn main() {
             writeln!(table, "{row}").unwrap();
         }
     }
-    write_down(&table);
+    write_table("make bench-exposition", &table);
     assert!(worst <= MOST, "{worst:.2} times the writer by hand");
-}
-
-/// Replaces what stands between the markers in docs/performance.md.
-fn write_down(table: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/performance.md");
-    let (begin, end) = (
-        "<!-- BEGIN make bench-exposition -->\n",
-        "<!-- END make bench-exposition -->",
-    );
-    let text = fs::read_to_string(&path).unwrap();
-    let from = text.find(begin).expect("the first marker") + begin.len();
-    let to = text.find(end).expect("the second marker");
-    fs::write(path, format!("{}{table}{}", &text[..from], &text[to..])).unwrap();
 }

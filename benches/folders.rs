@@ -26,6 +26,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, StatxFlags};
 use testkit::net;
+use testkit::performance::write_table;
 use testkit::process::Process;
 
 const EXPORTER: &str = env!("CARGO_BIN_EXE_baileys_exporter");
@@ -59,7 +60,7 @@ fn main() {
     }
     println!("{table}");
     if sizes == SIZES {
-        write_table(&table);
+        write_table("make bench-folders", &table);
     }
 }
 
@@ -333,16 +334,4 @@ fn write_folder(path: &Path, seed: usize, now: SystemTime) {
     for id in 0..9 {
         write(format!("app-state-sync-key-AAAAA{id}.json"), "{}", DAY);
     }
-}
-
-fn write_table(table: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/performance.md");
-    let text = fs::read_to_string(&path).unwrap();
-    let (begin, end) = (
-        "<!-- BEGIN make bench-folders -->\n",
-        "<!-- END make bench-folders -->",
-    );
-    let (before, rest) = text.split_once(begin).expect("the marker of the table");
-    let (_, after) = rest.split_once(end).expect("the end of the table");
-    fs::write(&path, format!("{before}{begin}{table}{end}{after}")).unwrap();
 }

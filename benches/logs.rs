@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use baileys_exporter::logs::pattern::SHIPPED;
 use testkit::net::{self, Metrics};
+use testkit::performance::write_table;
 use testkit::process;
 
 const EXPORTER: &str = env!("CARGO_BIN_EXE_baileys_exporter");
@@ -491,16 +492,6 @@ fn table(backlog: &Backlog) -> String {
     text
 }
 
-/// Replaces what stands between the markers in docs/performance.md.
-fn write_down(table: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/performance.md");
-    let (begin, end) = ("<!-- BEGIN make bench -->\n", "<!-- END make bench -->");
-    let text = fs::read_to_string(&path).unwrap();
-    let from = text.find(begin).expect("the first marker") + begin.len();
-    let to = text.find(end).expect("the second marker");
-    fs::write(&path, format!("{}{table}\n{}", &text[..from], &text[to..])).unwrap();
-}
-
 fn main() {
     let args: Vec<String> = std::env::args().collect();
     if args.get(1).is_some_and(|arg| arg == "--bare-loop") {
@@ -537,7 +528,7 @@ fn main() {
     if short_follow.is_none() && short_backlog.is_none() {
         following::hold(&followed);
         backlogs.iter().for_each(hold);
-        write_down(text.trim_end());
+        write_table("make bench", &format!("{}\n", text.trim_end()));
         println!("written to docs/performance.md");
     }
 }

@@ -23,6 +23,7 @@ use baileys_exporter::config::{AlertmanagerSettings, Placeholders, Settings};
 use baileys_exporter::remediator::pull::Poller;
 use serde_json::{Value, json};
 use testkit::alertmanager::{Alertmanager, Options, shipped, without_route};
+use testkit::performance::write_table;
 use testkit::recorder::Recorder;
 
 const HOSTS: usize = 500;
@@ -301,19 +302,6 @@ fn report(measured: &[Measured], used: &[(Used, Used)], minutes: f64) -> String 
     text
 }
 
-/// Replaces what stands between the markers in docs/performance.md.
-fn write_down(table: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/performance.md");
-    let (begin, end) = (
-        "<!-- BEGIN make bench-fleet -->\n",
-        "<!-- END make bench-fleet -->",
-    );
-    let text = fs::read_to_string(&path).unwrap();
-    let from = text.find(begin).expect("the first marker") + begin.len();
-    let to = text.find(end).expect("the second marker");
-    fs::write(&path, format!("{}{table}{}", &text[..from], &text[to..])).unwrap();
-}
-
 /// Lets so much time pass, and posts the alerts to all once a minute.
 async fn pass(measured: &[Measured], span: Duration) {
     let began = Instant::now();
@@ -377,7 +365,7 @@ fn main() {
     let table = report(&measured, &used, minutes);
     println!("load average after: {}\n\n{table}", load().trim());
     if short.is_none() {
-        write_down(&table);
+        write_table("make bench-fleet", &table);
         println!("written to docs/performance.md");
     }
 }

@@ -1,4 +1,4 @@
-// One session in depth. A session has some 85 series, so all of them may be asked for.
+// One session in detail. It has about 85 series, so a panel may query all of them.
 import * as g from './lib.mjs';
 
 const S = g.ONE_SESSION;

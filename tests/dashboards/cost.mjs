@@ -8,10 +8,10 @@
 import { spawn, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import http from 'node:http';
-import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { end, freePort, sleep, until } from './processes.mjs';
 
 const option = (name, otherwise) => process.argv.find((arg) => arg.startsWith(`--${name}=`))?.slice(name.length + 3) ?? otherwise;
 const project = path.join(path.dirname(fileURLToPath(import.meta.url)), '../..');
@@ -21,32 +21,6 @@ const EXPORTER = option('exporter', ['release', 'debug'].map((kind) => path.join
 const INTERVAL = 15;
 const RETENTION_DAYS = 15; // Prometheus' default
 const dir = option('keep') ?? fs.mkdtempSync(path.join(os.tmpdir(), 'baileys-cost-'));
-
-const freePort = () =>
-  new Promise((resolve) => {
-    const server = net.createServer().listen(0, '127.0.0.1', () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
-  });
-const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-async function until(what, seconds, attempt) {
-  for (const began = Date.now(); ; await sleep(200)) {
-    const found = await attempt().catch(() => undefined);
-    if (found) {
-      return found;
-    }
-    if (Date.now() - began > seconds * 1000) {
-      throw new Error(`${what}: not within ${seconds} s`);
-    }
-  }
-}
-async function end(child) {
-  if (child && child.exitCode === null && child.signalCode === null) {
-    child.kill();
-    await new Promise((resolve) => child.once('exit', resolve));
-  }
-}
 
 /** The series of one session, as the real exporter shows them with these flags. */
 async function series(name, flags) {

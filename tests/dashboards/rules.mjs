@@ -6,10 +6,10 @@
 // the worst of its evaluations, and fails when one takes a tenth of its interval.
 import { spawn, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
-import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { end, freePort, sleep, until } from './processes.mjs';
 
 const option = (name, otherwise) => process.argv.find((arg) => arg.startsWith(`--${name}=`))?.slice(name.length + 3) ?? otherwise;
 const project = path.join(path.dirname(fileURLToPath(import.meta.url)), '../..');
@@ -44,32 +44,6 @@ const RECORDED = {
   'session:baileys_auth_newest_file_age_seconds:max3d': [[HOUR, 0, 5 * MINUTE]],
   'session:baileys_auth_logged_in:max30d': [[HOUR, 0, 5 * MINUTE]],
 };
-
-const freePort = () =>
-  new Promise((resolve) => {
-    const server = net.createServer().listen(0, '127.0.0.1', () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
-  });
-const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-async function until(what, seconds, attempt) {
-  for (const began = Date.now(); ; await sleep(200)) {
-    const found = await attempt().catch(() => undefined);
-    if (found) {
-      return found;
-    }
-    if (Date.now() - began > seconds * 1000) {
-      throw new Error(`${what}: not within ${seconds} s`);
-    }
-  }
-}
-async function end(child) {
-  if (child && child.exitCode === null && child.signalCode === null) {
-    child.kill();
-    await new Promise((resolve) => child.once('exit', resolve));
-  }
-}
 
 /** Every sample of the real exporter: name, labels, value, and the type of its family. */
 async function scrape() {

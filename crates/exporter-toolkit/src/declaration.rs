@@ -25,8 +25,8 @@ pub struct MetricDeclaration {
 }
 
 impl MetricDeclaration {
-    /// A gauge.
-    pub const fn gauge(
+    const fn new(
+        kind: MetricKind,
         name: &'static str,
         labels: &'static [&'static str],
         help: &'static str,
@@ -34,10 +34,19 @@ impl MetricDeclaration {
         Self {
             name,
             help,
-            kind: MetricKind::Gauge,
+            kind,
             labels,
             group: None,
         }
+    }
+
+    /// A gauge.
+    pub const fn gauge(
+        name: &'static str,
+        labels: &'static [&'static str],
+        help: &'static str,
+    ) -> Self {
+        Self::new(MetricKind::Gauge, name, labels, help)
     }
 
     /// A counter.
@@ -46,13 +55,7 @@ impl MetricDeclaration {
         labels: &'static [&'static str],
         help: &'static str,
     ) -> Self {
-        Self {
-            name,
-            help,
-            kind: MetricKind::Counter,
-            labels,
-            group: None,
-        }
+        Self::new(MetricKind::Counter, name, labels, help)
     }
 
     /// The same in a group of metrics.

@@ -184,9 +184,13 @@ fn creds_that_look_broken_are_read_again_and_a_broken_file_only_once() {
     };
     let all = CREDS_SECOND_LOOK * CREDS_LOOKS;
     assert!(paused(&mut collector) >= all, "it waits for a writer");
-    assert_eq!(paused(&mut collector), Duration::ZERO, "it is known");
+    assert_eq!(
+        paused(&mut collector),
+        Duration::ZERO,
+        "it is known to be empty"
+    );
     manual.advance(SCANNED_AGAIN_WITHIN);
-    assert_eq!(paused(&mut collector), Duration::ZERO, "nobody wrote it");
+    assert_eq!(paused(&mut collector), Duration::ZERO, "it is unchanged");
     wait_for_a_tick(root.path());
     fs::write(folder.join("creds.json"), "").unwrap();
     assert!(paused(&mut collector) >= all, "it was written");

@@ -21,13 +21,13 @@ struct LookBatch<T> {
 }
 
 struct BatchState<T> {
-    /// The next item that nobody has begun.
+    /// Index of the next item to begin.
     next: usize,
     results: Vec<Option<Result<T, NotDone>>>,
     workers: Vec<Worker>,
     /// What a look may take now.
     timeout: Duration,
-    /// Nobody waits for results any more.
+    /// The caller has returned; results are dropped.
     is_over: bool,
 }
 
@@ -211,7 +211,7 @@ fn look_at_all<I, T, F: Fn(I) -> T>(
             }
         };
         let mut state = batch.state();
-        // Otherwise it was overdue, and nobody waits for it.
+        // Otherwise it was overdue, and its result is dropped.
         if !state.workers[worker].has_ended {
             state.workers[worker].at = None;
             state.results[item] = Some(result);

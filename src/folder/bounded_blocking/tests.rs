@@ -184,7 +184,7 @@ fn a_batch_answers_in_order_and_goes_on_beside_what_hangs() {
         }
     }
     assert_eq!(looks.overdue(), 4);
-    // While they hang, nobody waits for them again.
+    // While they hang, a second look fails at once.
     let again = round.run_all([(PathBuf::from("/nowhere/7"), ())], |()| ());
     assert!(again.into_iter().all(timed_out));
     hung.release();

@@ -47,7 +47,7 @@ struct CachedDirectory {
     depth: Depth,
     is_folder: bool,
     children: Vec<Child>,
-    /// Whether a survey has asked for it since the last [`DirectoryCache::evict_unused`].
+    /// Whether it was used since the last [`DirectoryCache::evict_unused`].
     is_used: bool,
 }
 
@@ -63,7 +63,7 @@ impl DirectoryCache {
         self.by_path.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets the directories that nobody has asked for since the last call.
+    /// Drops the directories that were not used since the last call.
     pub(super) fn evict_unused(&self) {
         self.by_path()
             .retain(|_, cached| std::mem::take(&mut cached.is_used));

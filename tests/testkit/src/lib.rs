@@ -37,6 +37,7 @@ pub mod hosts;
 pub mod hung;
 pub mod net;
 pub mod npm;
+pub mod performance;
 pub mod pm2;
 pub mod probe;
 pub mod process;

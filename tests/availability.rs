@@ -411,11 +411,7 @@ fn a_journal_that_is_lost_is_found_and_nothing_is_accepted() {
             world.metric("webhook_requests_total", &[("code", "503")]),
             1.0
         );
-        assert!(
-            world.log().contains("no run begins"),
-            "{how}: {}",
-            world.log()
-        );
+        world.wait_for_log("no run begins");
         world.unchanged("bot", &before);
         let _ = fs::remove_dir_all(world.path("state"));
         world.stop();
@@ -435,12 +431,7 @@ fn a_lost_journal_is_found_without_a_request() {
     world.with_probe();
     world.start_remediator();
     fs::remove_dir_all(world.path("state")).unwrap();
-    world.wait("the log tells", || {
-        match world.log().contains("no run begins") {
-            true => Ok(()),
-            false => Err("not yet".into()),
-        }
-    });
+    world.wait_for_log("no run begins");
     world.finish();
 }
 
@@ -617,12 +608,7 @@ fn the_remediator_refuses_what_others_put_in_its_state_directory() {
     assert_eq!(status, 503, "{said}");
     assert_eq!(fs::read(world.path("victim")).unwrap(), b"victim");
     world.unchanged("bot", &before);
-    world.wait("the log tells", || {
-        match world.log().contains("hard link") {
-            true => Ok(()),
-            false => Err("not yet".into()),
-        }
-    });
+    world.wait_for_log("hard link");
     fs::remove_file(&journal).unwrap();
     assert_eq!(world.accepted(&[alert("bot", "cleanup")]), 1);
     world.wait_until_idle();

@@ -1143,6 +1143,6 @@ fn no_name_reorders_the_terminal() {
     world.start_exporter();
     world.metrics();
     assert!(!active(&world.log()), "{}", world.log());
-    assert!(world.log().contains("202e"), "{}", world.log());
+    world.wait_for_log("202e");
     world.finish();
 }

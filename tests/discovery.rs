@@ -213,7 +213,7 @@ fn of_two_folders_of_one_name_the_exporter_keeps_the_one_known_before() {
     assert_eq!(files_and_duplicates(&world.metrics()), (387.0, 0.0));
     unpack("normal", &world.path("first/bot"));
     assert_eq!(files_and_duplicates(&world.metrics()), (387.0, 1.0));
-    assert!(world.log().contains("--sessions.path=NAME="));
+    world.wait_for_log("--sessions.path=NAME=");
     // It starts with two of them; the older directory counts as the one known before.
     world.stop();
     world.start(&[], Path::new(EXPORTER), args);
@@ -353,12 +353,7 @@ fn logs_find_the_sessions_of_a_glob() {
 
 /// What the remediator counts, once its permission check has ended.
 fn problems(world: &World) -> f64 {
-    world.wait("the permission check", || {
-        match world.log().contains("permission check ") {
-            true => Ok(()),
-            false => Err("not yet".into()),
-        }
-    });
+    world.wait_for_log("permission check ");
     world.metric("permission_problems", &[])
 }
 
@@ -383,7 +378,7 @@ fn a_place_where_the_remediator_cannot_work_is_counted() {
         world.flags.push(flag(&world, path));
         world.start_remediator();
         assert_eq!(problems(&world), count, "{path}: {}", world.log());
-        assert!(world.log().contains(says.unwrap_or("")), "{path}");
+        world.wait_for_log(says.unwrap_or(""));
         let token = format!("--webhook.token-file={}", world.path("token").display());
         world.with_config("{}");
         let checked = world.remediator(&["check-config", &token]);
@@ -449,7 +444,7 @@ fn a_read_only_root_is_counted() {
     }
     world.start_remediator_in(&wrapper);
     assert_eq!(problems(&world), 2.0, "{}", world.log());
-    assert!(world.log().contains("check=read_only"), "{}", world.log());
+    world.wait_for_log("check=read_only");
     world.finish();
 }
 

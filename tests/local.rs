@@ -222,7 +222,7 @@ fn an_armed_run_ends_when_its_folder_was_read_below_the_tier() {
         .push(format!("--sessions.path=gone={}", gone.display()));
     host.start();
     assert_eq!(host.world.metric("local_unread_sessions", &[]), 1.0);
-    assert!(host.world.log().contains("session gone cannot be read"));
+    host.world.wait_for_log("session gone cannot be read");
     host.pass(120);
     host.wait_for_runs("bot", 1);
     host.world.wait("an armed run", || match host.armed() {
@@ -244,7 +244,7 @@ fn an_armed_run_ends_when_its_folder_was_read_below_the_tier() {
         0 => Ok(()),
         seen => Err(format!("{seen}")),
     });
-    assert!(host.world.log().contains("its alert has resolved"));
+    host.world.wait_for_log("its alert has resolved");
     host.world.unchanged("bot", &before);
     host.world.finish();
 }

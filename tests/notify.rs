@@ -104,10 +104,7 @@ fn a_webhook_gets_what_was_done_and_no_secret_is_shown() {
     let busy = world.bot("busy", BLOATED, "connected");
     world.start_remediator();
     // What is there at its first look is no news.
-    world.wait("the first look", || match world.log().contains("news") {
-        true => Ok(()),
-        false => Err("not yet".into()),
-    });
+    world.wait_for_log("news");
     world.accepted(&[alert("bot", "cleanup"), alert("busy", "cleanup")]);
     world.wait_until_idle();
     wait_for_notification(&world, "sent");
@@ -148,10 +145,7 @@ fn a_failure_is_counted_and_logged_and_blocks_no_run() {
         .within(4 * testkit::world::SOON);
     world.bot("bot", BLOATED, "disconnected");
     world.start_remediator();
-    world.wait("the first look", || match world.log().contains("news") {
-        true => Ok(()),
-        false => Err("not yet".into()),
-    });
+    world.wait_for_log("news");
     world.accepted(&[alert("bot", "cleanup")]);
     world.wait_until_idle();
     assert_eq!(world.run_of("bot")["status"], "done");
@@ -168,7 +162,7 @@ fn a_failure_is_counted_and_logged_and_blocks_no_run() {
             .contains("content-type: text/plain")
     );
     assert!(body.contains("\nbot: cleanup done, "), "{body}");
-    assert!(world.log().contains("are sent again"));
+    world.wait_for_log("are sent again");
     world.finish();
 }
 
@@ -183,10 +177,7 @@ fn a_command_reads_what_an_operator_has_paused() {
     ));
     world.bot("bot", BLOATED, "disconnected");
     world.start_remediator();
-    world.wait("the first look", || match world.log().contains("news") {
-        true => Ok(()),
-        false => Err("not yet".into()),
-    });
+    world.wait_for_log("news");
     world
         .remediator(&["pause", "--reason=holidays"])
         .must(0, &[]);
@@ -306,10 +297,7 @@ fn a_lost_journal_is_told_without_prometheus() {
     let args = world.serve_args().into_iter().filter(|arg| *arg != token);
     let args = args.collect();
     world.start(&[], REMEDIATOR.as_ref(), args);
-    world.wait("the first look", || match world.log().contains("news") {
-        true => Ok(()),
-        false => Err("not yet".into()),
-    });
+    world.wait_for_log("news");
     let journal = world.path("state/journal.sqlite");
     let kept = world.path("kept.sqlite");
     fs::rename(&journal, &kept).unwrap();

@@ -246,7 +246,7 @@ fn what_is_silenced_or_inhibited_on_any_is_recorded_and_not_acted_on() {
     world.unchanged("bot", &before);
     let page = net::get(&world.url("/")).unwrap().ok().unwrap();
     assert!(page.contains("suppressed"), "{page}");
-    assert!(world.log().contains("silenced or inhibited"));
+    world.wait_for_log("silenced or inhibited");
 
     second.end_silence(&silence).unwrap();
     wait_until_cleaned(&world, "bot");
@@ -293,7 +293,7 @@ fn absence_is_the_end_only_when_all_have_answered_twice() {
     wait_for(&world, "alertmanager_up", &[], 0.0);
     wait_for_polls(&world, &other, 4);
     assert_eq!(armed(&world), 1);
-    assert!(world.log().contains("no Alertmanager answers"));
+    world.wait_for_log("no Alertmanager answers");
 
     real.process.signal(Signal::CONT);
     wait_for(&world, "alertmanager_up", &[], 1.0);
@@ -302,7 +302,7 @@ fn absence_is_the_end_only_when_all_have_answered_twice() {
     assert_eq!(armed(&world), 1, "one of two has answered");
     other.answers(listed(&[]));
     wait_for_armed(&world, 0);
-    assert!(world.log().contains("has resolved"));
+    world.wait_for_log("has resolved");
     // Each poll asks the other one once: what is left is that two were enough.
     world.unchanged("bot", &before);
     assert_eq!(world.run_of("bot")["reason"], "connected");
@@ -425,7 +425,7 @@ fn all_down_is_a_metric_and_a_log_line_and_no_action() {
     let alertmanager = alertmanager(&dir.path().join("a"), options);
     ready(&world, &alertmanager);
     wait_for(&world, "alertmanager_up", &[], 1.0);
-    assert!(world.log().contains("answers again"));
+    world.wait_for_log("answers again");
     alertmanager
         .post(vec![alert("h", "bot", "cleanup", 0)])
         .unwrap();
@@ -452,7 +452,7 @@ fn alerts_of_which_none_is_for_this_host_are_reported() {
     start(&mut world, "h");
     wait_for(&world, "unmatched_alerts", &[], 2.0);
     let none = "none has the labels of this host";
-    assert!(world.log().contains(none), "{}", world.log());
+    world.wait_for_log(none);
 
     let doctor = |host: &str, output: &str| {
         let flags = world.remediator_flags();
@@ -728,12 +728,8 @@ fn tls_and_passwords_are_those_of_prometheus() {
     // Others could read it.
     fs::set_permissions(&password, fs::Permissions::from_mode(0o644)).unwrap();
     wait_for(&world, "alertmanager_up", &[], 0.0);
-    assert!(
-        world.log().contains("refused the credentials"),
-        "{}",
-        world.log()
-    );
-    assert!(world.log().contains("chmod"), "{}", world.log());
+    world.wait_for_log("refused the credentials");
+    world.wait_for_log("chmod");
     world.finish();
 }
 

@@ -279,10 +279,7 @@ fn a_reload_changes_who_is_polled_and_who_is_told() {
     world.start_remediator();
     polled(&world, 0, 2);
     // What is there at its first look is no news.
-    world.wait("the first look", || match world.log().contains("news") {
-        true => Ok(()),
-        false => Err("not yet".into()),
-    });
+    world.wait_for_log("news");
     hang_up(&mut world, &second);
     polled(&world, 1, 1);
     let former = servers[0].requests().len();

@@ -937,7 +937,7 @@ fn no_probe_and_a_full_quarantine_refuse() {
         "{run:#}"
     );
     blind.unchanged("bot", &before);
-    assert!(blind.log().contains("no connection probe is configured"));
+    blind.wait_for_log("no connection probe is configured");
     blind.finish();
 
     let mut full = testkit::world!();

@@ -526,6 +526,16 @@ impl World {
         seen.unwrap_or_else(|failure| panic!("{failure}\n{}", self.log()))
     }
 
+    /// Waits until the log has `text`. The programs write their logs in a thread, so a line may
+    /// come after the answer to the request that caused it.
+    pub fn wait_for_log(&self, text: &str) {
+        let what = format!("the log has {text:?}");
+        self.wait(&what, || match self.log().contains(text) {
+            true => Ok(()),
+            false => Err("not yet".into()),
+        });
+    }
+
     /// A URL of the server.
     pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)

@@ -11,7 +11,7 @@ TEST_PACKAGES := $(DEMO_PACKAGES) chromium iproute2 strace systemd python3 pytho
 # What the bench measures the exporter against.
 BENCH_PACKAGES := gcc libc6-dev mtail ripgrep
 
-.PHONY: demo test quick check deny build package soak fuzz bench bench-fleet bench-folders bench-exposition bench-prometheus screenshots clean help
+.PHONY: demo test quick check deny build package soak fuzz bench bench-fleet bench-folders bench-exposition bench-prometheus bench-remediator bench-hot-paths screenshots clean help
 
 help:
 	@echo "make demo    watch a bloated folder be found, alerted, cleaned and resolved (about 2 minutes)"
@@ -24,9 +24,11 @@ help:
 	@echo "make fuzz    each fuzz target for 10 minutes; needs a nightly compiler and cargo-fuzz"
 	@echo "make bench   what reading logs costs, beside mtail and ripgrep; writes docs/performance.md"
 	@echo "make bench-fleet    what 500 hosts that poll cost a real Alertmanager (8 minutes); writes docs/performance.md"
-	@echo "make bench-folders    what a scrape of 500 and of 5,000 auth folders costs, beside a bare loop (12 minutes); writes docs/performance.md"
+	@echo "make bench-folders    what a scrape of 10 to 10,000 auth folders costs, beside a bare loop (20 minutes, 10 GB of disk); writes docs/performance.md and docs/plots"
 	@echo "make bench-exposition    what it costs to write the metrics, beside a writer of the same bytes; writes docs/performance.md"
 	@echo "make bench-prometheus    what 1,000 sessions cost a Prometheus (10 minutes); writes docs/metrics.md"
+	@echo "make bench-remediator    what moving files and accepting alerts costs, beside the bare calls and SQLite; writes docs/performance.md"
+	@echo "make bench-hot-paths    the time of each hot path whose instructions make test counts"
 	@echo "make screenshots    draws the dashboards with Grafana's own panels, into dashboards/screenshots"
 	@echo "make build   the two programs, into target/release"
 	@echo "make package the Debian package and the static tarball, into target/packages"
@@ -102,6 +104,13 @@ bench-prometheus:
 	@scripts/install-debian-packages.sh prometheus
 	$(CARGO) build --release --bin baileys_exporter
 	node tests/dashboards/cost.mjs
+
+bench-remediator:
+	@scripts/install-debian-packages.sh gcc libc6-dev
+	$(CARGO) bench --bench remediator
+
+bench-hot-paths:
+	$(CARGO) bench -p instructions
 
 clean:
 	$(CARGO) clean

@@ -23,7 +23,7 @@ use testkit::fixture;
 use super::{Exporter, Running, line, lines_counted};
 
 /// Numbers of files.
-pub const SIZES: [usize; 3] = [1, 500, 5000];
+pub const SIZES: [usize; 6] = [1, 10, 100, 500, 1000, 5000];
 const LINES_PER_SECOND: usize = 20_000;
 /// How often the bare loop looks.
 const CADENCE: Duration = Duration::from_millis(250);

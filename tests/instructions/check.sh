@@ -26,13 +26,7 @@ cargo build --quiet --locked --profile "$profile" -p instructions
 program=${CARGO_TARGET_DIR:-target}/${profile/dev/debug}/instructions
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-mkdir "$work"/{folder,sessions}
-tar -C "$work/folder" -xzf tests/fixtures/modern-1003.tar.gz
-# A thousand sessions of a few files.
-mkdir "$work/sessions/bot"{1..1000}
-for session in "$work"/sessions/*; do
-  cp -p "$work"/folder/{creds.json,pre-key-1*0.json} "$session"
-done
+"$program" --ready "$work"
 
 # counted PATH TIMES: instructions of a run.
 counted() {

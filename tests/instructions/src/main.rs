@@ -1,163 +1,19 @@
 //! `instructions PATH TIMES DIR`: runs one hot path TIMES times, for valgrind to count its
 //! instructions (`tests/instructions/check.sh`). The difference of two runs with different TIMES
 //! is the cost of the path, without the start of the program and without what is made ready
-//! before. DIR holds `folder`, an unpacked fixture, and `sessions`, auth folders of a few files.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a tool of the tests"
-)]
+//! before. `instructions --ready DIR` fills the empty directory DIR.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a tool of the tests")]
 
-use std::fmt::Write;
-use std::hint::black_box;
-use std::os::fd::AsFd;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
-
-use baileys_exporter::config::{MetricGroups, Settings};
-use baileys_exporter::connection::State;
-use baileys_exporter::exporter::latest::ConnectionReading;
-use baileys_exporter::exporter::metrics::metric_families;
-use baileys_exporter::exporter::snapshot::Collector;
-use baileys_exporter::folder::scan::{open_dir, scan};
-use baileys_exporter::folder::{Inventory, ReadCache, Timestamp};
-use baileys_exporter::logs::Patterns;
-use baileys_exporter::logs::pattern::ScanState;
-use baileys_exporter::policy::{
-    BatchSetting, Batches, CleanRequest, CleanupMode, Force, Limits, accumulated_files, plan,
-};
-use baileys_exporter::reload::ReloadState;
-use clock::Clock;
-use exporter_toolkit::exposition::respond;
-use hyper::HeaderMap;
-
-/// The time from which the times of the fixtures are counted: 2026-01-01T00:00:00Z.
-fn now() -> Timestamp {
-    Timestamp::from_secs(1_767_225_600)
-}
-
-/// Lines of a backlog.
-const LINES: usize = 2_000;
-
-/// A line of a bot's log; one in a hundred is looked for.
-fn line(number: usize) -> String {
-    let second = number / 20 % 60;
-    match number % 5 {
-        _ if number % 100 == 99 => "Session error:Error: Bad MAC Error: Bad MAC".into(),
-        0 => format!(
-            r#"{{"level":30,"time":"2026-01-01T00:00:{second:02}.125Z","pid":77,"hostname":"vm","class":"baileys","n":{number},"msg":"handled 0 offline messages/notifications"}}"#
-        ),
-        1 => format!(
-            "    at async SessionCipher.decryptWithSessions (/opt/bot/node_modules/libsignal/src/session_cipher.js:147:29) {number}"
-        ),
-        2 => format!(
-            r#"[12:00:{second:02}.123] INFO (77): message upsert {{"n":{number},"remoteJid":"15550001111@s.whatsapp.net","type":"notify","fromMe":false}}"#
-        ),
-        3 => format!(
-            r#"{{"level":20,"time":"2026-01-01T00:00:{second:02}.125Z","pid":77,"hostname":"vm","recv":{{"tag":"receipt","n":{number}}},"msg":"recv xml"}}"#
-        ),
-        _ => format!(
-            "2026-01-01T00:00:{second:02}: chat 15550001111@s.whatsapp.net: order {number} answered in 213 ms by the shop's own code"
-        ),
-    }
-}
-
-/// The same as Docker writes it.
-fn in_docker(line: &str) -> String {
-    let log = line.replace('\\', r"\\").replace('"', r#"\""#);
-    format!(r#"{{"log":"{log}\n","stream":"stdout","time":"2026-01-01T00:00:00.125000000Z"}}"#)
-}
-
-fn count_patterns(times: usize, wrapped: impl Fn(&str) -> String) {
-    let patterns = Patterns::shipped_and(&[]).unwrap();
-    let mut chunk = String::new();
-    for number in 0..LINES {
-        writeln!(chunk, "{}", wrapped(&line(number))).unwrap();
-    }
-    let mut scratch = Vec::new();
-    for _ in 0..times {
-        let (mut state, mut found) = (ScanState::default(), 0);
-        let mut count = |signs: usize| found += signs;
-        patterns.scan(chunk.as_bytes(), &mut state, &mut scratch, |_, signs| {
-            count(signs.signs.len());
-        });
-        patterns.flush(&mut state, |_, signs| count(signs.signs.len()));
-        assert_eq!(black_box(found), LINES / 100);
-    }
-}
-
-fn scanned(dir: &Path) -> Inventory {
-    let fd = open_dir(&dir.join("folder")).unwrap();
-    scan(fd.as_fd(), &mut ReadCache::default()).unwrap()
-}
-
-fn plan_of(inventory: &Inventory) -> usize {
-    let ask = CleanRequest {
-        mode: CleanupMode::Emergency,
-        tier: None,
-        force: Some(Force {
-            inactive_for: Duration::ZERO,
-        }),
-    };
-    let plan = plan(inventory, true, now(), &Limits::default(), &ask);
-    plan.unwrap().moves.len()
-}
-
-fn expose(times: usize, dir: &Path) {
-    let text = format!("sessions: {{paths: [{:?}]}}", dir.join("sessions"));
-    let settings = Settings::of_text(&text).unwrap().unwrap();
-    let clock = Clock::system();
-    let reload = ReloadState {
-        successful: true,
-        loaded_at: now(),
-    };
-    let reading = ConnectionReading {
-        state: State::Connected,
-        is_unresolved: Some(false),
-        restarts: None,
-        has_own_process: false,
-    };
-    let snapshot = Collector::new(Arc::new(settings), clock).collect();
-    assert_eq!(snapshot.sessions.len(), 1_000);
-    assert!(snapshot.sessions.iter().all(|view| view.state.is_ok()));
-    for _ in 0..times {
-        let families = metric_families(&snapshot, None, reload, &MetricGroups::default(), |_| {
-            reading
-        });
-        black_box(respond(&HeaderMap::new(), families));
-    }
-}
 
 fn main() {
-    let args: Vec<String> = std::env::args().collect();
-    let [_, path, times, dir] = args.as_slice() else {
-        panic!("instructions PATH TIMES DIR");
-    };
-    let (times, dir) = (times.parse().unwrap(), Path::new(dir));
-    match path.as_str() {
-        "log_lines" => count_patterns(times, str::to_owned),
-        "log_lines_docker" => count_patterns(times, in_docker),
-        "scan" => {
-            for _ in 0..times {
-                assert_eq!(black_box(scanned(dir)).files().len(), 1_003);
-            }
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["--ready", dir] => instructions::make_ready(Path::new(dir)),
+        [path, times, dir] => {
+            let mut run = instructions::hot_path(path, Path::new(dir));
+            (0..times.parse().unwrap()).for_each(|_| run());
         }
-        "measure" => {
-            let inventory = scanned(dir);
-            for _ in 0..times {
-                black_box(Batches::of(&inventory, BatchSetting::Auto));
-                assert!(accumulated_files(&inventory, BatchSetting::Auto) > 0);
-            }
-        }
-        "plan" => {
-            let inventory = scanned(dir);
-            for _ in 0..times {
-                assert!(black_box(plan_of(&inventory)) > 0);
-            }
-        }
-        "exposition" => expose(times, dir),
-        other => panic!("there is no path {other:?}"),
+        _ => panic!("instructions PATH TIMES DIR"),
     }
 }

@@ -279,7 +279,7 @@ fn draw(hosts: &[Host]) {
         "folders.svg",
         "Processor time by number of folders (200 files each)",
         "folders",
-        "ms",
+        "processor time, ms",
         &[
             line("bare loop", &by_folders, &|h| {
                 Some((folders(h), ms(h.bare)))
@@ -299,7 +299,7 @@ fn draw(hosts: &[Host]) {
         "memory.svg",
         "Peak memory by number of folders (200 files each)",
         "folders",
-        "MiB",
+        "peak memory, MiB",
         &[line("baileys_exporter", &by_folders, &|h| {
             Some((folders(h), h.memory as f64 / 1024.0))
         })],
@@ -308,7 +308,7 @@ fn draw(hosts: &[Host]) {
         "files.svg",
         "Processor time by number of files in a folder (10 folders)",
         "files in each folder",
-        "ms",
+        "processor time, ms",
         &[
             line("bare loop", &by_files, &|h| {
                 Some((h.files as f64, ms(h.bare)))

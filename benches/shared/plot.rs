@@ -40,6 +40,7 @@ pub fn growth(file: &str, title: &str, x: &str, y: &str, lines: &[Line]) {
     );
     let mut chart = ChartBuilder::on(&area)
         .margin(12)
+        .margin_right(32)
         .caption(title, ("sans-serif", 18))
         .x_label_area_size(44)
         .y_label_area_size(64)
@@ -49,6 +50,8 @@ pub fn growth(file: &str, title: &str, x: &str, y: &str, lines: &[Line]) {
         .configure_mesh()
         .x_desc(x)
         .y_desc(y)
+        .x_label_formatter(&|x| format!("{x}"))
+        .y_label_formatter(&|y| format!("{y}"))
         .light_line_style(WHITE)
         .draw()
         .unwrap();

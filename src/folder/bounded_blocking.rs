@@ -11,6 +11,7 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -69,8 +70,11 @@ struct Pool {
 
 #[derive(Debug, Default)]
 struct PoolState {
-    /// The looks under way.
-    under_way: HashMap<PathBuf, UnderWay>,
+    /// The looks under way, by the path of the directory: the bytes of it, because the parts of a
+    /// path take longer to hash.
+    under_way: HashMap<OsString, UnderWay>,
+    /// Threads that wait until one of these ends.
+    waiting: usize,
     /// Threads that wait for a look.
     idle: Vec<Sender<Job>>,
 }
@@ -90,24 +94,42 @@ impl Pool {
     /// Notes that the look under way at a directory takes too long.
     fn mark_overdue(&self, directory: &Path) {
         let mount = mount_of(directory);
-        if let Some(look) = self.state().under_way.get_mut(directory) {
+        let mut state = self.state();
+        if let Some(look) = state.under_way.get_mut(directory.as_os_str()) {
             look.overdue = true;
             look.mount = mount;
         }
-        self.ended.notify_all();
+        self.notify(&state);
+    }
+
+    /// Removes a look that has ended.
+    fn end(&self, directory: &Path) {
+        let mut state = self.state();
+        state.under_way.remove(directory.as_os_str());
+        self.notify(&state);
+    }
+
+    /// Wakes the threads that wait; most of the time there is none, and waking takes a system call.
+    fn notify(&self, state: &PoolState) {
+        if state.waiting > 0 {
+            self.ended.notify_all();
+        }
     }
 
     /// Puts a look on record, when the one under way at the directory has ended.
     fn begin(&self, timeout: Duration, directory: &Path) -> Result<(), NotDone> {
         let is_healthy = |state: &PoolState| {
-            let look = state.under_way.get(directory);
+            let look = state.under_way.get(directory.as_os_str());
             look.is_some_and(|look| !look.overdue)
         };
+        let mut state = self.state();
+        state.waiting += 1;
         let waited = self
             .ended
-            .wait_timeout_while(self.state(), timeout, |state| is_healthy(state));
-        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        match state.under_way.get(directory) {
+            .wait_timeout_while(state, timeout, |state| is_healthy(state));
+        (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.waiting -= 1;
+        match state.under_way.get(directory.as_os_str()) {
             Some(look) if look.overdue => return Err(NotDone::Hangs),
             Some(_) => return Err(NotDone::Late),
             None => {}
@@ -121,9 +143,8 @@ impl Pool {
                 return Err(NotDone::TooMany);
             }
         }
-        state
-            .under_way
-            .insert(directory.to_owned(), UnderWay::default());
+        let directory = directory.as_os_str().to_owned();
+        state.under_way.insert(directory, UnderWay::default());
         Ok(())
     }
 }
@@ -136,8 +157,7 @@ struct Ends<'a> {
 
 impl Drop for Ends<'_> {
     fn drop(&mut self) {
-        self.pool.state().under_way.remove(self.directory);
-        self.pool.ended.notify_all();
+        self.pool.end(self.directory);
     }
 }
 
@@ -287,8 +307,7 @@ impl BoundedBlocking {
             })
         });
         if let Err(error) = self.give(job) {
-            self.pool.state().under_way.remove(directory);
-            self.pool.ended.notify_all();
+            self.pool.end(directory);
             return Err(NotDone::Broke(error));
         }
         match ended.recv_timeout(timeout) {
@@ -303,12 +322,12 @@ impl BoundedBlocking {
                 if ended.try_recv().is_ok() {
                     return Ok(());
                 }
-                if let Some(look) = state.under_way.get_mut(directory) {
+                if let Some(look) = state.under_way.get_mut(directory.as_os_str()) {
                     look.overdue = true;
                     look.mount = mount;
                 }
+                self.pool.notify(&state);
                 drop(state);
-                self.pool.ended.notify_all();
                 Err(NotDone::Late)
             }
         }

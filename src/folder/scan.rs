@@ -1,7 +1,9 @@
 //! From a directory on disk to an [`Inventory`]: one listing, one `stat` per name
 //! relative to the folder's descriptor, and the inside of session files.
 
+use std::cmp::Ordering;
 use std::ffi::{CStr, OsStr};
+use std::hash::{Hash, Hasher};
 use std::io::{self, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -42,7 +44,7 @@ pub const CREDS_SECOND_LOOK: Duration = Duration::from_millis(25);
 pub const CREDS_LOOKS: u32 = 10;
 
 /// Where a session's folder is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug)]
 pub struct FolderPath {
     /// The directory that holds the auth folder. No part of this path may be a link.
     pub parent: std::path::PathBuf,
@@ -51,6 +53,12 @@ pub struct FolderPath {
 }
 
 impl FolderPath {
+    /// What tells two paths apart. Both parts are canonical, so their bytes do; to compare the
+    /// parts of a path takes several times as long.
+    fn key(&self) -> (&OsStr, &OsStr) {
+        (self.parent.as_os_str(), &self.name)
+    }
+
     /// The whole path, for messages to the operator.
     pub fn path(&self) -> std::path::PathBuf {
         self.parent.join(&self.name)
@@ -60,6 +68,32 @@ impl FolderPath {
     /// is an error (`ELOOP`) and never another folder.
     pub fn open(&self) -> io::Result<OwnedFd> {
         Ok(no_links::open_path(&self.path())?)
+    }
+}
+
+impl PartialEq for FolderPath {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for FolderPath {}
+
+impl Hash for FolderPath {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key().hash(state);
+    }
+}
+
+impl PartialOrd for FolderPath {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for FolderPath {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(&other.key())
     }
 }
 

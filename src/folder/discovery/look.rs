@@ -37,7 +37,7 @@ pub(super) struct Looker {
 /// it.
 #[derive(Clone, Debug)]
 pub(super) struct DirectoryCache {
-    by_path: Arc<Mutex<HashMap<PathBuf, CachedDirectory>>>,
+    by_path: Arc<Mutex<HashMap<OsString, CachedDirectory>>>,
     clock: Clock,
 }
 
@@ -59,7 +59,7 @@ impl DirectoryCache {
         }
     }
 
-    fn by_path(&self) -> MutexGuard<'_, HashMap<PathBuf, CachedDirectory>> {
+    fn by_path(&self) -> MutexGuard<'_, HashMap<OsString, CachedDirectory>> {
         self.by_path.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -73,7 +73,7 @@ impl DirectoryCache {
     fn get(&self, path: &Path, stamp: &DirectoryStamp, depth: Depth) -> Option<CachedDirectory> {
         let now = ScanTime::of(&self.clock);
         let mut by_path = self.by_path();
-        let cached = by_path.get_mut(path)?;
+        let cached = by_path.get_mut(path.as_os_str())?;
         if cached.depth != depth || !cached.listed.holds(stamp, &now) {
             return None;
         }
@@ -305,7 +305,7 @@ impl Looker {
                 children: found.children.clone(),
                 is_used: true,
             };
-            cache.by_path().insert(path.to_owned(), cached);
+            cache.by_path().insert(path.as_os_str().to_owned(), cached);
         }
     }
 

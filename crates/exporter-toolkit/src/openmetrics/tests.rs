@@ -57,7 +57,39 @@ app_up -1.0
     assert_eq!(openmetrics(MetricFamilies::default()), END);
 }
 
+const VALUE: MetricDeclaration = MetricDeclaration::gauge("app_value", &[], "A value.");
+
+fn written(value: f64) -> String {
+    let mut families = MetricFamilies::default();
+    families.add_value(&VALUE, value);
+    let text = openmetrics(families);
+    let sample = text.lines().find(|line| line.starts_with("app_value "));
+    sample.unwrap()["app_value ".len()..].to_owned()
+}
+
+#[test]
+fn a_value_is_written_with_no_more_digits_than_it_needs() {
+    for (value, text) in [
+        (0.0, "0.0"),
+        (-7.0, "-7.0"),
+        (0.1, "0.1"),
+        (999_999_999_999_999.0, "999999999999999.0"),
+        (1e15, "1000000000000000.0"),
+        (1e16, "1e16"),
+        (f64::NAN, "NaN"),
+    ] {
+        assert_eq!(written(value), text);
+    }
+}
+
 proptest! {
+    #[test]
+    fn a_value_that_is_written_can_be_read(value in prop_oneof![any::<f64>(), any::<i32>().prop_map(f64::from)]) {
+        prop_assume!(!value.is_nan());
+        let read: f64 = written(value).parse().unwrap();
+        prop_assert_eq!(read, value);
+    }
+
     #[test]
     fn escapes_can_be_undone(value in any::<String>()) {
         let mut text = String::new();

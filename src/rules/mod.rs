@@ -95,6 +95,24 @@ impl RuleSettings {
     }
 }
 
+impl RuleSettings {
+    /// The keys of the links that lead nowhere, because nobody has set them.
+    pub fn placeholders(&self) -> Vec<&'static str> {
+        let links = [
+            ("rules.runbooks", &self.runbooks),
+            ("rules.dashboards", &self.dashboards),
+        ];
+        let host = |url: &str| {
+            let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+            rest.split(['/', ':']).next().unwrap_or_default().to_owned()
+        };
+        let unset = links
+            .into_iter()
+            .filter(|(_, url)| host(url).ends_with(".invalid"));
+        unset.map(|(key, _)| key).collect()
+    }
+}
+
 /// A group of sessions with the same tiers, as matchers for Prometheus.
 #[derive(Debug)]
 struct Scope {

@@ -49,7 +49,7 @@ fn no_mark_stays() {
     // The ladder stands once for each group, everything else once.
     for (alert, times) in [
         ("BaileysAuthFilesWarning", 2),
-        ("BaileysBusyBot", 2),
+        ("BaileysCleanupIneffective", 2),
         ("BaileysAuthFilesRising", 1),
     ] {
         assert_eq!(
@@ -105,11 +105,11 @@ fn runbooks_may_be_pages_of_any_name() {
     for (runbooks, expected) in [
         (
             "https://wiki/b",
-            "runbook_url: https://wiki/b/baileysbusybot\n",
+            "runbook_url: https://wiki/b/baileysbotdown\n",
         ),
         (
             "https://git/docs/{page}.md",
-            "runbook_url: https://git/docs/baileysbusybot.md\n",
+            "runbook_url: https://git/docs/baileysbotdown.md\n",
         ),
     ] {
         let settings = RuleSettings {

@@ -116,6 +116,7 @@ fn expose(times: usize, dir: &Path) {
     let reading = ConnectionReading {
         state: State::Connected,
         is_unresolved: Some(false),
+        is_stopped_on_request: Some(false),
         restarts: None,
         has_own_process: false,
     };

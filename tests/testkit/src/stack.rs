@@ -542,7 +542,7 @@ impl Stack {
             &[
                 (webhook, &webhooks, 1),
                 (person, &receivers, 1),
-                ("group_wait: 30s", "group_wait: 1s", 1),
+                ("group_wait: 10m", "group_wait: 1s", 1),
                 // Long enough to see the alert before it is answered, also on a busy machine.
                 ("group_wait: 10s", "group_wait: 3s", 1),
                 ("group_interval: 5m", "group_interval: 2s", 1),

@@ -422,10 +422,7 @@ fn warned(stack: &Stack, patience: &Patience, tell: &mut dyn FnMut(&str, &str)) 
             .collect();
         of.sort_unstable();
         match of[..] {
-            [
-                ("BaileysAuthFilesMonitor", "firing"),
-                ("BaileysAuthFilesWarning", "firing"),
-            ] => Ok(()),
+            [("BaileysAuthFilesWarning", "firing")] => Ok(()),
             _ => Err(format!("{of:?}")),
         }
     })?;

@@ -21,10 +21,10 @@ use testkit::alertmanager::shipped;
 use testkit::process;
 use testkit::stack::INSTALL;
 
-mod budget;
+mod budget_model;
 
-use budget::alertmanager::{Config, Labels, Message};
-use budget::scenarios::{Evaluation, Scenario, days, hours};
+use budget_model::alertmanager::{Config, Labels, Message};
+use budget_model::scenarios::{Evaluation, Scenario, days, hours};
 
 /// Of promtool, on a busy machine.
 const BOUND: Duration = Duration::from_secs(900);

@@ -353,6 +353,11 @@ impl SessionCounts {
         self.last_line = self.last_line.max(more.last_line);
     }
 
+    /// Of lines that belong to no session no times are kept.
+    pub(super) fn forget_times(&mut self) {
+        (self.removed_at, self.opened_at) = (Count::default(), Count::default());
+    }
+
     /// The device was removed. What comes later in a log is at least a second later, so that the
     /// two times tell the order.
     pub(super) fn removed(&mut self, at: Timestamp) {

@@ -128,6 +128,7 @@ impl Bot {
                 add("connection_state", &label, value);
             }
         }
+        let mut others = Vec::new();
         for (selector, value) in more {
             let value: Values = Box::new(move |at| value(at, index));
             match selector.strip_prefix("baileys_auth_") {
@@ -138,10 +139,11 @@ impl Bot {
                 _ => {
                     let selector = selector.replace("{R", &format!("{{{remediator}"));
                     let selector = selector.replace("{E", &format!("{{{exporter}"));
-                    series.insert(selector, value);
+                    others.push((selector, value));
                 }
             }
         }
+        series.extend(others);
     }
 
     fn alone(self) -> Series {

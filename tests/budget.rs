@@ -59,9 +59,9 @@ fn values(value: &dyn Fn(i64) -> Option<i64>, step: i64, steps: i64) -> String {
         let more = count - 1;
         match value {
             Some(value) => write!(text, "{value}x{more} ").unwrap(),
-            None if index == 0 => write!(text, "_x{more} ").unwrap(),
+            None if index == 0 => write!(text, "_x{count} ").unwrap(),
             None if more == 0 => text.push_str("stale "),
-            None => write!(text, "stale _x{} ", more - 1).unwrap(),
+            None => write!(text, "stale _x{more} ").unwrap(),
         }
     }
     text

@@ -80,7 +80,10 @@ fn evaluate(evaluation: &Evaluation, dir: &Path) -> BTreeMap<u32, Timeline> {
     fs::write(dir.join("baileys.rules.yml"), &rules).unwrap();
     let step = evaluation.step_minutes;
     let steps = evaluation.hours * 60 / step;
-    let series = evaluation.scenarios.iter().flat_map(|scenario| &scenario.series);
+    let series = evaluation
+        .scenarios
+        .iter()
+        .flat_map(|scenario| &scenario.series);
     let series: Vec<Value> = series
         .map(|(name, value)| json!({"series": name, "values": values(value, step, steps)}))
         .collect();
@@ -152,7 +155,11 @@ fn in_a_day(messages: &[&Message]) -> usize {
         all.filter(|other| (first.at..first.at + DAY).contains(&other.at))
             .count()
     };
-    messages.iter().map(|first| within(first)).max().unwrap_or(0)
+    messages
+        .iter()
+        .map(|first| within(first))
+        .max()
+        .unwrap_or(0)
 }
 
 /// An alert that the remediator acts on may be silenced only by a higher tier of its session.
@@ -188,7 +195,10 @@ fn row(scenario: &Scenario, pages: &[&Message], mails: &[&Message]) -> String {
     let names = |messages: &[&Message]| {
         let all = messages.iter().flat_map(|message| &message.alerts);
         let mut names: Vec<&str> = all
-            .map(|name| name.trim_end_matches(" ended").trim_start_matches("Baileys"))
+            .map(|name| {
+                name.trim_end_matches(" ended")
+                    .trim_start_matches("Baileys")
+            })
             .collect();
         names.sort_unstable();
         names.dedup();

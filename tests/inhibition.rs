@@ -260,10 +260,7 @@ fn an_emergency_silences_the_lower_tiers_of_its_own_session_and_nothing_else() {
         "b one AuthFilesCleanup",
         "b two DecryptErrors",
     ];
-    let pager = [
-        "a one AuthFilesFatal",
-        "a one DeviceRemoved",
-    ];
+    let pager = ["a one AuthFilesFatal", "a one DeviceRemoved"];
     // For rules of an operator's own; none of ours has the severity info.
     let nothing = [];
     world.must_have_sent(&[

@@ -94,12 +94,7 @@ fn count(session: &str, files: usize) -> Value {
 }
 
 /// The warning tier's alert, as its text promises it.
-fn warning(
-    session: &str,
-    files: usize,
-    cleanup: usize,
-    group: Option<usize>,
-) -> Value {
+fn warning(session: &str, files: usize, cleanup: usize, group: Option<usize>) -> Value {
     let mut labels = json!({
         "severity": "warning", "ladder": "baileys_auth_files", "tier": "warning",
         "job": "baileys", "instance": "a:10273", "session": session,

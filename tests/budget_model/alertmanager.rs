@@ -246,7 +246,9 @@ impl Config {
         log: &mut BTreeMap<(usize, Vec<String>), Sent>,
     ) -> Option<Message> {
         let route = self.route(key.0);
-        let spoken = present.iter().filter(|alert| !self.is_inhibited(alert, all));
+        let spoken = present
+            .iter()
+            .filter(|alert| !self.is_inhibited(alert, all));
         let firing: BTreeSet<Labels> = spoken.cloned().collect();
         let resolved: BTreeSet<Labels> = group.seen.difference(present).cloned().collect();
         let tells_end = self.tells_end.contains(&route.receiver);

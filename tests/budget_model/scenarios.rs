@@ -123,8 +123,7 @@ impl Bot {
         if let Some(state) = state {
             for (letter, name) in [('c', "connected"), ('d', "disconnected"), ('u', "unknown")] {
                 let label = format!(", state=\"{name}\"");
-                let value: Values =
-                    Box::new(move |at| Some(i64::from(state(at, index) == letter)));
+                let value: Values = Box::new(move |at| Some(i64::from(state(at, index) == letter)));
                 add("connection_state", &label, value);
             }
         }
@@ -193,7 +192,11 @@ fn replacements(at: i64, _: i64) -> Option<i64> {
 
 /// One line every 25 minutes, for 12 hours.
 fn removals(at: i64, _: i64) -> Option<i64> {
-    Some(if at < BEGIN { 0 } else { (since_begin(at) / 25 + 1).min(29) })
+    Some(if at < BEGIN {
+        0
+    } else {
+        (since_begin(at) / 25 + 1).min(29)
+    })
 }
 
 /// Everything that is over within hours.
@@ -236,7 +239,13 @@ pub fn hours() -> Evaluation {
             5,
             "the connection flaps every 7 minutes with 503s",
             Bot {
-                state: Some(|at, _| if at > BEGIN && at / 7 % 2 == 1 { 'd' } else { 'c' }),
+                state: Some(|at, _| {
+                    if at > BEGIN && at / 7 % 2 == 1 {
+                        'd'
+                    } else {
+                        'c'
+                    }
+                }),
                 more: vec![(
                     "baileys_auth_signal_warnings_total{X, pattern=\"stream_error_503\"}",
                     |at, _| Some(since_begin(at) / 7),

@@ -114,7 +114,10 @@ fn the_order_of_a_removal_and_an_open_is_kept() {
     let (removed, opened) = times(&counter);
     assert!(removed > 0 && opened == 0);
     // In one read, and in the second of the one before.
-    counter.lines(block("/l/a.log", &format!("{open}\ndevice_removed\n{open}\n")));
+    counter.lines(block(
+        "/l/a.log",
+        &format!("{open}\ndevice_removed\n{open}\n"),
+    ));
     counter.flush_all();
     let (removed, opened) = times(&counter);
     assert!(opened > removed, "{removed} {opened}");

@@ -117,7 +117,7 @@ impl Receivers {
             .map(|(host, session, name)| {
                 let name = format!("Baileys{name}");
                 let mut labels = self.labels[&name].clone();
-                let of_remediator = name.contains("Cleanup") && name != "BaileysAuthFilesCleanup";
+                let of_remediator = name == "BaileysCleanupFailing";
                 let (job, port) =
                     if of_remediator { ("baileys_remediator", 10274) } else { ("baileys", 10273) };
                 labels["alertname"] = name.into();
@@ -368,6 +368,8 @@ fn alerts_that_are_no_tier_neither_inhibit_nor_are_inhibited() {
         ("a", "one", "LoggedOut"),
         ("a", "one", "SessionVanished"),
         ("a", "one", "ConnectionReplaced"),
+        ("a", "one", "DeviceRemoved"),
+        ("a", "one", "AuthFilesFatal"),
         ("a", "one", "CleanupIneffective"),
         ("a", "one", "CleanupFailing"),
         ("a", "", "ExporterDown"),

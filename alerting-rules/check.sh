@@ -50,12 +50,12 @@ expect_routes() {
   amtool config routes test --config.file=alertmanager.yml --verify.receivers="$1" "${@:2}"
 }
 
-# The five tiers carry the label "ladder" and no other rule does; both sides of
+# The four tiers carry the label "ladder" and no other rule does; both sides of
 # every inhibition ask for it.
 inhibition_is_for_tiers() {
   local status=0 tiers asked
   tiers=$(awk '$2 == "alert:" { alert = $3 } $1 == "ladder:" { print alert }' "$rules" | sort | xargs)
-  if [[ $tiers != "BaileysAuthFilesCleanup BaileysAuthFilesEmergency BaileysAuthFilesFatal BaileysAuthFilesMonitor BaileysAuthFilesWarning" ]]; then
+  if [[ $tiers != "BaileysAuthFilesCleanup BaileysAuthFilesEmergency BaileysAuthFilesFatal BaileysAuthFilesWarning" ]]; then
     echo "the label ladder is carried by: $tiers"
     status=1
   fi
@@ -110,10 +110,10 @@ every_alert_is_complete() {
     }
     BEGIN { split("severity tier summary description runbook_url dashboard_url", keys); for (i in keys) needed[keys[i]] }
     $2 == "alert:" { check_rule(); alert = $3 }
-    # The five tiers name themselves, and nothing else has one.
+    # The four tiers name themselves, and nothing else has one.
     $1 == "tier:" {
       own = "none"
-      if (alert ~ /^BaileysAuthFiles(Monitor|Warning|Cleanup|Emergency|Fatal)$/) own = tolower(substr(alert, 17))
+      if (alert ~ /^BaileysAuthFiles(Warning|Cleanup|Emergency|Fatal)$/) own = tolower(substr(alert, 17))
       if ($2 != own) { print alert ": tier " $2 " instead of " own; bad = 1 }
     }
     { key = $1; sub(/:$/, "", key); if (key in needed) seen[key] }
@@ -138,11 +138,37 @@ every_alert_is_tested() {
   return "$status"
 }
 
+# The table in docs/alerts.md says how many minutes ahead each growth is warned of.
+forecast_is_documented() {
+  local status=0 shape minutes
+  while read -r shape minutes; do
+    if ! grep -Eq "^\| \`$shape\` \|.*\| $minutes \|$" ../docs/alerts.md; then
+      echo "docs/alerts.md: the row of $shape does not say $minutes"
+      status=1
+    fi
+  done < <(sed -n '/first) \/ 60/,/These never/ s/.*session="\([a-z0-9_]*\)".*value: \([0-9]*\)}/\1 \2/p' tests/forecast_test.yml)
+  return "$status"
+}
+
 check "promtool check rules" promtool check rules "$rules"
+# forecast_of_its_groups FILE: the test over 36 hours, with the groups that it asks about alone.
+forecast_of_its_groups() {
+  local dir status=0
+  dir=$(mktemp -d)
+  mkdir "$dir/tests"
+  cp "$1" tests/first.rules "$dir/tests"
+  awk '/^  - name: / { group = $3 } group == "" || group ~ /^baileys-recorded(-pace)?$/' "$rules" > "$dir/$rules"
+  (cd "$dir" && promtool test rules "$1") || status=1
+  rm -r "$dir"
+  return "$status"
+}
+
 half=first-half
 for file in tests/*.yml; do
+  run=(promtool test rules)
+  if [[ $file == tests/forecast_test.yml ]]; then run=(forecast_of_its_groups); fi
   if [[ $part == all || $part == "$half" ]]; then
-    check "promtool test rules $file" promtool test rules "$file"
+    check "promtool test rules $file" "${run[@]}" "$file"
   fi
   if [[ $half == first-half ]]; then half=second-half; else half=first-half; fi
 done
@@ -153,12 +179,13 @@ for tier in warning cleanup emergency; do
   check "route: tier $tier reaches the remediator and a person" \
     expect_routes baileys_remediator,operator ladder=baileys_auth_files "tier=$tier"
 done
-check "route: a critical tier reaches the pager too" \
-  expect_routes baileys_remediator,pager,operator ladder=baileys_auth_files tier=emergency severity=critical
+check "route: the page for the emergency tier is an alert of its own" \
+  expect_routes baileys_remediator,operator ladder=baileys_auth_files tier=emergency severity=critical
 check "route: the fatal tier reaches the pager and not the remediator" \
   expect_routes pager,operator ladder=baileys_auth_files tier=fatal severity=critical
-check "route: the monitor tier reaches the receiver null" \
-  expect_routes null ladder=baileys_auth_files tier=monitor severity=info
+for file in receivers/*.yml; do
+  check "amtool check-config $file" amtool check-config "$file"
+done
 while read -r alert severity; do
   case $severity in
     critical) receivers=pager,operator ;;
@@ -167,7 +194,7 @@ while read -r alert severity; do
   esac
   check "route: $alert ($severity) reaches $receivers" \
     expect_routes "$receivers" "alertname=$alert" "severity=$severity"
-done < <(severities | grep -vE '^BaileysAuthFiles(Monitor|Warning|Cleanup|Emergency|Fatal) ')
+done < <(severities | grep -vE '^BaileysAuthFiles(Warning|Cleanup|Emergency|Fatal) ')
 check "inhibition: only tiers silence, and only tiers are silenced" inhibition_is_for_tiers
 if command -v yamllint >/dev/null; then
   check "yamllint" yamllint --strict .
@@ -176,6 +203,7 @@ else
 fi
 check "every alert has a runbook, every runbook an alert" runbooks_match
 check "every alert has severity, tier, summary, description and both links" every_alert_is_complete
+check "docs/alerts.md has the result of the forecast's test" forecast_is_documented
 check "every alert is tested firing and not firing" every_alert_is_tested
 
 exit "$failed"

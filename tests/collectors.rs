@@ -112,6 +112,8 @@ fn scrape(
         events,
         reports,
         last_line: Some(Timestamp::now()),
+        removed_at: Some(1),
+        opened_at: Some(2),
         ..SessionLog::default()
     };
     let logs = Published {
@@ -132,6 +134,7 @@ fn scrape(
         groups,
         |session| ConnectionReading {
             is_unresolved: has_sources.then_some(false),
+            is_stopped_on_request: has_sources.then_some(false),
             restarts: has_sources.then_some(0),
             ..verdicts.of(session, Instant::now())
         },

@@ -638,7 +638,7 @@ fn forty_hosts_need_no_route_and_no_token() {
     let person = Recorder::start(None).unwrap();
     let text = shipped("alertmanager.yml").unwrap();
     let mut changes = without_route(&text, Some(&person.url())).unwrap();
-    changes.push(("group_wait: 30s", "group_wait: 1s".to_owned()));
+    changes.push(("group_wait: 10m", "group_wait: 1s".to_owned()));
     let alertmanager = Alertmanager::start(dir.path(), &changes).unwrap();
     let config = dir.path().join("config.yml");
     let yaml = format!(

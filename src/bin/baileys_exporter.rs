@@ -149,6 +149,13 @@ async fn program() -> ExitCode {
         Some(Command::Rules) => match settings.alerting_rules() {
             Ok(rules) => {
                 print(rules.trim_end());
+                let unset = settings.rules.placeholders();
+                if !unset.is_empty() {
+                    complain(&format!(
+                        "warning: the links in the alerts lead nowhere; set {}",
+                        unset.join(" and ")
+                    ));
+                }
                 ExitCode::SUCCESS
             }
             Err(error) => {

@@ -312,7 +312,7 @@ fn errors_say_where_and_what() {
             "overrides[0].tiers",
         ),
         (path, "rules: {runbooks: nowhere}", "rules.runbooks"),
-        (path, "rules: {jump_files: 0}", "rules.jump_files"),
+        (path, "rules: {refused_for: 1m}", "rules.refused_for"),
         (
             path,
             "logs:\n  patterns:\n    - {name: a, regex: x, severity: info, help: h}\n    - {name: b, regex: 'x\\ny', severity: info, help: h}\n",

@@ -94,11 +94,15 @@ fn judge(id: String, observed: Observation, now: Timestamp) -> ProcessEvidence {
             how,
             ended_by,
             last_start,
-            ..
+            on_request,
         } => {
             ended = ended_by.map(Timestamp::from);
             started = last_start.map(Timestamp::from);
-            (says(Finding::Gone, how), Vec::new())
+            let evidence = Evidence {
+                is_on_request: on_request,
+                ..says(Finding::Gone, how)
+            };
+            (evidence, Vec::new())
         }
         // Not settled: it keeps the verdict from being disconnected.
         Observation::Changing(why) | Observation::Unknown(why) => {

@@ -120,6 +120,8 @@ pub struct Evidence {
     /// It answered that the bot is not connected, and was not believed: it has not seen the bot
     /// alive.
     pub is_unvouched: bool,
+    /// Its supervisor was asked to stop it, and it is gone.
+    pub is_on_request: bool,
 }
 
 impl Evidence {
@@ -132,6 +134,7 @@ impl Evidence {
             alive: None,
             detail: detail.into(),
             is_unvouched: false,
+            is_on_request: false,
         }
     }
 
@@ -189,6 +192,12 @@ impl Verdict {
         let settles =
             |e: &Evidence| e.is_direct() && e.finding != Finding::Nothing && !e.is_unvouched;
         self.state == State::Unknown && self.evidence.iter().any(settles)
+    }
+
+    /// Whether the supervisor was asked to stop the process, and it is gone.
+    pub fn is_stopped_on_request(&self) -> bool {
+        let stopped = |e: &Evidence| e.finding == Finding::Gone && e.is_on_request;
+        self.evidence.iter().any(stopped)
     }
 
     /// The process that was seen running: when, and its mark.

@@ -20,6 +20,7 @@ struct LatestVerdict {
     /// A probe or the process was asked.
     is_direct: bool,
     is_unresolved: bool,
+    is_stopped_on_request: bool,
     /// The process as it was last seen running.
     process: Option<SeenProcess>,
     /// It was seen running now, and is the process of no other session.
@@ -41,6 +42,9 @@ pub struct ConnectionReading {
     /// Whether a probe or the process was asked and no verdict came of it; `None` before the
     /// first verdict.
     pub is_unresolved: Option<bool>,
+    /// Whether the supervisor shows that it was asked to stop the process; `None` without a fresh
+    /// verdict in which a probe or the process was asked.
+    pub is_stopped_on_request: Option<bool>,
     /// How often the process was another one than before; `None` if it was never seen running.
     pub restarts: Option<u64>,
     /// Whether the session has a process that runs and that no other session has.
@@ -70,6 +74,7 @@ impl LatestVerdicts {
                 state: verdict.state,
                 is_direct: verdict.is_direct(),
                 is_unresolved: verdict.is_unresolved(),
+                is_stopped_on_request: verdict.is_stopped_on_request(),
                 has_own_process: seen.is_some_and(|(_, mark)| sharing.get(mark) == Some(&1)),
                 process: seen_again(known, seen),
             };
@@ -88,6 +93,9 @@ impl LatestVerdicts {
                 Some(latest) => Some(latest.is_unresolved),
                 None => latest.map(|latest| latest.is_direct),
             },
+            is_stopped_on_request: fresh
+                .filter(|latest| latest.is_direct)
+                .map(|latest| latest.is_stopped_on_request),
             restarts: latest.and_then(|latest| Some(latest.process.as_ref()?.restarts)),
             has_own_process: fresh.is_some_and(|latest| latest.has_own_process),
         }

@@ -71,6 +71,8 @@ declare_metrics! {
         "1 for what the evidence says of the bot's connection, 0 for the others; unknown without a verdict of the last 5 minutes. The remediator asks again before it acts.";
     UNRESOLVED: gauge [connection] "baileys_auth_connection_unresolved" SESSION,
         "1 if a probe or the process was asked about the connection and no verdict came of it: no answer that counts, or a contradiction. 0 where there is a verdict, or only a process that runs and logs to tell from. Absent without a source, and before the first verdict.";
+    STOPPED_ON_REQUEST: gauge [connection] "baileys_auth_stopped_on_request" SESSION,
+        "1 if the bot's supervisor shows that it was asked to stop the bot, and the process is gone; 0 where it does not, or does not tell. Absent without a probe or a process.";
     PROCESS_RESTARTS: counter [connection] "baileys_auth_process_restarts_total" SESSION,
         "How often the bot's process was another one than at the look before; looked at every 30 seconds. Absent until the process was seen running; begins again with the exporter.";
     WARNINGS: counter [logs] "baileys_auth_signal_warnings_total" &["session", "pattern"],
@@ -81,6 +83,10 @@ declare_metrics! {
         "Lines in the session's logs that show a private key. Kept across restarts.";
     LOG_LAST_LINE: gauge [logs] "baileys_auth_log_last_line_timestamp_seconds" SESSION,
         "When the newest line in the session's logs was written, as Unix time.";
+    LAST_REMOVAL: gauge [logs] "baileys_auth_last_removal_timestamp_seconds" SESSION,
+        "When the session's logs last said that WhatsApp has removed the device, as Unix time; absent if they never did. Kept across restarts.";
+    LAST_OPEN: gauge [logs] "baileys_auth_last_open_timestamp_seconds" SESSION,
+        "When the session's logs last said that the connection was opened, as Unix time; absent if they never did. Kept across restarts.";
     REPORTS: counter [logs] "baileys_auth_signal_reports_total" &["session", "pattern"],
         "Of device_removed, connection_replaced, account_banned and creds_corrupt: events in a form that the library's logger or the bot's own report writes. Kept across restarts.";
     HALF_MONITORED: gauge [logs] "baileys_auth_log_half_monitored" &["session"],
@@ -239,6 +245,14 @@ fn add_connection<'a>(out: &mut ShownMetrics<'a, '_>, readings: &Readings<'a>) {
         }
     });
     let all = Rc::clone(readings);
+    out.add(&STOPPED_ON_REQUEST, move |out| {
+        for (session, reading) in all.iter() {
+            if let Some(stopped) = reading.is_stopped_on_request {
+                out.add(&[session], f64::from(stopped));
+            }
+        }
+    });
+    let all = Rc::clone(readings);
     out.add(&PROCESS_RESTARTS, move |out| {
         for (session, reading) in all.iter() {
             if let Some(restarts) = reading.restarts {
@@ -306,6 +320,8 @@ fn add_session_logs<'a>(
         Some(f64::from(log.is_half_monitored()))
     });
     value(out, &LOG_LAST_LINE, |log| Some(log.last_line?.seconds()));
+    value(out, &LAST_REMOVAL, |log| Some(log.removed_at? as f64));
+    value(out, &LAST_OPEN, |log| Some(log.opened_at? as f64));
     let readings = Rc::clone(readings);
     out.add(&LOG_MISSING, move |out| {
         for (session, reading) in readings.iter() {

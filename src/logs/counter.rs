@@ -260,6 +260,7 @@ impl Counter {
                     let glob = self.resolver.glob_of(&key.log);
                     let unplaced = self.counts.unplaced.entry(glob).or_default();
                     unplaced.add_all(&waiting.counts);
+                    unplaced.forget_times();
                 }
                 None => {
                     self.counts.waiting.insert(key, waiting);

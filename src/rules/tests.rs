@@ -49,8 +49,8 @@ fn no_mark_stays() {
     // The ladder stands once for each group, everything else once.
     for (alert, times) in [
         ("BaileysAuthFilesWarning", 2),
-        ("BaileysBusyBot", 2),
-        ("BaileysAuthFilesJump", 1),
+        ("BaileysCleanupIneffective", 2),
+        ("BaileysAuthFilesRising", 1),
     ] {
         assert_eq!(
             text.matches(&format!("alert: {alert}\n")).count(),
@@ -105,11 +105,11 @@ fn runbooks_may_be_pages_of_any_name() {
     for (runbooks, expected) in [
         (
             "https://wiki/b",
-            "runbook_url: https://wiki/b/baileysbusybot\n",
+            "runbook_url: https://wiki/b/baileysbotdown\n",
         ),
         (
             "https://git/docs/{page}.md",
-            "runbook_url: https://git/docs/baileysbusybot.md\n",
+            "runbook_url: https://git/docs/baileysbotdown.md\n",
         ),
     ] {
         let settings = RuleSettings {
@@ -165,10 +165,6 @@ fn what_would_break_the_file_is_refused() {
         },
         RuleSettings {
             dashboards: "{{ x }}".into(),
-            ..good.clone()
-        },
-        RuleSettings {
-            jump_files: 0,
             ..good.clone()
         },
         RuleSettings {

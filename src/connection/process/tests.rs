@@ -24,6 +24,23 @@ fn only_a_settled_process_counts_as_alive() {
     }
 }
 
+#[test]
+fn a_stop_on_request_is_told_of_until_another_source_contradicts() {
+    let gone = |on_request| Observation::Gone {
+        how: "x".into(),
+        ended_by: None,
+        last_start: None,
+        on_request,
+    };
+    let says = |observed| {
+        let look = judge("id".into(), observed, Timestamp::now());
+        crate::connection::fold(vec![look.evidence]).is_stopped_on_request()
+    };
+    assert!(says(gone(true)));
+    assert!(!says(gone(false)));
+    assert!(!says(Observation::Unknown("x".into())));
+}
+
 /// pm2 tells when any of its processes last came or went.
 #[test]
 fn the_end_of_another_process_does_not_count() {

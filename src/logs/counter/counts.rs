@@ -32,6 +32,10 @@ pub struct SessionCounts {
     pub secrets: Count,
     /// 1 after a line of the library's logger was seen.
     pub library: Count,
+    /// When the device was last said to be removed, in seconds of Unix time; 0 for never.
+    pub removed_at: Count,
+    /// The same of an opened connection.
+    pub opened_at: Count,
     /// When its newest line was written, if one was read since the start.
     pub last_line: Option<Timestamp>,
 }
@@ -44,6 +48,11 @@ pub struct Count {
 }
 
 impl Count {
+    /// A later value, or none.
+    fn raise(&mut self, to: u64) {
+        self.add(to.saturating_sub(self.value));
+    }
+
     pub(super) fn add(&mut self, more: u64) {
         if more > 0 {
             self.value += more;
@@ -270,6 +279,8 @@ impl SessionCounts {
             "lines" => self.lines = count,
             "secrets" => self.secrets = count,
             "library" => self.library = count,
+            "removed_at" => self.removed_at = count,
+            "opened_at" => self.opened_at = count,
             _ => {
                 if let Some(report) = name.strip_prefix(REPORT) {
                     self.reports.insert(report.to_owned(), count);
@@ -289,6 +300,8 @@ impl SessionCounts {
         push("", "lines", &self.lines);
         push("", "secrets", &self.secrets);
         push("", "library", &self.library);
+        push("", "removed_at", &self.removed_at);
+        push("", "opened_at", &self.opened_at);
         for (name, count) in &self.events {
             push(EVENT, name, count);
         }
@@ -299,7 +312,13 @@ impl SessionCounts {
 
     fn is_dirty(&self) -> bool {
         let mut named = self.events.values().chain(self.reports.values());
-        let single = [self.lines, self.secrets, self.library];
+        let single = [
+            self.lines,
+            self.secrets,
+            self.library,
+            self.removed_at,
+            self.opened_at,
+        ];
         single.iter().any(|count| count.dirty) || named.any(|count| count.dirty)
     }
 
@@ -307,6 +326,8 @@ impl SessionCounts {
         self.lines.dirty = false;
         self.secrets.dirty = false;
         self.library.dirty = false;
+        self.removed_at.dirty = false;
+        self.opened_at.dirty = false;
         let named = self.events.values_mut();
         for count in named.chain(self.reports.values_mut()) {
             count.dirty = false;
@@ -327,7 +348,27 @@ impl SessionCounts {
                 all.entry(name.clone()).or_default().add(count.value);
             }
         }
+        self.removed_at.raise(more.removed_at.value);
+        self.opened_at.raise(more.opened_at.value);
         self.last_line = self.last_line.max(more.last_line);
+    }
+
+    /// Of lines that belong to no session no times are kept.
+    pub(super) fn forget_times(&mut self) {
+        (self.removed_at, self.opened_at) = (Count::default(), Count::default());
+    }
+
+    /// The device was removed. What comes later in a log is at least a second later, so that the
+    /// two times tell the order.
+    pub(super) fn removed(&mut self, at: Timestamp) {
+        let after = self.opened_at.value + 1;
+        self.removed_at.raise(whole_seconds(at).max(after));
+    }
+
+    /// The connection was opened.
+    pub(super) fn opened(&mut self, at: Timestamp) {
+        let after = self.removed_at.value + 1;
+        self.opened_at.raise(whole_seconds(at).max(after));
     }
 
     pub(super) fn library_was_seen(&mut self) {
@@ -335,6 +376,10 @@ impl SessionCounts {
             self.library.add(1);
         }
     }
+}
+
+fn whole_seconds(at: Timestamp) -> u64 {
+    at.seconds().max(0.0) as u64
 }
 
 /// Adds one to this name.

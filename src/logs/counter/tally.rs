@@ -56,6 +56,19 @@ impl Target {
 }
 
 impl Tally<'_> {
+    /// Whether the lines are old ones, whose times the log does not tell.
+    fn is_old(&self) -> bool {
+        match self.base {
+            Some(base) => base.is_first_reading(),
+            None => self.counts.is_first_reading(),
+        }
+    }
+
+    /// When the lines were written, or else read.
+    fn at(&self) -> Timestamp {
+        self.written.unwrap_or(self.now.0)
+    }
+
     pub(super) fn of(&mut self, target: &Target) -> &mut SessionCounts {
         let known = self.resolver.sessions();
         let is_over = match target {
@@ -99,10 +112,14 @@ impl Tally<'_> {
         line: u64,
     ) {
         self.release(patterns, (repeats, held), line);
+        let (is_old, at) = (self.is_old(), self.at());
         let counts = self.of(target);
         counts.secrets.add(found.secrets);
         if found.library {
             counts.library_was_seen();
+        }
+        if found.opened == Some(true) && !is_old {
+            counts.opened(at);
         }
         let kinds = patterns.removed_and_replaced();
         let (removed, replaced) = kinds;
@@ -202,12 +219,17 @@ impl Tally<'_> {
         repeats: &mut Repeats,
         line: u64,
     ) {
+        let (is_old, at) = (self.is_old(), self.at());
+        let (removed, _) = patterns.removed_and_replaced();
         let counts = self.of(target);
         let session = target.session();
         for sign in &found.signs {
             let Some(pattern) = patterns.patterns().get(sign.pattern) else {
                 continue;
             };
+            if Some(sign.pattern) == removed && !is_old {
+                counts.removed(at);
+            }
             let shipped = !pattern.printed_by.is_empty();
             let is_reported = REPORTED.contains(&pattern.name.as_ref());
             if is_reported

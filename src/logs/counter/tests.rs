@@ -102,6 +102,37 @@ fn what_is_counted_is_saved_once_and_found_again() {
 }
 
 #[test]
+fn the_order_of_a_removal_and_an_open_is_kept() {
+    let open = r#"{"level":30,"time":1764500000000,"pid":1,"msg":"opened connection to WA"}"#;
+    let mut counter = counter(None, &["a"]);
+    let times = |counter: &Counter| {
+        let counts = &counter.counts().sessions["a"];
+        (counts.removed_at.value, counts.opened_at.value)
+    };
+    counter.lines(block("/l/a.log", "device_removed\n"));
+    counter.flush_all();
+    let (removed, opened) = times(&counter);
+    assert!(removed > 0 && opened == 0);
+    // In one read, and in the second of the one before.
+    counter.lines(block(
+        "/l/a.log",
+        &format!("{open}\ndevice_removed\n{open}\n"),
+    ));
+    counter.flush_all();
+    let (removed, opened) = times(&counter);
+    assert!(opened > removed, "{removed} {opened}");
+    let again = saved(&counter);
+    counter.counts = again;
+    assert_eq!(times(&counter), (removed, opened));
+    // Old lines have no time.
+    let mut counter = self::counter(None, &["a"]);
+    counter.set_first_reading(true);
+    counter.lines(block("/l/a.log", "device_removed\n"));
+    counter.flush_all();
+    assert_eq!(times(&counter), (0, 0));
+}
+
+#[test]
 fn a_copy_that_breaks_off_counts_nothing() {
     let mut counter = counter(None, &["a"]);
     counter.begin_copy();

@@ -117,6 +117,7 @@ fn expose(dir: &Path) -> HotPath {
     let reading = ConnectionReading {
         state: State::Connected,
         is_unresolved: Some(false),
+        is_stopped_on_request: Some(false),
         restarts: None,
         has_own_process: false,
     };

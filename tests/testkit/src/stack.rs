@@ -542,11 +542,13 @@ impl Stack {
             &[
                 (webhook, &webhooks, 1),
                 (person, &receivers, 1),
-                ("group_wait: 30s", "group_wait: 1s", 1),
+                ("group_wait: 10m", "group_wait: 1s", 1),
                 // Long enough to see the alert before it is answered, also on a busy machine.
                 ("group_wait: 10s", "group_wait: 3s", 1),
                 ("group_interval: 5m", "group_interval: 2s", 1),
                 ("group_interval: 1m", "group_interval: 2s", 1),
+                ("group_interval: 12h", "group_interval: 2s", 2),
+                ("group_interval: 1d", "group_interval: 2s", 1),
                 ("repeat_interval: 5m", "repeat_interval: 5s", 1),
             ],
         )?;
@@ -566,7 +568,11 @@ impl Drop for Stack {
 /// They have another form.
 pub fn short_rules(alert_for: Duration) -> Result<String> {
     let held = format!("        for: {}s\n", alert_for.as_secs());
-    adapt("baileys.rules.yml", &[("        for: 2m\n", &held, 7)])
+    let changes = [
+        ("        for: 2m\n", held.as_str(), 7),
+        ("        keep_firing_for: 1h\n", "", 3),
+    ];
+    adapt("baileys.rules.yml", &changes)
 }
 
 /// The shipped configuration of Prometheus with intervals of a second, these Alertmanagers, and

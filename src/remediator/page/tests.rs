@@ -1,8 +1,10 @@
 use super::*;
+use crate::page_links::PageAddresses;
 use crate::remediator::overview::ServiceState;
 use crate::remediator::store::armed::ArmedRun;
 use crate::remediator::store::pause::PauseEntry;
 use crate::remediator::store::restarts::NotBack;
+use crate::rules::RuleSettings;
 
 #[test]
 fn what_an_operator_should_know_comes_first() {
@@ -52,6 +54,7 @@ fn what_an_operator_should_know_comes_first() {
             ..Front::default()
         },
         Timestamp::from_secs(0),
+        &PageLinks::new(&PageAddresses::default(), &RuleSettings::default()),
     );
     for text in [
         "Paused since noon by &lt;ops&gt;: a release",
@@ -66,5 +69,9 @@ fn what_an_operator_should_know_comes_first() {
         assert!(at < shown.find("Waiting and under way"), "{text}");
     }
     assert!(!shown.contains(">acting<"));
-    assert!(front(&Front::default(), Timestamp::from_secs(0)).contains(">acting<"));
+    let (addresses, rules) = (PageAddresses::default(), RuleSettings::default());
+    let links = PageLinks::new(&addresses, &rules);
+    let empty = front(&Front::default(), Timestamp::from_secs(0), &links);
+    assert!(empty.contains(">acting<"));
+    assert!(empty.contains("http://127.0.0.1:10273/"), "the exporter");
 }

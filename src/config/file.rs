@@ -121,7 +121,6 @@ pub struct RulesSection {
     remediator_job: Option<String>,
     runbooks: Option<String>,
     dashboards: Option<String>,
-    jump_files: Option<usize>,
     #[serde(deserialize_with = "span")]
     refused_for: Option<Duration>,
 }
@@ -135,7 +134,6 @@ impl RulesSection {
             remediator_job: self.remediator_job.unwrap_or(default.remediator_job),
             runbooks: self.runbooks.unwrap_or(default.runbooks),
             dashboards: self.dashboards.unwrap_or(default.dashboards),
-            jump_files: self.jump_files.unwrap_or(default.jump_files),
             refused_for: self.refused_for.unwrap_or(default.refused_for),
             labels: default.labels,
         };

@@ -314,6 +314,7 @@ fn errors_say_where_and_what() {
         (path, "rules: {runbooks: nowhere}", "rules.runbooks"),
         (path, "rules: {jump_files: 0}", "rules.jump_files"),
         (path, "pages: {exporter: here}", "pages.exporter"),
+        (path, "rules: {refused_for: 1m}", "rules.refused_for"),
         (
             path,
             "logs:\n  patterns:\n    - {name: a, regex: x, severity: info, help: h}\n    - {name: b, regex: 'x\\ny', severity: info, help: h}\n",

@@ -11,7 +11,7 @@
 //! | `<<warning>>` and so on | the group's threshold of that tier |
 //! | `<<hold warning>>` and so on | how long a folder holds that tier before its alert fires |
 //! | `<<look back>>` | how old a reading may be, [`LOOK_BACK`] |
-//! | `<<jump>>`, `<<refused seconds>>` | [`RuleSettings`] |
+//! | `<<refused seconds>>` | [`RuleSettings`] |
 //! | `<<exporter_job>>`, `<<remediator_job>>`, `<<runbooks>>`, `<<dashboards>>` | the same |
 //!
 //! `alerting-rules/baileys.rules.yml` is the output for the default configuration.
@@ -37,8 +37,6 @@ pub struct RuleSettings {
     pub runbooks: String,
     /// Address of Grafana: a URL without a trailing slash.
     pub dashboards: String,
-    /// A growth by this many files within an hour is a jump.
-    pub jump_files: usize,
     /// How long clean-ups may be refused before an alert fires.
     pub refused_for: Duration,
     /// Names of the labels that the operator adds to every series: alerts keep them.
@@ -52,7 +50,6 @@ impl Default for RuleSettings {
             remediator_job: "baileys_remediator".into(),
             runbooks: "https://runbooks.invalid/baileys".into(),
             dashboards: "https://grafana.invalid".into(),
-            jump_files: 50,
             refused_for: Duration::from_secs(86_400),
             labels: Vec::new(),
         }
@@ -89,9 +86,6 @@ impl RuleSettings {
                     "{key}: a URL such as https://wiki.example.org/baileys, without a trailing slash"
                 ));
             }
-        }
-        if self.jump_files == 0 {
-            return Err("jump_files: at least 1".into());
         }
         if self.refused_for < Duration::from_secs(3600) {
             return Err(
@@ -198,7 +192,6 @@ fn with_settings(line: &str, settings: &RuleSettings) -> String {
         .replace("<<remediator_job>>", &settings.remediator_job)
         .replace("<<runbooks>>", &settings.runbooks)
         .replace("<<dashboards>>", &settings.dashboards)
-        .replace("<<jump>>", &settings.jump_files.to_string())
         .replace(
             "<<refused seconds>>",
             &settings.refused_for.as_secs().to_string(),

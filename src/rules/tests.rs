@@ -50,7 +50,7 @@ fn no_mark_stays() {
     for (alert, times) in [
         ("BaileysAuthFilesWarning", 2),
         ("BaileysBusyBot", 2),
-        ("BaileysAuthFilesJump", 1),
+        ("BaileysAuthFilesRising", 1),
     ] {
         assert_eq!(
             text.matches(&format!("alert: {alert}\n")).count(),
@@ -165,10 +165,6 @@ fn what_would_break_the_file_is_refused() {
         },
         RuleSettings {
             dashboards: "{{ x }}".into(),
-            ..good.clone()
-        },
-        RuleSettings {
-            jump_files: 0,
             ..good.clone()
         },
         RuleSettings {

@@ -312,7 +312,6 @@ fn errors_say_where_and_what() {
             "overrides[0].tiers",
         ),
         (path, "rules: {runbooks: nowhere}", "rules.runbooks"),
-        (path, "rules: {jump_files: 0}", "rules.jump_files"),
         (path, "pages: {exporter: here}", "pages.exporter"),
         (path, "rules: {refused_for: 1m}", "rules.refused_for"),
         (

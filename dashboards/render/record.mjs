@@ -8,6 +8,7 @@
 // hold times. Everything is on loopback, and gone at the end. Prints the end of the series.
 import { spawn, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
+import http from 'node:http';
 import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
@@ -55,6 +56,19 @@ const freePort = () =>
     });
   });
 
+/** A page by a connection of its own: one that was idle over hours is closed. */
+const get = (port, page) =>
+  new Promise((resolve, reject) => {
+    const request = http.get({ host: '127.0.0.1', port, path: page, agent: false, timeout: PATIENCE_MS }, (answer) => {
+      let text = '';
+      answer.setEncoding('utf8');
+      answer.on('data', (part) => (text += part));
+      answer.on('end', () => (answer.statusCode === 200 ? resolve(text) : reject(new Error(`${page}: ${answer.statusCode}`))));
+    });
+    request.on('error', reject);
+    request.on('timeout', () => request.destroy(new Error(`${page}: timeout`)));
+  });
+
 // ---- The clock ----
 
 const CLOCK = `
@@ -94,9 +108,8 @@ async function start(name, program, args, port, env = {}) {
   const began = Date.now();
   for (;;) {
     try {
-      if ((await fetch(`http://127.0.0.1:${port}/-/ready`)).ok) {
-        return child;
-      }
+      await get(port, '/-/ready');
+      return child;
     } catch (error) {
       if (child.exitCode !== null || Date.now() - began > PATIENCE_MS) {
         throw new Error(`${name}: ${error}\n${fs.readFileSync(path.join(dir, `${name}.log`), 'utf8').slice(-2000)}`);
@@ -107,6 +120,9 @@ async function start(name, program, args, port, env = {}) {
 }
 async function stop(child) {
   running.delete(child);
+  if (child.exitCode !== null || child.signalCode !== null) {
+    throw new Error('a program ended by itself');
+  }
   const ended = new Promise((resolve) => child.on('exit', resolve));
   child.kill('SIGKILL');
   await ended;
@@ -160,8 +176,7 @@ async function scrape(job, instance, port, at) {
   let isUp = 0;
   try {
     if (port) {
-      const answer = await fetch(`http://127.0.0.1:${port}/metrics`);
-      keep(await answer.text(), job, instance, at);
+      keep(await get(port, '/metrics'), job, instance, at);
       isUp = 1;
     }
   } catch {
@@ -211,7 +226,7 @@ async function step(host, now) {
     host.port = null;
   }
   // The first answer wakes the programs, which see that time has passed.
-  await Promise.all([host.port, host.remediatorPort].filter(Boolean).map((port) => fetch(`http://127.0.0.1:${port}/metrics`).then((answer) => answer.text())));
+  await Promise.all([host.port, host.remediatorPort].filter(Boolean).map((port) => get(port, '/metrics')));
 }
 
 async function live() {

@@ -40,7 +40,7 @@ for situation in "${@:-${all[@]}}"; do
   }
   # The pictures of the README have no situation in their names.
   case $situation in
-    many) draw --dashboards=fleet --themes=dark,light ;;
+    tiers) draw --dashboards=fleet --themes=dark ;;
     *) draw --dashboards=fleet --themes=dark --suffix="-$situation" ;;
   esac
   case $situation in

@@ -225,8 +225,9 @@ async function step(host, now) {
     host.exporter = null;
     host.port = null;
   }
-  // The first answer wakes the programs, which see that time has passed.
-  await Promise.all([host.port, host.remediatorPort].filter(Boolean).map((port) => get(port, '/metrics')));
+  // The first request wakes the programs, which see that time has passed: it may be cut off, as
+  // one that has waited for all that time.
+  await Promise.allSettled([host.port, host.remediatorPort].filter(Boolean).map((port) => get(port, '/metrics')));
 }
 
 async function live() {

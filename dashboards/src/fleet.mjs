@@ -48,7 +48,7 @@ const removed = `increase(session:baileys_auth_device_removed_total:last{${S}}[1
 const login = `max by (${BY}) (${removed}) * 0 + 3 or on (${BY}) max by (${BY}) (baileys_auth_creds_valid{${S}} + baileys_auth_logged_in{${S}})`;
 
 const monitored = {
-  height: 2,
+  height: 3,
   panels: [
     [
       24,
@@ -58,7 +58,7 @@ const monitored = {
         [g.now(`sum(${down}) > 0 or -2 * absent(baileys_auth_folder_up{${T}}) or -1 * absent(session:baileys_auth_tier:last6h{${T}}) or vector(0)`)],
         {
           isState: true,
-          options: { textMode: 'value', text: { valueSize: 20 } },
+          options: { textMode: 'value', text: { valueSize: 16 } },
           mappings: [
             ...g.words({
               '-2': ['Nothing is monitored yet. Add the scrape job of baileys_exporter to Prometheus, and check its --sessions.path.', C.unknown],
@@ -85,7 +85,7 @@ const sessionsNow = {
         { mappings: NO_DATA, overrides: [g.override('lost', { thresholds: g.none() }), g.override('unknown', { thresholds: g.none(C.unknown) })], options: { orientation: 'auto' } },
       ),
     ],
-    [3, g.stat('Emergency or worse', 'Sessions in the tier emergency (180 files) or fatal (200): WhatsApp may remove their device soon. The last tier counts for those that are lost or unknown.', [g.now(`count(${last} >= 4) or 0 * count(${last}) or vector(-1)`)], { thresholds: g.none(), mappings: NO_DATA })],
+    [3, g.stat('In emergency', 'Sessions in the tier emergency (180 files) or fatal (200): WhatsApp may remove their device soon. The last tier counts for those that are lost or unknown.', [g.now(`count(${last} >= 4) or 0 * count(${last}) or vector(-1)`)], { thresholds: g.none(), mappings: NO_DATA })],
     [3, g.stat('Critical alerts', 'Alerts of severity critical that fire now.', [g.now(`count(ALERTS{alertname=~"Baileys.+",alertstate="firing",severity="critical",instance=~"$instance|$remediator|"}) or 0 * count(${last}) or vector(-1)`)], { thresholds: g.none(), mappings: NO_DATA })],
     [
       4,

@@ -83,7 +83,7 @@ fn equal_refusals_are_one_row() {
     let run = |id: i64, session: &str, status: Status, reason: &str| Run {
         id,
         created: format!("2026-01-02T03:04:{id:02}Z"),
-        created_at: Timestamp::from_secs(id.unsigned_abs()),
+        created_at: Timestamp::from_secs(id),
         finished: None,
         session: session.into(),
         action: Action::Cleanup,

@@ -17,12 +17,13 @@ const dashboards = { fleet, session, remediation };
 function forImport(dashboard) {
   const copy = structuredClone(dashboard);
   copy.templating.list.find((variable) => variable.name === 'datasource').current = { selected: true, text: '${DS_PROMETHEUS}', value: '${DS_PROMETHEUS}' };
-  const panels = [...new Set(copy.panels.map((panel) => panel.type))].filter((type) => type !== 'row').sort();
+  const all = copy.panels.flatMap((panel) => [panel, ...(panel.panels ?? [])]);
+  const panels = [...new Set(all.map((panel) => panel.type))].filter((type) => type !== 'row').sort();
   return {
     __inputs: [{ name: 'DS_PROMETHEUS', label: 'Prometheus', description: 'The Prometheus that scrapes the exporters and evaluates baileys.rules.yml', type: 'datasource', pluginId: 'prometheus', pluginName: 'Prometheus' }],
     __elements: {},
     __requires: [
-      { type: 'grafana', id: 'grafana', name: 'Grafana', version: '12.0.0' },
+      { type: 'grafana', id: 'grafana', name: 'Grafana', version: '10.0.0' },
       { type: 'datasource', id: 'prometheus', name: 'Prometheus', version: '1.0.0' },
       ...panels.map((id) => ({ type: 'panel', id, name: id, version: '' })),
     ],

@@ -42,6 +42,7 @@ pub mod exporter;
 pub mod folder;
 pub mod host;
 pub mod logs;
+pub mod page_links;
 pub mod policy;
 pub mod reload;
 pub mod remediator;

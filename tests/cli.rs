@@ -208,6 +208,64 @@ fn status_is_the_morning_check() {
     );
 }
 
+/// Equal findings of many sessions are told once, with three examples.
+#[test]
+fn many_sessions_are_told_in_few_lines() {
+    let world = testkit::world!().probed();
+    for number in 0..40 {
+        world.bot(&format!("bot_{number:02}"), "normal", "connected");
+    }
+    world.bot("silent", "normal", "nonsense");
+    world.bot("bloated", BLOATED, "connected");
+    let said = world.remediator(&["doctor"]).must(
+        0,
+        &[
+            "silent: ",
+            "and 38 more",
+            "as bloated",
+            "--all shows every session.",
+        ],
+    );
+    let first = rows(&said.out)[1][0].clone();
+    assert_eq!(first, "silent", "what is unknown comes first");
+    assert!(said.out.lines().count() < 40, "{}", said.out);
+    let all = world.remediator(&["doctor", "--all"]);
+    let all = all.must(0, &["bot_00: ", "bot_39: "]);
+    assert!(!all.out.contains(" more"), "{}", all.out);
+
+    let said = world.exporter(&["status", "--worst=2"]);
+    let said = said.must(1, &["bloated", "and 40 more sessions: 40 normal"]);
+    assert!(!said.out.contains("bot_39"), "{}", said.out);
+    let said = world.exporter(&["status", "--worst", "--output=json"]);
+    assert_eq!(said.json().as_array().unwrap().len(), 20);
+    world
+        .exporter(&["status", "bloated", "--worst"])
+        .must(2, &["--worst"]);
+
+    // Folders that cannot be looked at: one line for all of them, and none in the log.
+    let mut flags = world.exporter_flags();
+    for number in 1..=5 {
+        let file = world.path(&format!("file-{number}"));
+        fs::write(&file, "").unwrap();
+        flags.push(format!(
+            "--sessions.path=closed_{number}={}",
+            file.display()
+        ));
+    }
+    let said = world.run(EXPORTER, &["status"], flags);
+    assert_eq!(said.code, 2, "{said:?}");
+    let about = format!("{}{}", said.out, said.err);
+    let lines: Vec<&str> = about
+        .lines()
+        .filter(|line| line.contains("closed_1") && !line.starts_with("closed_1 "))
+        .collect();
+    let [line] = lines.as_slice() else {
+        panic!("{lines:#?}");
+    };
+    let group = "5 sessions (closed_1, closed_2, closed_3 and 2 more): ";
+    assert!(line.starts_with(group), "{line}");
+}
+
 /// Two folders of one name: said with what to do about it. What `serve` does then is in
 /// tests/discovery.rs.
 #[test]

@@ -1,5 +1,5 @@
 // node draw.mjs --data=TSDB --out=DIR [--end=UNIX] [--themes=dark,light] [--dashboards=fleet,session,remediation]
-//               [--session=NAME] [--suffix=TEXT] [--from=now-24h] [--allow-empty]
+//               [--session=NAME] [--instance=HOST:PORT] [--suffix=TEXT] [--from=now-24h] [--allow-empty]
 //
 // Starts the real Prometheus on a TSDB, draws dashboards against it in headless Chromium,
 // and fails when a query fails, when one returns nothing (unless --allow-empty), or when a
@@ -128,8 +128,10 @@ async function draw(browser, url, name, theme) {
   page.on('pageerror', (error) => problems.push(`page: ${String(error.stack ?? error).slice(0, 600)}`));
   const from = new Date((end - seconds(option('from', dashboard.time.from))) * 1000).toISOString();
   const query = new URLSearchParams({ dashboard: `/dashboards/${name}.json`, from, to: new Date(end * 1000).toISOString(), theme });
-  if (option('session') && name === 'session') {
-    query.set('var-session', option('session'));
+  for (const variable of ['session', 'instance']) {
+    if (option(variable) && name === 'session') {
+      query.set(`var-${variable}`, option(variable));
+    }
   }
   await page.goto(`${url}/?${query}`);
   await settled(page);

@@ -270,6 +270,8 @@ async function main() {
           label: v.label,
           datasource: { type: 'prometheus', uid: 'prom' },
           query: v.query,
+          regex: v.regex,
+          hide: v.hide,
           refresh: 1,
           isMulti: v.multi,
           includeAll: v.includeAll,
@@ -309,7 +311,8 @@ async function main() {
   let row: any[] | null = null;
   for (const p of dash.panels) {
     if (p.type === 'row') {
-      row = [];
+      // A closed row has its panels in itself.
+      row = p.panels.map(item);
       kids.push({ row: p, items: row });
     } else (row ?? (kids as any)).push(row ? item(p) : { item: item(p) });
   }

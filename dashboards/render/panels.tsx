@@ -225,8 +225,9 @@ const StateTimelinePanel = (p: PanelProps<any>) => {
       while (end < times.length && value.values[end] === value.values[start]) {
         end += 1;
       }
-      if (value.values[start] !== null) {
-        const { text, color = '#888' } = display(value.values[start]);
+      // Where there is no value, the mapping of null, if there is one.
+      const { text, color = '#888' } = display(value.values[start]);
+      if (value.values[start] !== null || text) {
         legend.set(text, color);
         const [a, b] = [x(times[start]), x(times[Math.min(end, times.length - 1)])];
         const height = Math.min(row * p.options.rowHeight, row - 2);

@@ -1,26 +1,27 @@
 // What the three dashboards are made of: panels, variables, links, colours.
 
-export const SCHEMA_VERSION = 41; // Grafana 12.0
+export const SCHEMA_VERSION = 38; // Grafana 10.0; a newer one migrates it, an older one would not
+
+// Colours that people with a colour blindness can tell apart too: from blue over yellow to dark
+// red, lighter and darker by turns (tests/dashboards/colours.mjs). None stands without a text.
+export const C = { normal: '#2E7EBC', monitor: '#A6D0F0', warning: '#FBE37A', cleanup: '#F59A23', emergency: '#D02F3A', fatal: '#5B1150', unknown: '#8A8F98' };
 
 // The tiers, by the rank that the recorded series session:baileys_auth_tier:rank has.
-export const TIERS = [
-  ['normal', 'green'],
-  ['monitor', 'blue'],
-  ['warning', 'yellow'],
-  ['cleanup', 'orange'],
-  ['emergency', 'red'],
-  ['fatal', 'purple'],
-];
+export const TIERS = ['normal', 'monitor', 'warning', 'cleanup', 'emergency', 'fatal'].map((name) => [name, C[name]]);
 
 export const UIDS = { fleet: 'baileys-fleet', session: 'baileys-session', remediation: 'baileys-remediation' };
 
 // Which series a dashboard speaks of. The exporter and the remediator are different scrape
-// targets, with a job and an instance each: `job` and `instance` are the exporter's,
-// `remediator` is the remediator's instance, and nothing but `session` joins them.
+// targets: `job` and `instance` are the exporter's, `remediator` is the remediator's instance.
+// The host, an instance without its port, and the session join the two.
 export const TARGET = 'job=~"$job",instance=~"$instance"';
 export const SESSIONS = `${TARGET},session=~"$session"`;
-export const ONE_SESSION = `${TARGET},session="$session"`;
+export const ONE_SESSION = 'job=~"$job",instance="$instance",session="$session"';
 export const REMEDIATOR = 'instance=~"$remediator"';
+/** The remediator on the host of the one instance chosen. */
+export const REMEDIATOR_HERE = 'instance=~"${host:regex}(:[0-9]+)?"';
+/** The same with a label `host`. */
+export const withHost = (expr) => `label_replace(${expr}, "host", "$1", "instance", "(.+?)(:[0-9]+)?")`;
 
 const DATASOURCE = { type: 'prometheus', uid: '${datasource}' };
 
@@ -31,10 +32,10 @@ export const steps = (...pairs) => ({
   steps: pairs.map(([value, color]) => ({ value, color })),
 });
 export const plain = (color = 'text') => steps([null, color]);
-/** 0 is good, `from` and more is not. */
-export const none = (color = 'red', from = 1) => steps([null, 'green'], [from, color]);
+/** 0 needs nobody, `from` and more does. 0 is no colour: it may be that nobody looked. */
+export const none = (color = C.emergency, from = 1) => steps([null, 'text'], [from, color]);
 
-/** Texts and colours for numbers: words({0: ['broken', 'red'], …}). */
+/** Texts and colours for numbers: words({0: ['broken', C.emergency], …}). */
 export const words = (entries) => [
   {
     type: 'value',
@@ -43,16 +44,62 @@ export const words = (entries) => [
     ),
   },
 ];
+/** A text for all numbers from one on. */
+export const from = (value, text, color) => [{ type: 'range', options: { from: value, to: null, result: { text, color, index: 90 } } }];
 /** A text for what is no number, where every number may be one. */
-export const unknown = (text) => [{ type: 'special', options: { match: 'null+nan', result: { text, color: 'text', index: 0 } } }];
-export const TIER_WORDS = words(Object.fromEntries(TIERS.map(([name, color], rank) => [rank, [name, color]])));
-export const CREDS_WORDS = words({ 0: ['broken', 'red'], 1: ['logged out', 'orange'], 2: ['ok', 'green'] });
-export const CONNECTION_WORDS = words({ 1: ['disconnected', 'red'], 2: ['unknown', 'text'], 3: ['connected', 'green'] });
+export const unknown = (text) => [{ type: 'special', options: { match: 'null+nan', result: { text, color: C.unknown, index: 99 } } }];
+/** Added to the rank of a session that is missing now, and of one whose exporter is down. */
+export const LOST = 10;
+export const UNSEEN = 20;
+export const TIER_WORDS = words(
+  Object.fromEntries(
+    TIERS.flatMap(([name, color], rank) => [
+      [rank, [name, color]],
+      [rank + LOST, [`lost, was ${name}`, C.unknown]],
+      [rank + UNSEEN, [`unknown, was ${name}`, C.unknown]],
+    ]),
+  ),
+);
+export const LOGIN_WORDS = words({ '-1': ['unknown', C.unknown], 0: ['creds.json broken', C.emergency], 1: ['logged out', C.emergency], 2: ['ok', C.normal], 3: ['device removed', C.emergency] });
+export const CONNECTION_WORDS = words({ '-1': ['unknown', C.unknown], 1: ['disconnected', C.cleanup], 2: ['unknown', C.unknown], 3: ['connected', C.normal] });
 /** For tables and legends where the state is a label. */
-export const CONNECTION_TEXTS = words({ disconnected: ['disconnected', 'red'], unknown: ['unknown'], connected: ['connected', 'green'] });
+export const CONNECTION_TEXTS = words({ disconnected: ['disconnected', C.cleanup], unknown: ['unknown', C.unknown], connected: ['connected', C.normal] });
+export const STATUS_TEXTS = words({ done: ['done', C.normal], refused: ['refused', C.cleanup], failed: ['failed', C.emergency] });
 
 // The lines that every graph of accumulated files shows.
-export const FILE_STEPS = steps([null, 'green'], [100, 'blue'], [120, 'yellow'], [150, 'orange'], [180, 'red']);
+export const FILE_STEPS = steps([null, C.normal], [100, C.monitor], [120, C.warning], [150, C.cleanup], [180, C.emergency], [200, C.fatal]);
+
+// Seconds until a number of files is reached. Where there is none, a number that is later than
+// all of them, so that a table sorts by urgency.
+export const NOT_GROWING = 1e9;
+export const NOT_KNOWN = 2e9;
+export const UNTIL = {
+  unit: 's',
+  decimals: 0,
+  thresholds: steps([null, C.emergency], [6 * 3600, C.cleanup], [24 * 3600, 'text']),
+  mappings: words({ 0: ['now', C.emergency], [NOT_GROWING]: ['not growing', C.unknown], [NOT_KNOWN]: ['unknown', C.unknown] }),
+};
+
+// Why a session is not cleaned, by the remediator's reason.
+export const WHY = words({
+  connected: ['the bot is connected'],
+  connection_unknown: ['connection unknown: needs a probe'],
+  nothing_removable: ['nothing may be moved: all is in use'],
+  creds_broken: ['creds.json is broken'],
+  dormant: ['no chat was active within 14 days'],
+  woke_recently: ['it has only just become active again'],
+  service_cooldown: ['its process was restarted lately'],
+  service_budget: ['its process was restarted too often today'],
+  breaker_open: ['the circuit breaker is open'],
+  paused: ['the remediator is paused'],
+  locked: ['another program holds the folder'],
+  filesystem: ['the file system does not allow it'],
+  quarantine_full: ['the quarantine is full'],
+  waits: ['waits until the bot stops'],
+  none: ['no remediator on this host', C.cleanup],
+  early: ['below the clean-up tier'],
+  due: ['a clean-up is due'],
+});
 
 // ---- Queries ----
 
@@ -86,13 +133,14 @@ const panel = (type, title, description, targets, { unit, thresholds, mappings =
 const reduce = { calcs: ['lastNotNull'], fields: '', values: false };
 
 /** Numbers, coloured by their thresholds. */
+// With `isState` the value is a word on its colour.
 export const stat = (title, description, targets, more = {}) =>
   panel('stat', title, description, targets, {
     unit: 'none',
     ...more,
     defaults: { color: { mode: 'thresholds' }, decimals: 0, ...more.defaults },
     options: {
-      colorMode: 'value',
+      colorMode: more.isState ? 'background_solid' : 'value',
       graphMode: 'none',
       justifyMode: 'center',
       orientation: 'vertical',
@@ -156,13 +204,13 @@ export const stateTimeline = (title, description, targets, more = {}) =>
     unit: 'short',
     ...more,
     defaults: { color: { mode: 'thresholds' }, ...more.defaults },
-    custom: { axisPlacement: 'auto', fillOpacity: 80, hideFrom: { legend: false, tooltip: false, viz: false }, lineWidth: 0, ...more.custom },
+    custom: { fillOpacity: 80, hideFrom: { legend: false, tooltip: false, viz: false }, lineWidth: 0, ...more.custom },
     options: {
       alignValue: 'left',
       legend: { calcs: [], displayMode: 'list', placement: 'bottom', showLegend: true },
       mergeValues: true,
       rowHeight: 0.9,
-      showValue: 'never',
+      showValue: 'auto',
       tooltip: { mode: 'single', sort: 'none' },
       ...more.options,
     },
@@ -193,7 +241,7 @@ export const bargauge = (title, description, targets, more = {}) =>
  * One row for each set of labels, whatever the query of a column: columns are
  * [name in the frame, name shown, settings].
  */
-export const table = (title, description, targets, { columns, hidden = [], sortBy, ...more }) => {
+export const table = (title, description, targets, { columns, hidden = [], sortBy, desc = true, ...more }) => {
   const order = columns.map(([name]) => name);
   const rename = (name, shown) => (name === shown ? [] : [[name, shown]]);
   return panel('table', title, description, targets, {
@@ -206,8 +254,8 @@ export const table = (title, description, targets, { columns, hidden = [], sortB
       showHeader: true,
       enablePagination: true,
       // Where Grafana up to 12 looks for the pages.
-      footer: { countRows: false, enablePagination: true, fields: '', reducer: ['sum'], show: false },
-      sortBy: [sortBy].flat().map((displayName) => ({ displayName, desc: true })),
+      footer: { countRows: false, enablePagination: true, fields: [], reducer: ['sum'], show: false },
+      sortBy: [sortBy].flat().map((displayName) => ({ displayName, desc })),
     },
     transformations: [
       ...(targets.length > 1 ? [{ id: 'merge', options: {} }] : []),
@@ -245,8 +293,15 @@ export const sessionLink = {
   url: `/d/${UIDS.session}?\${__url_time_range}&var-datasource=\${datasource}&var-session=\${__value.text}`,
   targetBlank: false,
 };
-/** The same from a row that has a column Instance, for two hosts may have a session of one name. */
-export const sessionOfInstanceLink = { ...sessionLink, url: `${sessionLink.url}&var-instance=\${__data.fields.Instance}` };
+/** The same from a row that has a column Host, for two hosts may have a session of one name. */
+export const sessionOfInstanceLink = { ...sessionLink, url: `${sessionLink.url}&var-instance=\${__data.fields.Host}` };
+
+/** What the remediator does, from a row that has a column Session. */
+export const remediationLink = {
+  title: 'Runs and refusals',
+  url: `/d/${UIDS.remediation}?\${__url_time_range}&var-datasource=\${datasource}&var-session=\${__data.fields.Session}`,
+  targetBlank: false,
+};
 
 // ---- Dashboards ----
 
@@ -271,41 +326,58 @@ const query = (name, label, description, expr, more = {}) => ({
   ...more,
 });
 
-export const variables = ({ oneSession = false } = {}) => [
-  {
-    current: {},
-    hide: 0,
-    includeAll: false,
-    label: 'Data source',
-    multi: false,
-    name: 'datasource',
-    options: [],
-    query: 'prometheus',
-    refresh: 1,
-    regex: '',
-    skipUrlSync: false,
-    type: 'datasource',
-  },
-  query('job', 'Job', 'Scrape job of the exporters.', 'label_values(baileys_auth_folder_up, job)'),
-  query('instance', 'Instance', 'Exporters, one a host.', 'label_values(baileys_auth_folder_up{job=~"$job"}, instance)'),
-  query(
-    'session',
-    'Session',
-    'Auth folders.',
-    `label_values(baileys_auth_folder_up{${TARGET}}, session)`,
-    // In depth means one; chosen as it is, so no regular expression is made of its name.
-    oneSession ? { multi: false, includeAll: false, allValue: undefined, current: {} } : {},
-  ),
-  query('remediator', 'Remediator', 'Remediators, one a host.', 'label_values(baileys_remediator_build_info, instance)'),
-];
+/** Everything where nobody chose, also series that do not have the label. */
+const optional = (name, label, description) => query(name, label, description, `label_values(baileys_auth_folder_up, ${name})`, { allValue: '.*' });
+const PLACE = 'cluster=~"$cluster",namespace=~"$namespace"';
+const one = { multi: false, includeAll: false, allValue: undefined, current: {} };
+
+const DATASOURCE_VARIABLE = {
+  current: {},
+  hide: 0,
+  includeAll: false,
+  label: 'Data source',
+  multi: false,
+  name: 'datasource',
+  options: [],
+  query: 'prometheus',
+  refresh: 1,
+  regex: '',
+  skipUrlSync: false,
+  type: 'datasource',
+};
+
+// `All` of the instances is a list of them: recorded series have no cluster and no namespace, and
+// so the choice of these acts through the instances.
+export const variables = ({ oneSession = false } = {}) => {
+  const head = [
+    DATASOURCE_VARIABLE,
+    optional('cluster', 'Cluster', 'The label `cluster`, where the series have one.'),
+    optional('namespace', 'Namespace', 'The label `namespace`, where the series have one.'),
+    query('job', 'Job', 'Scrape job of the exporters.', `label_values(baileys_auth_folder_up{${PLACE}}, job)`),
+  ];
+  return oneSession
+    ? [
+        ...head,
+        // One; chosen as it is, so no regular expression is made of its name.
+        query('session', 'Session', 'Auth folder.', `label_values(baileys_auth_folder_up{job=~"$job",${PLACE}}, session)`, one),
+        query('instance', 'Host', 'The exporter that watches it. Two hosts may have a session of one name: choose one of them.', `label_values(baileys_auth_folder_up{job=~"$job",${PLACE},session="$session"}, instance)`, one),
+        query('host', 'Host name', 'The host without its port: the remediator on it.', `label_values(baileys_auth_folder_up{job=~"$job",instance="$instance"}, instance)`, { ...one, hide: 2, regex: '/^(.+?)(?::[0-9]+)?$/' }),
+      ]
+    : [
+        ...head,
+        query('instance', 'Host', 'Exporters, one a host.', `label_values(baileys_auth_folder_up{job=~"$job",${PLACE}}, instance)`, { allValue: undefined }),
+        query('session', 'Session', 'Auth folders.', `label_values(baileys_auth_folder_up{${TARGET}}, session)`),
+        query('remediator', 'Remediator', 'Remediators, one a host.', `label_values(baileys_remediator_build_info{${PLACE}}, instance)`, { allValue: undefined }),
+      ];
+};
 
 /** A vertical line where something was done, or happened, to a session. */
-const annotations = (sessionMatcher) => {
-  const cleaned = `baileys_remediator_last_cleanup_timestamp_seconds{${REMEDIATOR},${sessionMatcher}}`;
+const annotations = (sessions, remediator) => {
+  const cleaned = `baileys_remediator_last_cleanup_timestamp_seconds{${remediator}}`;
   // The alert, which fires for a quarter of an hour: there is a series only while it does, so
   // that this asks for next to nothing.
-  const removed = `ALERTS{alertname="BaileysDeviceRemoved",alertstate="firing",${TARGET},${sessionMatcher}}`;
-  const one = (name, iconColor, expr, more) => ({
+  const removed = `ALERTS{alertname="BaileysDeviceRemoved",alertstate="firing",${sessions}}`;
+  const line = (name, iconColor, expr, more) => ({
     name,
     datasource: DATASOURCE,
     enable: true,
@@ -333,33 +405,43 @@ const annotations = (sessionMatcher) => {
     // The value is the time, so that the line stands where the run ended and not where a
     // scrape saw it; only what ended within a step, so that 500 sessions stay few points.
     // $__rate_interval is longer than a step by a scrape, so that nothing falls between two.
-    one('Clean-up', 'semi-dark-blue', `(${cleaned} > time() - $__rate_interval_ms / 1000) * 1000`, { useValueForTime: true }),
-    one('Device removed', 'dark-red', `max_over_time(${removed}[$__rate_interval])`),
+    line('Clean-up', 'semi-dark-blue', `(${cleaned} > time() - $__rate_interval_ms / 1000) * 1000`, { useValueForTime: true }),
+    line('Device removed', 'dark-red', `max_over_time(${removed}[$__rate_interval])`),
   ];
 };
 
 /**
- * Puts panels one after the other. `layout` is a list of rows:
- * {title?, height, panels: [[width, panel], …], collapsed?}.
+ * Puts panels one after the other. `layout` is a list of rows: {title?, height, panels:
+ * [[width, panel], …]}. A row with `collapsed` is closed at first, with those without a title
+ * that follow it.
  */
 export function dashboard({ uid, title, description, from, layout, oneSession = false, refresh = '1m' }) {
   const panels = [];
   let y = 0;
   let id = 1;
+  let closed = null;
   for (const row of layout) {
     if (row.title) {
-      panels.push({ id: id++, type: 'row', title: row.title, collapsed: false, gridPos: { h: 1, w: 24, x: 0, y }, panels: [] });
+      const head = { id: id++, type: 'row', title: row.title, collapsed: Boolean(row.collapsed), gridPos: { h: 1, w: 24, x: 0, y }, panels: [] };
+      panels.push(head);
       y += 1;
+      // Below a closed row the next one follows at once; what is in it has places as if it were open.
+      closed = row.collapsed ? { panels: head.panels, y } : null;
     }
+    const into = closed ?? { panels, y };
     let x = 0;
     for (const [w, body] of row.panels) {
-      panels.push({ id: id++, ...body, gridPos: { h: row.height, w, x, y } });
+      into.panels.push({ id: id++, ...body, gridPos: { h: row.height, w, x, y: into.y } });
       x += w;
     }
-    y += row.height;
+    if (closed) {
+      closed.y += row.height;
+    } else {
+      y += row.height;
+    }
   }
   return {
-    annotations: { list: annotations(oneSession ? 'session="$session"' : 'session=~"$session"') },
+    annotations: { list: oneSession ? annotations(ONE_SESSION, `${REMEDIATOR_HERE},session="$session"`) : annotations(SESSIONS, `${REMEDIATOR},session=~"$session"`) },
     description,
     editable: false,
     fiscalYearStartMonth: 0,

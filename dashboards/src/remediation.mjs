@@ -7,7 +7,8 @@ const S = g.SESSIONS;
 
 const total = (expr) => `round(sum(increase(${expr}[$__range]))) or vector(-1)`;
 /** 0 would say that nothing happened where nobody looked. */
-const NOBODY = g.words({ '-1': ['–', 'text'] });
+const { C } = g;
+const NOBODY = g.words({ '-1': ['–', C.unknown] });
 /** What has a series only while there is something; 0 where a remediator is scraped. */
 const orZero = (expr) => `${expr} or 0 * sum(baileys_remediator_sessions{${R}}) or vector(-1)`;
 const ACTS = 'action=~"cleanup|emergency"';
@@ -21,19 +22,18 @@ const bars = (title, description, targets, more = {}) =>
 const counts = {
   height: 4,
   panels: [
-    [3, g.stat('Clean-ups', 'Runs that moved files and ended well, emergencies included, in the time shown.', [g.now(total(`baileys_remediator_cleanups_total{${R}}`))], { thresholds: g.plain('green'), mappings: NOBODY })],
-    [3, g.stat('Failed', 'Runs that broke in the time shown; what they had begun was put back.', [g.now(total(`baileys_remediator_run_failures_total{${R}}`))], { thresholds: g.none('red'), mappings: NOBODY })],
-    [3, g.stat('Refused', 'Runs that a guard refused in the time shown. That is the rule, not an error: see the reasons below.', [g.now(total(`baileys_remediator_refusals_total{${R}}`))], { thresholds: g.none('yellow'), mappings: NOBODY })],
+    [3, g.stat('Clean-ups', 'Runs that moved files and ended well, emergencies included, in the time shown.', [g.now(total(`baileys_remediator_cleanups_total{${R}}`))], { mappings: NOBODY })],
+    [3, g.stat('Failed', 'Runs that broke in the time shown; what they had begun was put back.', [g.now(total(`baileys_remediator_run_failures_total{${R}}`))], { thresholds: g.none(), mappings: NOBODY })],
+    [3, g.stat('Refused', 'Runs that a guard refused in the time shown. That is the rule, not an error: see the reasons below.', [g.now(total(`baileys_remediator_refusals_total{${R}}`))], { mappings: NOBODY })],
     [3, g.stat('Files moved', 'Files moved into a quarantine in the time shown.', [g.now(total(`baileys_remediator_files_moved_total{${R}}`))], { mappings: NOBODY })],
-    [3, g.stat('Queue', 'Runs accepted and not ended.', [g.now(`sum(baileys_remediator_queue_length{${R}}) or vector(-1)`)], { mappings: NOBODY })],
-    [3, g.stat('Armed', 'Clean-ups that were refused because the bot is connected, and wait until it is found stopped, or for a maintenance window.', [g.now(orZero(`sum(baileys_remediator_armed_runs{${RS}})`))], { thresholds: g.none('yellow'), mappings: NOBODY })],
-    [3, g.stat('Paused', 'Whether a person has paused all action (baileys_remediator resume goes on).', [g.now(`max(baileys_remediator_paused{${R}}) or vector(-1)`)], { mappings: g.words({ '-1': ['none scraped', 'text'], 0: ['no', 'green'], 1: ['paused', 'yellow'] }) })],
-    [3, g.stat('Breaker', 'open: too many were in trouble at once, and all action halts until a person resumes it.', [g.now(`max(baileys_remediator_breaker_open{${R}}) or vector(-1)`)], { mappings: g.words({ '-1': ['none scraped', 'text'], 0: ['closed', 'green'], 1: ['open', 'red'] }) })],
+    [3, g.stat('Under way', 'Runs accepted and not ended.', [g.now(`sum(baileys_remediator_queue_length{${R}}) or vector(-1)`)], { mappings: NOBODY })],
+    [3, g.stat('Waiting for the bot to stop', 'Clean-ups that were refused because the bot is connected, and wait until it is found stopped, or for a maintenance window.', [g.now(orZero(`sum(baileys_remediator_armed_runs{${RS}})`))], { mappings: NOBODY })],
+    [3, g.stat('Paused', 'Whether a person has paused all action (baileys_remediator resume goes on).', [g.now(`max(baileys_remediator_paused{${R}}) or vector(-1)`)], { isState: true, mappings: g.words({ '-1': ['none scraped', C.unknown], 0: ['no', C.normal], 1: ['paused', C.cleanup] }) })],
+    [3, g.stat('Circuit breaker', 'open: too many were in trouble at once, and all action halts until a person resumes it.', [g.now(`max(baileys_remediator_breaker_open{${R}}) or vector(-1)`)], { isState: true, mappings: g.words({ '-1': ['none scraped', C.unknown], 0: ['closed', C.normal], 1: ['open', C.emergency] }) })],
   ],
 };
 
 const runs = {
-  title: 'Runs',
   height: 9,
   panels: [
     [8, bars('Runs by action', 'Runs that ended, however they ended. plan is the dry run of the warning tier.', [g.range(perBar('action', `baileys_remediator_runs_total{${R}}`), '{{action}}')])],
@@ -43,14 +43,15 @@ const runs = {
 };
 
 const sessions = {
-  title: 'Sessions',
+  title: 'Each session',
+  collapsed: true,
   height: 8,
   panels: [
     [
       24,
       g.table(
         'Latest run of each session',
-        'How the latest clean-up or emergency of each session ended, and what its last clean-up left. Lead is the time from the first alert to the end of that clean-up.',
+        'How the latest clean-up or emergency of each session ended, and what its last clean-up left. From first alert: the time from there to the end of that clean-up.',
         [
           g.rows(`max by (session, action, status, reason) (baileys_remediator_last_run_timestamp_seconds{${RS}}) * 1000`),
           g.rows(`max by (session) (baileys_remediator_last_cleanup_timestamp_seconds{${RS}}) * 1000`),
@@ -63,12 +64,12 @@ const sessions = {
           columns: [
             ['session', 'Session', { links: [g.sessionLink], 'custom.minWidth': 110 }],
             ['action', 'Action', { 'custom.width': 90 }],
-            ['status', 'Status', { mappings: g.words({ done: ['done', 'green'], refused: ['refused', 'orange'], failed: ['failed', 'red'] }), 'custom.cellOptions': { type: 'color-text' }, 'custom.width': 75 }],
-            ['reason', 'Reason', { noValue: '–', 'custom.minWidth': 120 }],
+            ['status', 'Status', { mappings: g.STATUS_TEXTS, 'custom.cellOptions': { type: 'color-text' }, 'custom.width': 75 }],
+            ['reason', 'Reason', { mappings: g.WHY, noValue: '–', 'custom.minWidth': 150 }],
             ['Value #A', 'Ended', { unit: 'dateTimeFromNow', 'custom.width': 110 }],
             ['Value #B', 'Last clean-up', { noValue: '–', unit: 'dateTimeFromNow', 'custom.width': 110 }],
-            ['Value #C', 'Files after', { noValue: '–', decimals: 0, thresholds: g.FILE_STEPS, 'custom.cellOptions': { type: 'color-text' }, 'custom.width': 85 }],
-            ['Value #D', 'Lead', { noValue: '–', unit: 's', decimals: 1, 'custom.width': 85 }],
+            ['Value #C', 'Files after', { noValue: '–', decimals: 0, 'custom.width': 85 }],
+            ['Value #D', 'From first alert', { noValue: '–', unit: 's', decimals: 1, 'custom.width': 110 }],
           ],
         },
       ),
@@ -83,7 +84,7 @@ const waiting = {
       24,
       g.table(
         'Waiting for something',
-        'Sessions whose runs are being refused without a break, whose clean-up is armed, or whose service was started again and has not come back.',
+        'Sessions whose runs are being refused without a break, whose clean-up waits until the bot stops, or whose service was started again and has not come back.',
         [
           g.rows(`label_replace(max by (session, reason) (baileys_remediator_refused_since_timestamp_seconds{${RS}}) * 1000, "what", "refused", "", "")`),
           g.rows(`label_replace(max by (session, action) (baileys_remediator_armed_runs{${RS}}), "what", "armed", "", "")`),
@@ -95,8 +96,8 @@ const waiting = {
           defaults: { noValue: 'nothing waits, or no remediator is scraped' },
           columns: [
             ['session', 'Session', { links: [g.sessionLink], 'custom.minWidth': 120 }],
-            ['what', 'What', { mappings: g.words({ refused: ['refused', 'orange'], armed: ['armed', 'yellow'], 'not back': ['not back', 'red'] }), 'custom.cellOptions': { type: 'color-text' }, 'custom.width': 90 }],
-            ['reason', 'Reason', { noValue: '–', 'custom.minWidth': 130 }],
+            ['what', 'What', { mappings: g.words({ refused: ['refused', C.cleanup], armed: ['waits', 'text'], 'not back': ['not back', C.emergency] }), 'custom.cellOptions': { type: 'color-text' }, 'custom.width': 90 }],
+            ['reason', 'Reason', { mappings: g.WHY, noValue: '–', 'custom.minWidth': 200 }],
             ['action', 'Action', { noValue: '–', 'custom.width': 90 }],
             ['Value #A', 'Since', { noValue: '–', unit: 'dateTimeFromNow', 'custom.width': 110 }],
           ],
@@ -108,6 +109,7 @@ const waiting = {
 
 const emergencies = {
   title: 'Emergencies',
+  collapsed: true,
   height: 8,
   panels: [
     [
@@ -123,7 +125,7 @@ const emergencies = {
             'refused',
           ),
         ],
-        { overrides: [g.override('worked', g.fixed('green')), g.override('failed', g.fixed('red')), g.override('refused', g.fixed('orange'))] },
+        { overrides: [g.override('worked', g.fixed(C.normal)), g.override('failed', g.fixed(C.emergency)), g.override('refused', g.fixed(C.cleanup))] },
       ),
     ],
     [
@@ -137,7 +139,7 @@ const emergencies = {
           g.now(`sum(baileys_remediator_services_down{${R}}) or vector(-1)`, 'down now'),
           g.now(orZero(`sum(baileys_remediator_service_not_back{${RS}})`), 'not back'),
         ],
-        { mappings: NOBODY, overrides: [g.override('down now', { thresholds: g.none('orange') }), g.override('not back', { thresholds: g.none('red') })] },
+        { mappings: NOBODY, overrides: [g.override('down now', { thresholds: g.none(C.cleanup) }), g.override('not back', { thresholds: g.none() })] },
       ),
     ],
   ],
@@ -145,17 +147,18 @@ const emergencies = {
 
 const stock = {
   title: 'Quarantine and queue',
+  collapsed: true,
   height: 8,
   panels: [
     [8, g.timeseries('Quarantine', 'Bytes in all quarantines, as of the last sweep or run. Files leave it after the retention.', [g.range(`sum by (instance) (baileys_remediator_quarantined_bytes{${R}})`, '{{instance}}')], { unit: 'bytes', custom: { fillOpacity: 20 }, defaults: { noValue: 'no remediator is scraped' } })],
-    [8, g.timeseries('Queue and armed', 'Runs accepted and not ended, and clean-ups that wait for their bot to stop.', [g.range(`sum(baileys_remediator_queue_length{${R}})`, 'queue'), g.range(`sum(baileys_remediator_armed_runs{${RS}}) or 0 * sum(baileys_remediator_queue_length{${R}})`, 'armed')], { defaults: { decimals: 0, noValue: 'no remediator is scraped' }, custom: { lineInterpolation: 'stepAfter' } })],
+    [8, g.timeseries('Runs under way and waiting', 'Runs accepted and not ended, and clean-ups that wait for their bot to stop.', [g.range(`sum(baileys_remediator_queue_length{${R}})`, 'queue'), g.range(`sum(baileys_remediator_armed_runs{${RS}}) or 0 * sum(baileys_remediator_queue_length{${R}})`, 'waiting for the bot to stop')], { defaults: { decimals: 0, noValue: 'no remediator is scraped' }, custom: { lineInterpolation: 'stepAfter' } })],
     [
       8,
       g.stateTimeline(
-        'Paused and breaker',
+        'Pause and circuit breaker over time',
         'When a person had paused all action, and when the breaker had halted it.',
         [g.range(`max(baileys_remediator_paused{${R}})`, 'paused'), g.range(`2 * max(baileys_remediator_breaker_open{${R}})`, 'breaker')],
-        { mappings: g.words({ 0: ['acting', 'green'], 1: ['paused', 'yellow'], 2: ['halted', 'red'] }), defaults: { noValue: 'no remediator is scraped' } },
+        { mappings: [...g.words({ 0: ['acting', C.normal], 1: ['paused', C.cleanup], 2: ['halted', C.emergency] }), ...g.unknown('unknown')], defaults: { noValue: 'no remediator is scraped' } },
       ),
     ],
   ],
@@ -163,6 +166,7 @@ const stock = {
 
 const calls = {
   title: 'Calls from Alertmanager, and copies of creds.json',
+  collapsed: true,
   height: 8,
   panels: [
     [8, bars('Alerts by outcome', 'What became of the alerts in accepted requests: queued was put on record, cooldown had succeeded less than 6 hours ago, no_action asks for nothing.', [g.range(`${perBar('outcome', `baileys_remediator_webhook_alerts_total{${R}}`)} and on (outcome) sum by (outcome) (increase(baileys_remediator_webhook_alerts_total{${R}}[$__range] @ end())) > 0.5`, '{{outcome}}')], { defaults: { noValue: 'none in this time, or no remediator is scraped' } })],
@@ -175,9 +179,9 @@ const calls = {
         [
           g.now(`sum(baileys_remediator_sessions{${R}}) or vector(-1)`, 'known'),
           g.now(`sum(baileys_remediator_creds_insured_sessions{${R}}) or vector(-1)`, 'creds copied'),
-          g.now(orZero(`count((session:baileys_auth_tier:rank{${S}} > 0) and on (session) baileys_remediator_last_cleanup_timestamp_seconds{${RS}} > time() - $__range_s)`), 'cleaned, above 100'),
+          g.now(orZero(`count(${g.withHost(`session:baileys_auth_tier:rank{${S}}`)} > 0 and on (host, session) ${g.withHost(`baileys_remediator_last_cleanup_timestamp_seconds{${RS}}`)} > time() - $__range_s)`), 'cleaned, above 100'),
         ],
-        { mappings: NOBODY, overrides: [g.override('cleaned, above 100', { thresholds: g.none('yellow') })] },
+        { mappings: NOBODY, overrides: [g.override('cleaned, above 100', { thresholds: g.none(C.cleanup) })] },
       ),
     ],
   ],
@@ -188,5 +192,5 @@ export default g.dashboard({
   title: 'Baileys / Remediation',
   description: 'What the remediators did in the time shown, what their guards refused, and what waits for something.',
   from: 'now-7d',
-  layout: [counts, runs, sessions, waiting, emergencies, stock, calls],
+  layout: [counts, waiting, runs, sessions, emergencies, stock, calls],
 });

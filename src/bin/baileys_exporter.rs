@@ -84,6 +84,9 @@ enum Command {
     Status {
         /// Session name; without it, all sessions.
         session: Option<String>,
+        /// Show only the N worst sessions, 20 without a number.
+        #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "20", conflicts_with = "session")]
+        worst: Option<usize>,
         /// Output format.
         #[arg(long, value_enum, default_value = "table")]
         output: Output,
@@ -143,9 +146,11 @@ async fn program() -> ExitCode {
     match cli.command {
         // Above.
         Some(Command::CheckConfig) => ExitCode::SUCCESS,
-        Some(Command::Status { session, output }) => {
-            show_status(settings, session.as_deref(), output).await
-        }
+        Some(Command::Status {
+            session,
+            worst,
+            output,
+        }) => show_status(settings, session.as_deref(), worst, output).await,
         Some(Command::Rules) => match settings.alerting_rules() {
             Ok(rules) => {
                 print(rules.trim_end());
@@ -201,7 +206,12 @@ fn show(
     ExitCode::SUCCESS
 }
 
-async fn show_status(settings: Settings, session: Option<&str>, output: Output) -> ExitCode {
+async fn show_status(
+    settings: Settings,
+    session: Option<&str>,
+    worst: Option<usize>,
+    output: Output,
+) -> ExitCode {
     let sighting_store: Arc<dyn SightingStore> = match keeps_state(&settings) {
         // Use the sightings of the running exporter as well.
         true => Arc::new(SightingsFile::load(
@@ -219,13 +229,14 @@ async fn show_status(settings: Settings, session: Option<&str>, output: Output) 
     // Those about all logs are for the whole table.
     let is_one = session.is_some();
     let look = tokio::task::spawn_blocking(move || {
-        let mut snapshot = Collector::new(Arc::clone(&settings), Clock::system()).collect();
+        let collector = Collector::new(Arc::clone(&settings), Clock::system());
+        let mut snapshot = collector.quiet().collect();
         let names = snapshot.sessions.iter().map(|view| &view.session);
         let logs = settings.log_overview(names);
         let selected = session.map_or(Ok(()), |session| snapshot.select(&session));
         selected.map(|()| (snapshot, logs))
     });
-    let (snapshot, mut logs) = match look.await {
+    let (mut snapshot, mut logs) = match look.await {
         Ok(Ok(looked)) => looked,
         Ok(Err(error)) => {
             complain(&format!("error: {error}"));
@@ -235,6 +246,10 @@ async fn show_status(settings: Settings, session: Option<&str>, output: Output) 
     };
     if is_one {
         logs.warnings.clear();
+        snapshot.passed_over.clear();
+    }
+    for warning in status::left_out(&snapshot) {
+        complain(&format!("warning: {warning}"));
     }
     for warning in &logs.warnings {
         complain(&format!("warning: {warning}"));
@@ -242,8 +257,8 @@ async fn show_status(settings: Settings, session: Option<&str>, output: Output) 
     let rows = status::rows(&snapshot, &connection, &logs.half_monitored).await;
     match output {
         Output::Table if rows.is_empty() => complain("no auth folder found; check --sessions.path"),
-        Output::Table => print(&status::table(&rows)),
-        Output::Json => match serde_json::to_string_pretty(&rows) {
+        Output::Table => print(&status::table(&rows, worst)),
+        Output::Json => match serde_json::to_string_pretty(status::first(&rows, worst)) {
             Ok(text) => print(&text),
             Err(error) => {
                 complain(&format!("error: {error}"));

@@ -15,7 +15,7 @@ use baileys_exporter::config::{
 };
 use baileys_exporter::policy::Tier;
 use baileys_exporter::reload::Load;
-use baileys_exporter::remediator::console::{self, CleanOptions, Output};
+use baileys_exporter::remediator::console::{self, CleanOptions, DoctorOptions, Output};
 use baileys_exporter::remediator::insurance::commands::{self as insurance, RestoreOptions};
 use baileys_exporter::remediator::pause;
 use baileys_exporter::remediator::restart::operator;
@@ -145,6 +145,9 @@ enum Command {
         /// Also test a lock and a rename inside the quarantine of each folder. Without it, nothing is changed.
         #[arg(long = "try")]
         trial: bool,
+        /// Show every session. Without it, of several sessions with equal findings three are shown.
+        #[arg(long)]
+        all: bool,
         /// Output format.
         #[arg(long, value_enum, default_value = "table")]
         output: Output,
@@ -307,13 +310,14 @@ async fn program() -> ExitCode {
             session,
             trust,
             trial,
+            all,
             output,
         } => {
             console::doctor(
                 settings,
                 session.as_deref(),
                 trust.as_deref(),
-                trial,
+                DoctorOptions { trial, all },
                 output,
             )
             .await

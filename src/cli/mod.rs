@@ -1,5 +1,6 @@
 //! Terminal output and signals of both programs.
 
+pub mod examples;
 pub mod exit_codes;
 mod generate;
 mod help;

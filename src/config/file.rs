@@ -17,10 +17,11 @@ use super::list::{list, optional_values, optional_words};
 use super::position::Position;
 use crate::connection::Probe;
 use crate::logs::{Pattern, Severity};
+use crate::page_links::PageAddresses;
 use crate::policy::insurance::Keep;
 use crate::policy::measure::{CLASSIC_BATCH, MODERN_BATCH};
 use crate::policy::{BatchSetting, CredsPlace, Thresholds};
-use crate::rules::RuleSettings;
+use crate::rules::{RuleSettings, is_base_url};
 use exporter_toolkit::secret;
 
 use super::notify::NotifySection;
@@ -81,6 +82,36 @@ pub struct File {
     pub breaker: BreakerSection,
     pub armed: ArmedSection,
     pub rules: RulesSection,
+    pub pages: PagesSection,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PagesSection {
+    exporter: Option<String>,
+    remediator: Option<String>,
+}
+
+impl PagesSection {
+    /// Errors: a key, and what it should be.
+    pub fn build(self) -> Result<PageAddresses, String> {
+        let default = PageAddresses::default();
+        let pages = PageAddresses {
+            exporter: self.exporter.unwrap_or(default.exporter),
+            remediator: self.remediator.unwrap_or(default.remediator),
+        };
+        for (key, url) in [
+            ("exporter", &pages.exporter),
+            ("remediator", &pages.remediator),
+        ] {
+            if !is_base_url(url) {
+                return Err(format!(
+                    "pages.{key}: a URL such as https://bots.example.org/{key}, without a trailing slash"
+                ));
+            }
+        }
+        Ok(pages)
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -53,6 +53,7 @@ use crate::folder::{AllSessions, Discovery, SessionName, SessionsPath};
 use crate::host;
 use crate::logs::sessions::DeclaredSessions;
 use crate::logs::{self, LogGlob, LogSettings, Patterns, SessionMapper};
+use crate::page_links::PageAddresses;
 use crate::policy::guard::INACTIVE_FOR;
 use crate::policy::{BatchSetting, Breaker, CredsPlace, Limits, Thresholds};
 use crate::rules::{self, OwnTiers, RuleSettings};
@@ -125,6 +126,8 @@ pub struct Settings {
     pub armed: Armed,
     /// What the alerting rules are printed with, beside the tiers.
     pub rules: RuleSettings,
+    /// Where the pages of both programs are.
+    pub pages: PageAddresses,
     limits: Limits,
     overrides: Vec<Override>,
 }
@@ -429,6 +432,7 @@ impl Settings {
             breaker,
             armed,
             rules,
+            pages: file.pages.build()?,
             limits,
             overrides,
         })

@@ -312,6 +312,7 @@ fn errors_say_where_and_what() {
             "overrides[0].tiers",
         ),
         (path, "rules: {runbooks: nowhere}", "rules.runbooks"),
+        (path, "pages: {exporter: here}", "pages.exporter"),
         (path, "rules: {refused_for: 1m}", "rules.refused_for"),
         (
             path,

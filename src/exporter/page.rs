@@ -1,8 +1,10 @@
-//! The table of `status` for a browser: no script, no outside asset, readable on a phone.
+//! `status` for a browser: what needs attention first, then all sessions to search and sort. No
+//! outside asset, usable without script, readable on a phone.
 
 use maud::{Markup, html};
 
 use crate::folder::Timestamp;
+use crate::page_links::PageLinks;
 use crate::policy::Tier;
 use exporter_toolkit::page::{self, Column};
 
@@ -50,6 +52,12 @@ const CREDS: Column = Column(
     "Whether the bot's identity file can be read and belongs to a login.",
 );
 
+const LINKS: Column = Column(
+    "More",
+    false,
+    "plan: what a clean-up would move, on the remediator's page. runbook: what to do in this tier. dashboard: the session over time.",
+);
+
 const COLUMNS: [Column; 9] = [
     SESSION,
     TIER,
@@ -61,9 +69,33 @@ const COLUMNS: [Column; 9] = [
     CONNECTION,
     CREDS,
 ];
+/// Those of the table of all sessions, and whether a phone leaves them out.
+const COMPACT: [(Column, bool); 10] = [
+    (SESSION, false),
+    (TIER, false),
+    (Column("Accumulated", true, ACCUMULATED.2), false),
+    (FILES, true),
+    (REMOVABLE, true),
+    (PRE_KEYS, true),
+    (OLDEST_ACTIVE, true),
+    (CONNECTION, false),
+    (CREDS, true),
+    (LINKS, true),
+];
+
+/// At most so many sessions that need attention are shown in full.
+const MOST_PROBLEMS: usize = 20;
+/// With more sessions than this, the table of all of them is closed at first.
+const OPEN_UP_TO: usize = 50;
 
 /// The page at `/`. `notes` stand above the table; `metrics_path` is linked.
-pub fn page(rows: &[SessionRow], notes: &[String], at: Timestamp, metrics_path: &str) -> String {
+pub fn page(
+    rows: &[SessionRow],
+    notes: &[String],
+    at: Timestamp,
+    metrics_path: &str,
+    links: &PageLinks<'_>,
+) -> String {
     let sessions = if rows.len() == 1 {
         "1 session".to_owned()
     } else {
@@ -78,17 +110,69 @@ pub fn page(rows: &[SessionRow], notes: &[String], at: Timestamp, metrics_path: 
         @for message in notes { p.note { (message) } }
         @if let Some(worst) = rows.first() {
             (summary(rows))
-            (legend(worst))
-            (page::table(&COLUMNS, &rows.iter().map(table_row).collect::<Vec<_>>()))
-            (page::meanings(&COLUMNS))
+            (problems(rows, worst, links))
+            (page::find("Find a session"))
+            details.all open[rows.len() <= OPEN_UP_TO] {
+                summary { "All sessions (" (rows.len()) ")" }
+                (page::compact_table(&COMPACT, &rows.iter().map(|row| compact_row(row, links)).collect::<Vec<_>>()))
+            }
+            (page::meanings(&COMPACT.map(|(column, _)| column)))
         } @else {
             p.note { "No auth folder was found. Check " code { "--sessions.path" } " and the log." }
         }
         footer {
-            a href=(metrics_path) { "Metrics" } " · baileys_exporter " (env!("CARGO_PKG_VERSION"))
+            a href=(links.remediator()) { "Clean-ups" } " · " a href=(metrics_path) { "Metrics" }
+            " · baileys_exporter " (env!("CARGO_PKG_VERSION"))
         }
     };
     page::document(&title, STYLE, Some(60), &body)
+}
+
+/// The sessions that need attention, worst first.
+fn problems(rows: &[SessionRow], worst: &SessionRow, links: &PageLinks<'_>) -> Markup {
+    let all: Vec<&SessionRow> = rows.iter().filter(|row| row.needs_attention()).collect();
+    let shown = all.iter().take(MOST_PROBLEMS);
+    html! {
+        h2 { "Need attention (" (all.len()) ")" }
+        @if all.is_empty() {
+            p.sub { "No session is in the tier warning or above, every creds.json is fine, and no bot is known to be disconnected." }
+        } @else {
+            (legend(worst))
+            (page::table(&COLUMNS, &shown.map(|row| table_row(row, links)).collect::<Vec<_>>()))
+            @if all.len() > MOST_PROBLEMS {
+                p.sub { "The " (MOST_PROBLEMS) " worst; " (all.len() - MOST_PROBLEMS) " more are in the table of all sessions." }
+            }
+        }
+    }
+}
+
+/// Links to what else there is of a session.
+fn more(row: &SessionRow, links: &PageLinks<'_>) -> Markup {
+    let runbook = row.runbook().and_then(|name| links.runbook(name));
+    html! {
+        a href=(links.plan(&row.session)) { "plan" }
+        @if let Some(runbook) = runbook { " · " a href=(runbook) { "runbook" } }
+        @if let Some(dashboard) = links.dashboard(&row.session) { " · " a href=(dashboard) { "dashboard" } }
+    }
+}
+
+/// A row of the table of all sessions.
+fn compact_row(row: &SessionRow, links: &PageLinks<'_>) -> Markup {
+    let number = |n: Option<usize>| n.map_or("?".to_owned(), |n| n.to_string());
+    html! {
+        tr data-find {
+            td.name { a href=(links.plan(&row.session)) { (row.session) } }
+            td data-v=(row.badness()) { (chip(tier_word(row), row.tier)) }
+            td.n { (number(row.accumulated_files)) }
+            td.n.more { (number(row.files)) }
+            td.n.more { (number(row.removable_files)) }
+            td.n.more data-v=[row.pre_keys] { (row.pre_keys_word()) }
+            td.n.more data-v=[row.oldest_active_session_seconds] { (row.oldest_active_word()) }
+            td { (row.connection) }
+            td.more { (row.creds.unwrap_or("?")) }
+            td.more { (more(row, links)) }
+        }
+    }
 }
 
 /// The worst tier of all rows, for the title. A row without a tier, or with a broken
@@ -155,7 +239,7 @@ fn legend(row: &SessionRow) -> Markup {
     }
 }
 
-fn table_row(row: &SessionRow) -> Markup {
+fn table_row(row: &SessionRow, links: &PageLinks<'_>) -> Markup {
     let number = |n: Option<usize>| n.map_or("?".to_owned(), |n| n.to_string());
     let creds = row.creds.unwrap_or("?");
     let oldest = row.oldest_active_word();
@@ -164,6 +248,7 @@ fn table_row(row: &SessionRow) -> Markup {
         tr data-session=(row.session) data-tier=(row.tier_word()) {
             td.name {
                 (row.session)
+                span.links { (more(row, links)) }
                 @for said in row.error.iter().chain(&row.notes) { span.error { (said) } }
             }
             td data-label=(label(&TIER)) { (chip(tier_word(row), row.tier)) }

@@ -24,6 +24,7 @@ use crate::config::Settings;
 use crate::connection::{Connection, Recent, SightingStore, Verdict};
 use crate::folder::SessionName;
 use crate::logs::{LastEventReader, LogSettings, Monitor, SessionsSeen, overview};
+use crate::page_links::PageLinks;
 use crate::reload::{self, Asker, Load, Reloads};
 use exporter_toolkit::{self as web, ConcurrencyLimit, Listeners, Response, exposition};
 
@@ -384,7 +385,11 @@ impl Exporter {
             path if path == self.metrics_path => {
                 scrapes.run(self.metrics(request.headers().clone())).await
             }
-            "/" => pages.run(async move { web::html(self.page().await) }).await,
+            "/" => {
+                let headers = request.headers().clone();
+                let page = async move { web::html(&headers, StatusCode::OK, self.page().await) };
+                pages.run(page).await
+            }
             "/-/healthy" => web::text(StatusCode::OK, "baileys_exporter is healthy.\n"),
             "/-/ready" => web::text(StatusCode::OK, "baileys_exporter is ready.\n"),
             _ => web::not_found(&[
@@ -461,7 +466,9 @@ impl Exporter {
         notes.extend(self.log_warnings(&snapshot).await);
         let folders = self.sessions_seen(&snapshot).found;
         notes.extend(overview::half_without_folder(&half_monitored, &folders));
-        let page = page(&rows, &notes, snapshot.at, &self.metrics_path);
+        let settings = self.settings();
+        let links = PageLinks::new(&settings.pages, &settings.rules);
+        let page = page(&rows, &notes, snapshot.at, &self.metrics_path, &links);
         *last = Some((self.clock.now(), page.clone()));
         page
     }

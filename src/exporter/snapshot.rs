@@ -98,7 +98,8 @@ pub struct Collector {
     folders: HashMap<FolderPath, Folder>,
     /// When it looked last, as time since the boot of the machine.
     looked_at: Option<Duration>,
-    problems: ProblemLog,
+    /// `None` for a command that says itself what is wrong.
+    problems: Option<ProblemLog>,
     clock: Clock,
 }
 
@@ -125,9 +126,16 @@ impl Collector {
             settings,
             folders: HashMap::new(),
             looked_at: None,
-            problems: ProblemLog::default(),
+            problems: Some(ProblemLog::default()),
             clock,
         }
+    }
+
+    /// The same for a command that says itself what is wrong: it logs nothing.
+    #[must_use]
+    pub fn quiet(mut self) -> Self {
+        self.problems = None;
+        self
     }
 
     /// The same after a reload: it remembers which folders `former` has found.
@@ -274,6 +282,9 @@ impl Collector {
     }
 
     fn report(&mut self, snapshot: &Snapshot) {
+        let Some(problems) = &mut self.problems else {
+            return;
+        };
         let skipped = snapshot
             .skipped
             .iter()
@@ -298,7 +309,7 @@ impl Collector {
         let noted = ambiguous.chain(creds_here);
         let passed_over = snapshot.passed_over.iter().cloned();
         let noted = noted.chain(passed_over);
-        self.problems.report(skipped.chain(unseen).chain(noted));
+        problems.report(skipped.chain(unseen).chain(noted));
     }
 }
 

@@ -10,8 +10,10 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::cli::examples::{counted, grouped};
 use crate::cli::{exit_codes, table};
 use crate::connection::{Connection, State, Verdict};
+use crate::folder::discovery::few_of_each;
 use crate::folder::scan::newest_write_in;
 use crate::folder::{BoundedBlocking, Creds, FolderPath, SessionName, Timestamp};
 use crate::logs::overview::HALF_MONITORED;
@@ -252,6 +254,36 @@ impl SessionRow {
             .is_some_and(|word| matches!(word, "ok" | CREDS_ELSEWHERE))
     }
 
+    /// Whether a person should look at it: a folder that cannot be looked at, a creds.json that
+    /// is not fine, the tier warning or above, or a bot that is not connected.
+    pub fn needs_attention(&self) -> bool {
+        self.rank >= Rank::Tier(Some(Tier::Warning))
+            || self.connection == State::Disconnected.label()
+    }
+
+    /// A number that is higher the more it needs a person.
+    pub fn badness(&self) -> usize {
+        match self.rank {
+            Rank::Tier(None) => 0,
+            Rank::Tier(Some(tier)) => 1 + tier as usize,
+            Rank::BrokenCreds => 10,
+            Rank::Unseen => 11,
+        }
+    }
+
+    /// Name of the runbook for its state, if it needs attention.
+    pub fn runbook(&self) -> Option<&'static str> {
+        match self.rank {
+            Rank::Unseen => Some("baileysauthfolderunreadable"),
+            Rank::BrokenCreds => Some("baileyscredsbroken"),
+            Rank::Tier(Some(Tier::Fatal)) => Some("baileysauthfilesfatal"),
+            Rank::Tier(Some(Tier::Emergency)) => Some("baileysauthfilesemergency"),
+            Rank::Tier(Some(Tier::Cleanup)) => Some("baileysauthfilescleanup"),
+            Rank::Tier(Some(Tier::Warning)) => Some("baileysauthfileswarning"),
+            Rank::Tier(_) => None,
+        }
+    }
+
     /// The word in the column `tier`.
     pub fn tier_word(&self) -> &'static str {
         self.tier.unwrap_or("?")
@@ -282,8 +314,9 @@ impl SessionRow {
     }
 }
 
-/// The table for a terminal.
-pub fn table(rows: &[SessionRow]) -> String {
+/// The table for a terminal. With `worst`, only so many rows.
+pub fn table(all: &[SessionRow], worst: Option<usize>) -> String {
+    let rows = first(all, worst);
     let number = |n: Option<usize>| n.map_or("?".to_owned(), |n| n.to_string());
     let mut out = table::Table::new(&[
         "SESSION",
@@ -354,15 +387,42 @@ pub fn table(rows: &[SessionRow]) -> String {
             row.connection_evidence.join("; ")
         ));
     }
-    for row in rows {
-        if let Some(error) = &row.error {
-            text.push_str(&format!("\n{}: {error}", row.session));
-        }
-        for note in &row.notes {
-            text.push_str(&format!("\n{}: {note}", row.session));
-        }
+    let said = rows.iter().flat_map(|row| {
+        let texts = row.error.iter().chain(&row.notes);
+        texts.map(|text| (row.session.as_str(), text.as_str()))
+    });
+    for group in grouped(said, |(_, text)| *text) {
+        let sessions: Vec<&str> = group.iter().map(|(session, _)| *session).collect();
+        text.push_str(&format!("\n{}: {}", counted(&sessions), group[0].1));
+    }
+    if rows.len() < all.len() {
+        text.push_str(&format!("\n{}", not_shown(&all[rows.len()..])));
     }
     text
+}
+
+/// The first rows, which are the worst; all of them without a number.
+pub fn first(rows: &[SessionRow], worst: Option<usize>) -> &[SessionRow] {
+    rows.get(..worst.unwrap_or(rows.len())).unwrap_or(rows)
+}
+
+/// What was left out and what may be wanted: a sentence each, of those with one reason only a
+/// few.
+pub fn left_out(snapshot: &Snapshot) -> Vec<String> {
+    few_of_each(&snapshot.skipped)
+        .into_iter()
+        .chain(snapshot.passed_over.iter().cloned())
+        .collect()
+}
+
+/// How many further rows there are, by tier.
+fn not_shown(rest: &[SessionRow]) -> String {
+    let tiers = grouped(rest.iter(), |row| std::cmp::Reverse(row.badness()));
+    let tiers = tiers
+        .iter()
+        .map(|rows| format!("{} {}", rows.len(), rows[0].tier.unwrap_or("not readable")));
+    let tiers: Vec<String> = tiers.collect();
+    format!("and {} more sessions: {}", rest.len(), tiers.join(", "))
 }
 
 /// What is looked for in the logs, for a terminal.

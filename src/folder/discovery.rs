@@ -22,7 +22,7 @@ mod look;
 mod source;
 mod walk;
 
-pub use found::{Found, SkipReason, Skipped, duplicate, explain};
+pub use found::{Found, SkipReason, Skipped, duplicate, explain, few_of_each};
 pub use source::SessionsPath;
 
 use found::Filter;

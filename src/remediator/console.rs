@@ -37,7 +37,7 @@ mod privileges;
 mod record;
 
 pub use self::bulk::clean_many;
-pub use self::doctor::doctor;
+pub use self::doctor::{DoctorOptions, doctor};
 pub use self::notify::test_notify;
 pub use super::outcome::Exit;
 pub use record::show;

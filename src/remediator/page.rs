@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 
 use maud::{Markup, html};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
+use crate::cli::examples::grouped;
 use crate::connection::State;
 use crate::folder::Timestamp;
+use crate::page_links::{PageLinks, plan_path};
 use exporter_toolkit::page::{self, Column};
 
 use super::overview::{Overview, StatusNoticeKind};
@@ -21,6 +22,10 @@ use super::store::unstarted::UnstartedAlert;
 const STYLE: &str = include_str!("page.css");
 /// Most sessions that the page lists.
 const MAX_SESSIONS: usize = 1_000;
+/// With more sessions than this, their list is closed at first.
+const OPEN_UP_TO: usize = 50;
+/// Most rows of the list of runs.
+const MAX_RUNS: usize = 50;
 /// Most notices that the page lists.
 const MAX_NOTICES: usize = 50;
 /// Most files of one run that the page lists.
@@ -94,7 +99,7 @@ pub struct Front {
     pub overview: Overview,
     /// Runs that wait or are under way, oldest first.
     pub waiting: Vec<Run>,
-    /// The newest runs.
+    /// The newest runs, newest first. Equal refusals are shown as one row.
     pub runs: Vec<Run>,
     /// Alerts that started no run.
     pub unstarted: Vec<UnstartedAlert>,
@@ -103,7 +108,7 @@ pub struct Front {
 }
 
 /// The page at `/`.
-pub fn front(front: &Front, at: Timestamp) -> String {
+pub fn front(front: &Front, at: Timestamp, links: &PageLinks<'_>) -> String {
     let count = match front.sessions.len() {
         1 => "1 session".to_owned(),
         more => format!("{more} sessions"),
@@ -120,7 +125,7 @@ pub fn front(front: &Front, at: Timestamp) -> String {
         @else { (runs(&front.waiting)) }
         h2 { "Last runs" }
         @if front.runs.is_empty() { p.sub { "No run yet. An alert starts one, or the command " code { "baileys_remediator clean SESSION" } "." } }
-        @else { (runs(&front.runs)) (page::meanings(&RUNS)) }
+        @else { (folded_runs(&front.runs)) (page::meanings(&RUNS)) }
         @if !front.unstarted.is_empty() {
             h2 { "Alerts that started no run" }
             (page::table(&UNSTARTED, &front.unstarted.iter().map(unstarted).collect::<Vec<_>>()))
@@ -131,16 +136,20 @@ pub fn front(front: &Front, at: Timestamp) -> String {
             p.note { "No auth folder was found. Check " code { "--sessions.path" } " and the log." }
         } @else {
             p.sub { "The plan of a session is made when you open it. No file is moved." }
-            ul.sessions {
-                @for session in front.sessions.iter().take(MAX_SESSIONS) {
-                    li { a href=(plan_link(session)) { (session) } }
+            (page::find("Find a session"))
+            details.all open[front.sessions.len() <= OPEN_UP_TO] {
+                summary { "All sessions (" (front.sessions.len()) ")" }
+                ul.sessions {
+                    @for session in front.sessions.iter().take(MAX_SESSIONS) {
+                        li data-find { a href=(plan_path(session)) { (session) } }
+                    }
                 }
             }
             @if front.sessions.len() > MAX_SESSIONS {
                 p.sub { "and " (front.sessions.len() - MAX_SESSIONS) " more: " code { "baileys_remediator plan SESSION" } }
             }
         }
-        (footer())
+        (footer(links))
     };
     page::document(
         &format!("baileys_remediator: {count}"),
@@ -150,15 +159,8 @@ pub fn front(front: &Front, at: Timestamp) -> String {
     )
 }
 
-fn footer() -> Markup {
-    html! { footer { a href="/" { "Runs" } " · " a href="/metrics" { "Metrics" } " · baileys_remediator " (env!("CARGO_PKG_VERSION")) } }
-}
-
-fn plan_link(session: &str) -> String {
-    format!(
-        "/plan?session={}",
-        utf8_percent_encode(session, NON_ALPHANUMERIC)
-    )
+fn footer(links: &PageLinks<'_>) -> Markup {
+    html! { footer { a href="/" { "Runs" } " · " a href=(links.exporter()) { "Auth folders" } " · " a href="/metrics" { "Metrics" } " · baileys_remediator " (env!("CARGO_PKG_VERSION")) } }
 }
 
 /// RFC 3339 as `2026-01-02 03:04:05 UTC`.
@@ -225,10 +227,41 @@ fn privilege(group: &FindingGroup) -> Markup {
 }
 
 fn runs(runs: &[Run]) -> Markup {
-    page::table(&RUNS, &runs.iter().map(run_row).collect::<Vec<_>>())
+    page::table(
+        &RUNS,
+        &runs.iter().map(|run| run_row(run, &[])).collect::<Vec<_>>(),
+    )
 }
 
-fn run_row(run: &Run) -> Markup {
+/// The latest runs. A run that is refused again and again is one row.
+fn folded_runs(runs: &[Run]) -> Markup {
+    let rows = folded(runs).into_iter().take(MAX_RUNS);
+    page::table(
+        &RUNS,
+        &rows
+            .map(|(run, earlier)| run_row(run, &earlier))
+            .collect::<Vec<_>>(),
+    )
+}
+
+/// Each run with the earlier ones like it: refusals of one session and action with one reason.
+fn folded(runs: &[Run]) -> Vec<(&Run, Vec<&Run>)> {
+    let groups = grouped(runs, |run| match run.status {
+        Status::Refused => (Some((&run.session, run.action.label(), run.cause())), 0),
+        _ => (None, run.id),
+    });
+    let mut rows: Vec<(&Run, Vec<&Run>)> = groups
+        .into_iter()
+        .filter_map(|group| {
+            let (newest, earlier) = group.split_first()?;
+            Some((*newest, earlier.to_vec()))
+        })
+        .collect();
+    rows.sort_by_key(|(run, _)| std::cmp::Reverse(run.id));
+    rows
+}
+
+fn run_row(run: &Run, earlier: &[&Run]) -> Markup {
     let label = |column: &Column| column.0;
     html! {
         tr data-run=(run.id) {
@@ -236,7 +269,12 @@ fn run_row(run: &Run) -> Markup {
             td data-label=(label(&ASKED)) { (without_zone(&run.created)) }
             td data-label=(label(&ACTION)) { (run.action.label()) }
             td.by data-label=(label(&BY)) { (run.requested_by) }
-            td data-label=(label(&STATUS)) { (status_chip(run.status)) }
+            td data-label=(label(&STATUS)) {
+                (status_chip(run.status))
+                @if let Some(first) = earlier.last() {
+                    span.links { (earlier.len() + 1) " times since " (without_zone(&first.created)) }
+                }
+            }
             td.by data-label=(label(&REASON)) { (breakable(run.cause())) }
             td.n data-label=(label(&FILES)) { (run.moved()) }
             td.n data-label=(label(&ACCUMULATED)) { (run.accumulated("→")) }
@@ -260,7 +298,7 @@ fn unstarted(skipped: &UnstartedAlert) -> Markup {
 }
 
 /// The page of a session's plan.
-pub fn plan(view: &PlanView, at: Timestamp) -> String {
+pub fn plan(view: &PlanView, at: Timestamp, links: &PageLinks<'_>) -> String {
     const KIND: Column = Column("Kind", false, "Kind of key.");
     const MOVED: Column = Column(
         "Files to move",
@@ -276,7 +314,10 @@ pub fn plan(view: &PlanView, at: Timestamp) -> String {
     let body = html! {
         header {
             h1 { "Plan for " (session) }
-            p.sub { "Made at " (to_the_second(&at.rfc3339())) " from the current files. This page moves no file." }
+            p.sub {
+                "Made at " (to_the_second(&at.rfc3339())) " from the current files. This page moves no file."
+                @if let Some(dashboard) = links.dashboard(session) { " " a href=(dashboard) { "The session over time" } "." }
+            }
         }
         p.summary { span { "The bot is " span class={ "chip " (colour) } { (view.connection.label()) } } }
         p #answer { (view.answer()) }
@@ -289,13 +330,13 @@ pub fn plan(view: &PlanView, at: Timestamp) -> String {
         }
         h2 { "Connection sources" }
         ul { @for evidence in &view.evidence { li { (evidence) } } }
-        (footer())
+        (footer(links))
     };
     page::document(&format!("{session}: plan"), STYLE, None, &body)
 }
 
 /// The page of one run.
-pub fn run(record: &RunDetails) -> String {
+pub fn run(record: &RunDetails, links: &PageLinks<'_>) -> String {
     const STEP: Column = Column("Step", false, "The step of the run.");
     const TIME: Column = Column("Time", false, "UTC.");
     const DETAIL: Column = Column("Detail", false, "The result of the step.");
@@ -316,7 +357,7 @@ pub fn run(record: &RunDetails) -> String {
     }
     let body = html! {
         header {
-            h1 { "Run #" (run.id) ": " (run.action.label()) " of " a href=(plan_link(&run.session)) { (run.session) } }
+            h1 { "Run #" (run.id) ": " (run.action.label()) " of " a href=(plan_path(&run.session)) { (run.session) } }
             p.sub { "Requested by " (run.requested_by) ", " (to_the_second(&run.created)) "." }
         }
         p.summary {
@@ -367,7 +408,7 @@ pub fn run(record: &RunDetails) -> String {
             }
             (page::meanings(&[STEP, FATE, INODE]))
         }
-        (footer())
+        (footer(links))
     };
     page::document(
         &format!("run {}: {} of {}", run.id, run.action.label(), run.session),
@@ -405,8 +446,8 @@ fn file_row(file: &FileShown, [inode, bytes, modified, fate]: [&str; 4]) -> Mark
 }
 
 /// A page with a message.
-pub fn message(title: &str, text: &str) -> String {
-    let body = html! { header { h1 { (title) } } p.note { (text) } (footer()) };
+pub fn message(title: &str, text: &str, links: &PageLinks<'_>) -> String {
+    let body = html! { header { h1 { (title) } } p.note { (text) } (footer(links)) };
     page::document(title, STYLE, None, &body)
 }
 

@@ -16,6 +16,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use crate::cli::examples::names;
 use crate::config::Settings;
 use crate::folder::discovery::{SkipReason, Skipped, explain};
 use crate::folder::no_links;
@@ -33,8 +34,6 @@ const FEW_BYTES: u64 = 16 << 20;
 const FEW_INODES: u64 = 128;
 /// Most files of a folder that are checked one by one.
 const MAX_FILES_CHECKED: usize = 20_000;
-/// Number of session names that a group shows.
-const EXAMPLES: usize = 3;
 
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -80,17 +79,9 @@ pub struct FindingGroup {
 impl FindingGroup {
     /// The sessions as text, e.g. `a, b, c and 41 more`; `this program` without a session.
     pub fn subject(&self) -> String {
-        let shown = self
-            .sessions
-            .iter()
-            .take(EXAMPLES)
-            .map(String::as_str)
-            .collect::<Vec<_>>()
-            .join(", ");
-        match self.sessions.len() {
-            0 => "this program".into(),
-            few if few <= EXAMPLES => shown,
-            many => format!("{shown} and {} more", many - EXAMPLES),
+        match self.sessions.as_slice() {
+            [] => "this program".into(),
+            sessions => names(sessions),
         }
     }
 }

@@ -214,8 +214,8 @@ impl Remediator {
                 web::method_not_allowed(&[Method::GET, Method::HEAD])
             }
             path @ ("/" | "/plan" | "/run") => {
-                self.page(path, request.uri().query().unwrap_or_default())
-                    .await
+                let query = request.uri().query().unwrap_or_default();
+                self.page(request.headers().clone(), path, query).await
             }
             "/metrics" => {
                 let scrapes = self.scrapes.clone();

@@ -57,16 +57,18 @@ impl Default for RuleSettings {
 }
 
 impl RuleSettings {
+    /// Address of the runbook of this name.
+    pub fn runbook(&self, name: &str) -> String {
+        match self.runbooks.split_once("{page}") {
+            Some((before, after)) => format!("{before}{name}{after}"),
+            None => format!("{}/{name}", self.runbooks),
+        }
+    }
+
     /// Checks that the rules can contain these values.
     ///
     /// Errors: the key and its expected form; never the value.
     pub fn check(&self) -> Result<(), String> {
-        let is_word = |text: &str, more: &str| {
-            !text.is_empty()
-                && text
-                    .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || more.contains(c))
-        };
         for (key, job) in [
             ("exporter_job", &self.exporter_job),
             ("remediator_job", &self.remediator_job),
@@ -79,8 +81,7 @@ impl RuleSettings {
         }
         let runbooks = self.runbooks.replacen("{page}", "page", 1);
         for (key, base) in [("runbooks", &runbooks), ("dashboards", &self.dashboards)] {
-            let is_url = base.starts_with("http://") || base.starts_with("https://");
-            if !is_url || base.ends_with('/') || !is_word(base, "_-./:~%@+") {
+            if !is_base_url(base) {
                 return Err(format!(
                     "{key}: a URL such as https://wiki.example.org/baileys, without a trailing slash"
                 ));
@@ -111,6 +112,17 @@ impl RuleSettings {
             .filter(|(_, url)| host(url).ends_with(".invalid"));
         unset.map(|(key, _)| key).collect()
     }
+}
+
+fn is_word(text: &str, more: &str) -> bool {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || more.contains(c);
+    !text.is_empty() && text.chars().all(is_allowed)
+}
+
+/// Whether it is a URL to which a path can be added: without a trailing slash.
+pub fn is_base_url(text: &str) -> bool {
+    let is_url = text.starts_with("http://") || text.starts_with("https://");
+    is_url && !text.ends_with('/') && is_word(text, "_-./:~%@+")
 }
 
 /// A group of sessions with the same tiers, as matchers for Prometheus.
@@ -184,12 +196,8 @@ fn push(out: &mut String, line: &str) {
 }
 
 fn with_settings(line: &str, settings: &RuleSettings) -> String {
-    let page = |page: &str| match settings.runbooks.split_once("{page}") {
-        Some((before, after)) => format!("{before}{page}{after}"),
-        None => format!("{}/{page}", settings.runbooks),
-    };
     if let Some((key, name)) = line.split_once("<<runbooks>>/") {
-        return format!("{key}{}", page(name));
+        return format!("{key}{}", settings.runbook(name));
     }
     // What is the same for all series of a target can be kept wherever its series meet.
     let mut kept = String::from("(job, instance");

@@ -27,6 +27,11 @@ const expected = status.map(row => ({
 	error: row.error ?? '',
 }))
 
+// What the first table shows: what needs a person.
+const isProblem = row => !['normal', 'monitor'].includes(row.tier) || !['ok', 'elsewhere'].includes(row.creds) || row.connection === 'disconnected'
+const problems = expected.filter(isProblem)
+const problemStatus = status.filter((_, i) => isProblem(expected[i]))
+
 const browser = await chromium.launch({ // in a new profile of its own, removed at the end
 	executablePath,
 	args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
@@ -51,11 +56,11 @@ async function open(width, height, colorScheme) {
 	} }
 }
 
-const rowsOf = page => page.$$eval('tbody tr', trs => trs.map(tr => {
+const rowsOf = page => page.$$eval('.cards tbody tr', trs => trs.map(tr => {
 	const cell = label => label ? tr.querySelector(`td[data-label="${label}"]`) : tr.querySelector('td.name')
-	const said = (td, but) => [...td.childNodes].filter(n => !but || !n.matches?.(but)).map(n => n.textContent).join('').trim()
+	const said = (td, but) => [...td.childNodes].filter(n => !n.matches?.(but ?? '.links')).map(n => n.textContent).join('').trim()
 	return {
-		session: said(cell(), '.error'),
+		session: said(cell(), '.error, .links'),
 		tier: said(cell('Tier')),
 		accumulated: tr.querySelector('.count').textContent,
 		files: said(cell('Files')),
@@ -69,12 +74,15 @@ const rowsOf = page => page.$$eval('tbody tr', trs => trs.map(tr => {
 }))
 
 async function numbersAndOrder(page) {
-	assert.deepEqual(await rowsOf(page), expected, 'the page says what `status` says, in its order')
+	assert.deepEqual(await rowsOf(page), problems, 'the page says what `status` says, in its order')
+	assert.deepEqual(await page.$$eval('.compact tbody tr', trs => trs.map(tr => [...tr.cells].map(td => td.textContent.trim()))),
+		expected.map(row => [row.session, row.tier, row.accumulated, row.files, row.removable, row.preKeys, row.oldest.replace(' ago', ''), row.connection, row.creds, 'plan']), 'all sessions')
 	const badness = ['not readable', 'fatal', 'emergency', 'cleanup', 'warning', 'monitor', 'normal']
 	const worst = expected.map(row => (row.creds !== 'ok' && row.creds !== '?' ? 0.5 : badness.indexOf(row.tier)))
 	assert.deepEqual(worst, worst.toSorted((a, b) => a - b), 'worst first')
 	// Nothing in the document could run, be fetched or be anything but text.
-	assert.deepEqual(await page.$$eval('script, img, iframe, object, embed, [src], link', all => all.map(e => e.outerHTML)), [])
+	assert.deepEqual(await page.$$eval('img, iframe, object, embed, [src], link', all => all.map(e => e.outerHTML)), [])
+	assert.equal(await page.locator('script').count(), 1, 'one script, which the policy knows by its hash')
 	assert.ok(await page.$$eval('*', all => all.every(e => [...e.attributes].every(a => !a.name.startsWith('on')))), 'no event handlers')
 	const unreadable = expected.filter(row => row.tier === 'not readable').length
 	const tiers = expected.map(row => row.tier).filter(tier => tier !== 'not readable')
@@ -84,7 +92,7 @@ async function numbersAndOrder(page) {
 }
 
 async function bars(page) {
-	const seen = await page.$$eval('tbody tr', trs => trs.map(tr => {
+	const seen = await page.$$eval('.cards tbody tr', trs => trs.map(tr => {
 		const box = e => e.getBoundingClientRect(), bar = box(tr.querySelector('.bar')), fill = tr.querySelector('.fill')
 		const share = x => (x - bar.left) / bar.width
 		return {
@@ -95,7 +103,7 @@ async function bars(page) {
 		}
 	}))
 	for (const [i, bar] of seen.entries()) {
-		const row = status[i], near = (got, want) => assert.ok(Math.abs(got - want) * bar.pixels < 1, `${bar.session}: ${got}, not ${want}`)
+		const row = problemStatus[i], near = (got, want) => assert.ok(Math.abs(got - want) * bar.pixels < 1, `${bar.session}: ${got}, not ${want}`)
 		assert.ok(bar.pixels >= 80, `${bar.session}: the bar is ${bar.pixels} px wide`)
 		assert.deepEqual(row.thresholds, [120, 150, 180, 200])
 		if (row.accumulated_files === null) assert.equal(bar.fill, null)
@@ -171,8 +179,8 @@ async function contrast(page, scheme) {
 }
 
 async function evidence(page) {
-	const unknown = expected.findIndex(row => row.connection === 'unknown' && !row.error)
-	const cell = page.locator('tbody tr').nth(unknown).locator('.why')
+	const unknown = problems.findIndex(row => row.connection === 'unknown' && !row.error)
+	const cell = page.locator('.cards tbody tr').nth(unknown).locator('.why')
 	assert.equal(await cell.locator('li').first().isVisible(), false)
 	await cell.locator('summary').click()
 	assert.equal(await cell.locator('li').first().isVisible(), true)
@@ -189,6 +197,39 @@ async function meaningIsSaid(page) {
 	for (const word of ['Unknown counts as connected', 'within the last 14 days']) assert.ok(meanings.includes(word), meanings)
 }
 
+const shownSessions = page => page.$$eval('.compact tbody tr', trs => trs.filter(tr => tr.checkVisibility()).map(tr => tr.cells[0].textContent.trim()))
+
+/// The list of all sessions is searched and sorted, and what was typed outlives the renewal of the page.
+async function searchAndSort(page) {
+	const box = page.locator('.find input')
+	await box.fill('MODERN ok')
+	const modern = expected.filter(row => row.session.includes('modern')).map(row => row.session)
+	assert.deepEqual(await shownSessions(page), modern)
+	assert.equal(await page.locator('.find span').innerText(), `${modern.length} of ${expected.length}`)
+	await page.reload()
+	assert.equal(await box.inputValue(), 'MODERN ok')
+	assert.deepEqual(await shownSessions(page), modern)
+	await box.fill('')
+	const column = page.locator('.compact th', { hasText: 'Accumulated' })
+	for (const [key, order] of [['click', 'descending'], ['Enter', 'ascending']]) {
+		await (key === 'click' ? column.click() : column.press(key))
+		assert.equal(await column.getAttribute('aria-sort'), order)
+		const counts = (await page.$$eval('.compact tbody tr', trs => trs.map(tr => tr.cells[2].textContent.trim()))).filter(n => n !== '?').map(Number)
+		assert.deepEqual(counts, counts.toSorted((a, b) => (order === 'descending' ? b - a : a - b)))
+	}
+}
+
+/// Without script all of it is there, and no box that does nothing.
+async function withoutScript() {
+	const context = await browser.newContext({ javaScriptEnabled: false })
+	const page = await context.newPage()
+	await page.goto(url)
+	assert.equal(await page.locator('.find').isVisible(), false)
+	assert.equal(await page.locator('.compact tbody tr').count(), expected.length)
+	assert.equal(await page.locator('.compact tbody tr').last().isVisible(), true)
+	await context.close()
+}
+
 const shot = (page, name) => page.screenshot({ path: path.join(screenshots, `${name}.png`), fullPage: true })
 try {
 	fs.mkdirSync(screenshots, { recursive: true })
@@ -197,8 +238,8 @@ try {
 		await numbersAndOrder(desk.page)
 		await bars(desk.page)
 		await nothingClipped(desk.page, 1280)
-		assert.equal(await desk.page.locator('thead').isVisible(), true)
-		const tops = await desk.page.$$eval('tbody tr:nth-child(2) td', tds => new Set(tds.map(td => td.getBoundingClientRect().top)).size)
+		assert.equal(await desk.page.locator('.cards thead').isVisible(), true)
+		const tops = await desk.page.$$eval('.cards tbody tr:nth-child(2) td', tds => new Set(tds.map(td => td.getBoundingClientRect().top)).size)
 		assert.equal(tops, 1, 'at 1280 px a row is a row')
 		const ends = await desk.page.$$eval('.count', all => new Set(all.map(e => Math.round(e.getBoundingClientRect().right))).size)
 		assert.equal(ends, 1, 'the counts stand one below the other')
@@ -215,8 +256,8 @@ try {
 		await numbersAndOrder(phone.page)
 		await bars(phone.page)
 		await nothingClipped(phone.page, 390)
-		assert.equal(await phone.page.locator('thead').isVisible(), false)
-		const unlabelled = await phone.page.$$eval('td:not(.name)', tds => tds.filter(td => {
+		assert.equal(await phone.page.locator('.cards thead').isVisible(), false)
+		const unlabelled = await phone.page.$$eval('.cards td:not(.name)', tds => tds.filter(td => {
 			const label = getComputedStyle(td, '::before')
 			return label.content !== JSON.stringify(td.dataset.label) || label.display === 'none' || label.visibility !== 'visible' || !td.innerText.trim()
 		}).length)
@@ -236,6 +277,14 @@ try {
 		if (width === 768) await shot(any.page, 'page-768-light')
 	}
 	await any.done()
+	const desk = await browser.newContext()
+	const page = await desk.newPage()
+	const response = await page.goto(url)
+	assert.equal(response.headers()['content-encoding'], 'gzip')
+	assert.equal(await page.locator('footer a').first().getAttribute('href'), 'http://127.0.0.1:10274/', 'the remediator')
+	await searchAndSort(page)
+	await desk.close()
+	await withoutScript()
 } catch (e) {
 	console.error(e.stack)
 	process.exitCode = 1

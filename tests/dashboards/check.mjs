@@ -4,7 +4,9 @@ import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { lint, RULES, SLIPS } from './lint.mjs';
+import { C } from '../../dashboards/src/lib.mjs';
+import { nearest } from './colours.mjs';
+import { lint, real, RULES, SLIPS } from './lint.mjs';
 import { validate } from './schema.mjs';
 
 const dir = path.join(path.dirname(fileURLToPath(import.meta.url)), '../../dashboards');
@@ -29,7 +31,7 @@ for (const name of names) {
   const imported = read(`import/${name}`);
   const [input] = imported.__inputs;
   expect(input.pluginId === 'prometheus' && JSON.stringify(imported.templating).includes(`"\${${input.name}}"`), `import/${name}: the input is not used`);
-  const types = new Set(imported.panels.map(({ type }) => type).filter((type) => type !== 'row'));
+  const types = new Set(real(imported).map(({ type }) => type));
   const required = new Set(imported.__requires.filter(({ type }) => type === 'panel').map(({ id }) => id));
   expect([...types].every((type) => required.has(type)) && types.size === required.size, `import/${name}: __requires`);
   for (const extra of ['__inputs', '__requires', '__elements']) {
@@ -38,6 +40,12 @@ for (const name of names) {
   imported.templating.list[0].current = {};
   expect(JSON.stringify(imported) === JSON.stringify(read(name)), `import/${name} differs from ${name} in more than its data source`);
 }
+
+// The colours of the tiers, and the grey of what is unknown.
+const apart = nearest(Object.values(C));
+expect(apart.distance >= 20, `two colours look alike: ${JSON.stringify(apart)}`);
+// Two greens and reds that a person with deuteranopia takes for one.
+expect(nearest(['#73BF69', '#F2CC0C', '#C4162A', '#9F8A4C']).distance < 20, 'the distance of colours finds nothing');
 
 // Does every rule find its slip?
 for (const rule of Object.keys(RULES)) {

@@ -1,10 +1,13 @@
 // The rules of grafana/dashboard-linter and of our own, written anew: the linter needs Go.
 
+import { C } from '../../dashboards/src/lib.mjs';
+
 // Grafana shows an unknown unit as a text behind the number, so a slip would be seen by nobody.
 const UNITS = ['none', 'short', 'percentunit', 'bytes', 's', 'h', 'dateTimeFromNow', 'suffix: d', 'suffix: h'];
 const WIDTH = 24;
 
-const real = (dashboard) => dashboard.panels.filter(({ type }) => type !== 'row');
+/** All panels, those in closed rows too. */
+export const real = (dashboard) => dashboard.panels.flatMap((panel) => (panel.type === 'row' ? panel.panels : [panel]));
 const targets = (dashboard) => real(dashboard).flatMap((panel) => panel.targets.map((target) => ({ panel, target })));
 const variable = (dashboard, name) => dashboard.templating.list.find((found) => found.name === name);
 const where = ({ panel, target }) => `«${panel.title}» ${target.refId}`;
@@ -12,7 +15,7 @@ const where = ({ panel, target }) => `«${panel.title}» ${target.refId}`;
 /** The selectors of a query: [{metric, matchers, range}]. */
 export function selectors(expr) {
   const found = [];
-  for (const [, metric, matchers = '', window] of expr.matchAll(/\b(ALERTS|up(?=\{)|(?:session:|instance:)?baileys_[a-z0-9_:]+)(?:\{([^}]*)\})?(?:\[([^\]]+)\])?/g)) {
+  for (const [, metric, matchers = '', window] of expr.matchAll(/\b(ALERTS(?:_FOR_STATE)?|up(?=\{)|(?:session:|instance:)?baileys_[a-z0-9_:]+)(?:\{((?:"[^"]*"|[^}"])*)\})?(?:\[([^\]]+)\])?/g)) {
     found.push({ metric, matchers, range: window });
   }
   return found;
@@ -21,7 +24,7 @@ export function selectors(expr) {
 /** Name of each rule, and what of a dashboard breaks it. */
 export const RULES = {
   'a uid, a title, a description, tags, no edits': (d) =>
-    [/^baileys-[a-z]+$/.test(d.uid) || 'uid', d.title?.startsWith('Baileys / ') || 'title', d.description || 'description', d.tags?.includes('baileys') || 'tags', d.editable === false || 'editable', d.id === null || 'id', d.schemaVersion === 41 || 'schemaVersion', d.graphTooltip === 1 || 'graphTooltip'].filter((ok) => typeof ok === 'string' && !ok.includes(' ')),
+    [/^baileys-[a-z]+$/.test(d.uid) || 'uid', d.title?.startsWith('Baileys / ') || 'title', d.description || 'description', d.tags?.includes('baileys') || 'tags', d.editable === false || 'editable', d.id === null || 'id', d.schemaVersion === 38 || 'schemaVersion', d.graphTooltip === 1 || 'graphTooltip'].filter((ok) => typeof ok === 'string' && !ok.includes(' ')),
   'a link to the other dashboards keeps time and choices': (d) =>
     d.links.some((link) => link.type === 'dashboards' && link.tags.includes('baileys') && link.keepTime && link.includeVars) ? [] : ['no such link'],
   'a data source variable, and nothing but it': (d) => {
@@ -29,15 +32,32 @@ export const RULES = {
     const source = variable(d, 'datasource');
     return [...(source?.type === 'datasource' && source.query === 'prometheus' && source.label === 'Data source' ? [] : ['the variable']), ...uids.filter((uid) => uid?.uid !== '${datasource}' || uid.type !== 'prometheus').map((uid) => JSON.stringify(uid))];
   },
-  'job, instance, session and remediator can be chosen, several or all': (d) =>
-    ['job', 'instance', 'session', 'remediator'].flatMap((name) => {
+  'cluster, namespace, job, host, session and remediator can be chosen, several or all': (d) => {
+    const single = d.uid === 'baileys-session';
+    const wanted = { cluster: '.*', namespace: '.*', job: '.+', ...(single ? {} : { instance: undefined, session: '.+', remediator: undefined }) };
+    return [...d.templating.list.filter(({ type }) => type === 'query').filter((found) => found.refresh !== 2 || !found.label || found.query.query !== found.definition).map(({ name }) => name), ...Object.entries(wanted).filter(([name, all]) => {
       const found = variable(d, name);
-      if (!found || found.type !== 'query' || found.refresh !== 2 || !found.label || found.query.query !== found.definition) {
-        return [name];
-      }
-      const single = name === 'session' && d.uid === 'baileys-session';
-      return found.multi === !single && found.includeAll === !single && (single || found.allValue === '.+') ? [] : [name];
-    }),
+      return !(found?.multi && found.includeAll && found.allValue === all);
+    }).map(([name]) => name)];
+  },
+  'the dashboard of a session shows one session of one host': (d) =>
+    d.uid === 'baileys-session'
+      ? [
+          ...['session', 'instance', 'host'].filter((name) => variable(d, name)?.multi !== false || variable(d, name).includeAll !== false),
+          ...targets(d).flatMap((found) => selectors(found.target.expr).filter(({ metric, matchers }) => metric !== 'up' && !metric.endsWith('build_info') && !matchers.includes('session="$session"')).map(({ metric }) => `${where(found)}: ${metric}`)),
+        ]
+      : [],
+  'at most 12 panels above the first closed row': (d) => {
+    const closed = d.panels.findIndex(({ type, collapsed }) => type === 'row' && collapsed);
+    const open = d.panels.slice(0, closed < 0 ? undefined : closed).filter(({ type }) => type !== 'row').length;
+    return closed > 0 && open <= 12 ? [] : [`${open}`];
+  },
+  'a timeline has words in its bars': (d) => real(d).filter(({ type, options, fieldConfig }) => type === 'state-timeline' && (options.showValue !== 'auto' || !fieldConfig.defaults.mappings.length)).map(({ title }) => title),
+  'colours are those of the palette': (d) => {
+    const known = new Set(['text', 'transparent', ...Object.values(C)]);
+    const used = [...JSON.stringify(real(d)).matchAll(/"(?:color|fixedColor)":"([^"]+)"/g)].map(([, color]) => color);
+    return [...new Set(used.filter((color) => !known.has(color)))];
+  },
   'every panel has a title and a description, no two the same title': (d) => {
     const titles = real(d).map(({ title }) => title);
     return [...real(d).filter(({ title, description }) => !title || !(description?.length > 20)).map(({ title }) => title), ...titles.filter((title, i) => titles.indexOf(title) !== i)];
@@ -45,9 +65,9 @@ export const RULES = {
   'every panel has a unit that Grafana knows': (d) =>
     real(d).flatMap((panel) => [panel.fieldConfig.defaults.unit, ...panel.fieldConfig.overrides.flatMap(({ properties }) => properties.filter(({ id }) => id === 'unit').map(({ value }) => value))].filter((unit) => !UNITS.includes(unit)).map((unit) => `«${panel.title}» ${unit}`)),
   'every panel asks for something': (d) => real(d).filter((panel) => !panel.targets?.length || panel.targets.some(({ expr }) => !expr)).map(({ title }) => title),
-  'panels lie beside each other': (d) => {
+  'panels lie beside each other': (d) => [d.panels, ...d.panels.filter(({ panels }) => panels?.length).map(({ panels }) => panels)].flatMap((panels) => {
     const taken = new Map();
-    return d.panels.flatMap(({ title, id, gridPos: { x, y, w, h } }) => {
+    return panels.flatMap(({ title, id, gridPos: { x, y, w, h } }) => {
       const bad = x < 0 || x + w > WIDTH ? [`«${title}» is too wide`] : [];
       for (let row = y; row < y + h; row += 1) {
         for (let column = x; column < x + w; column += 1) {
@@ -60,24 +80,27 @@ export const RULES = {
       }
       return bad;
     });
-  },
+  }),
   'ids and refIds are unique': (d) => {
     const twice = (list) => list.filter((found, i) => list.indexOf(found) !== i);
-    return [...twice(d.panels.map(({ id }) => id)), ...real(d).flatMap((panel) => twice(panel.targets.map(({ refId }) => refId)))];
+    return [...twice([...d.panels.filter(({ type }) => type === 'row'), ...real(d)].map(({ id }) => id)), ...real(d).flatMap((panel) => twice(panel.targets.map(({ refId }) => refId)))];
   },
   'every selector names its targets': (d) =>
     [...targets(d), ...d.annotations.list.filter(({ builtIn }) => !builtIn).map((annotation) => ({ panel: { title: annotation.name }, target: annotation }))].flatMap((found) =>
       selectors(found.target.expr).flatMap(({ metric, matchers }) => {
-        const wanted = metric.startsWith('baileys_remediator_') ? ['instance=~"$remediator"'] : ['job=~"$job"', 'instance=~"$instance"'];
-        return wanted.filter((matcher) => !matchers.includes(matcher)).map((matcher) => `${where(found)}: ${metric} without ${matcher}`);
+        const exporter = [['job=~"$job"'], ['instance=~"$instance"', 'instance="$instance"']];
+        // An alert is of an exporter, of a remediator, or of neither.
+        const wanted = metric.startsWith('baileys_remediator_') ? [['instance=~"$remediator"', 'instance=~"${host:regex}(:[0-9]+)?"']] : /alertname=~/.test(matchers) ? [['instance=~"$instance|$remediator|"']] : exporter;
+        return wanted.filter((any) => !any.some((matcher) => matchers.includes(matcher))).map((matcher) => `${where(found)}: ${metric} without ${matcher}`);
       }),
     ),
   'rates over $__rate_interval, sums over $__range or a day': (d) =>
     targets(d).flatMap((found) =>
-      [...found.target.expr.matchAll(/\b(rate|irate|increase|delta|idelta)\(([^[]*)\[([^\]]+)\]/g)].flatMap(([, call, , window]) => {
+      [...found.target.expr.matchAll(/\b(rate|irate|increase|delta|idelta)\(([^[]*)\[([^\]]+)\]/g)].flatMap(([, call, of, window]) => {
         // A table or a number is about the whole time shown; so is `@ end()`.
         const whole = found.target.instant || found.target.expr.includes('[$__range] @ end()');
-        return window === '$__rate_interval' || (whole && ['$__range', '1d'].includes(window)) ? [] : [`${where(found)}: ${call} over ${window}`];
+        const aDay = window === '1d' && of.includes('session:baileys_auth_device_removed_total:last'); // within a day, at each time
+        return aDay || window === '$__rate_interval' || (whole && ['$__range', '1d'].includes(window)) ? [] : [`${where(found)}: ${call} over ${window}`];
       }),
     ),
   'counters are never shown as they are': (d) =>
@@ -108,7 +131,11 @@ export const SLIPS = {
   'a uid, a title, a description, tags, no edits': (d) => (d.editable = true),
   'a link to the other dashboards keeps time and choices': (d) => (d.links[0].includeVars = false),
   'a data source variable, and nothing but it': (d) => (real(d)[0].targets[0].datasource.uid = 'abc'),
-  'job, instance, session and remediator can be chosen, several or all': (d) => (variable(d, 'job').allValue = '.*'),
+  'cluster, namespace, job, host, session and remediator can be chosen, several or all': (d) => (variable(d, 'job').allValue = '.*'),
+  'at most 12 panels above the first closed row': (d) => d.panels.unshift(real(d)[0]),
+  'a timeline has words in its bars': (d) => (real(d).find(({ type }) => type === 'state-timeline').options.showValue = 'never'),
+  'colours are those of the palette': (d) => (real(d)[0].fieldConfig.defaults.mappings[0].options[0].color = 'green'),
+  'the dashboard of a session shows one session of one host': (d) => ((d.uid = 'baileys-session'), (variable(d, 'session').multi = true)),
   'every panel has a title and a description, no two the same title': (d) => (real(d)[1].description = ''),
   'every panel has a unit that Grafana knows': (d) => (real(d)[2].fieldConfig.defaults.unit = 'hours'),
   'every panel asks for something': (d) => (real(d)[0].targets = []),

@@ -5,15 +5,41 @@ import Ajv from 'ajv';
 import { createGenerator } from 'ts-json-schema-generator';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
-const types = path.join(here, 'node_modules/@grafana/schema/dist/types/raw');
-const packages = { 'state-timeline': 'statetimeline' };
+const modules = path.join(here, 'node_modules/@grafana');
 const ajv = new Ajv({ allErrors: true, strict: false, allowUnionTypes: true });
 const compiled = new Map();
+const names = { stat: 'Stat', timeseries: 'TimeSeries', 'state-timeline': 'StateTimeline', bargauge: 'BarGauge', table: 'Table' };
+const folder = (type) => type.replace('-', '');
 
-function schema(file, type) {
+/**
+ * The oldest Grafana whose types of panels are published, and the newest. `ignored` are the keys
+ * that the dashboards have for other ones and that this one, which does not know them, ignores.
+ */
+export const GENERATIONS = [
+  {
+    name: 'Grafana 10.1',
+    // Its type of a whole dashboard requires all that has a default, and lacks what it has always
+    // had, so that only the panels can be held to it.
+    dashboard: null,
+    panel: (type) => path.join(modules, `schema-oldest/dist/esm/raw/composable/${folder(type)}/panelcfg/x/${names[type]}PanelCfg_types.gen.d.ts`),
+    tsconfig: 'tsconfig-oldest.json',
+    of: { bargauge: ['options.legend'] },
+    ignored: ['fieldConfig.defaults.custom.insertNulls', 'fieldConfig.defaults.custom.axisBorderShow', 'options.percentChangeColorMode', 'options.showPercentChange', 'options.wideLayout', 'options.enablePagination', 'options.maxVizHeight', 'options.sizing', 'options.namePlacement', 'options.perPage', 'options.tooltip.hideZeros', 'options.tooltip.maxHeight'],
+  },
+  {
+    name: 'Grafana 13',
+    dashboard: path.join(modules, 'schema/dist/types/raw/dashboard/x/types.gen.d.ts'),
+    panel: (type) => path.join(modules, `schema/dist/types/raw/composable/${folder(type)}/panelcfg/x/types.gen.d.ts`),
+    tsconfig: 'tsconfig.json',
+    of: {},
+    ignored: ['options.footer'],
+  },
+];
+
+function schema(file, type, tsconfig) {
   const key = `${file} ${type}`;
   if (!compiled.has(key)) {
-    const generator = createGenerator({ path: path.join(types, file), type, tsconfig: path.join(here, 'tsconfig.json'), skipTypeCheck: true, additionalProperties: false, expose: 'export', topRef: true });
+    const generator = createGenerator({ path: file, type, tsconfig: path.join(here, tsconfig), skipTypeCheck: true, additionalProperties: false, expose: 'export', topRef: true });
     compiled.set(key, ajv.compile(generator.createSchema(type)));
   }
   return compiled.get(key);
@@ -41,24 +67,39 @@ function withoutWhatTheTypesLack(dashboard) {
       delete annotation[name];
     }
   }
-  for (const panel of copy.panels) {
-    // Where Grafana up to 12 looks for the pages of a table; the types are those of 13.
-    delete panel.options?.footer;
-  }
+  // The types know of no row that is closed.
+  copy.panels = copy.panels.flatMap((panel) => (panel.type === 'row' ? [{ ...panel, panels: [] }, ...panel.panels] : [panel]));
   return copy;
 }
 
-/** How a dashboard differs from Grafana's types: the whole, and each panel's options. */
-export function validate(given) {
-  const dashboard = withoutWhatTheTypesLack(given);
-  const found = problems('', schema('dashboard/x/types.gen.d.ts', 'Dashboard'), dashboard);
-  for (const panel of dashboard.panels.filter(({ type }) => type !== 'row')) {
-    const file = `composable/${packages[panel.type] ?? panel.type}/panelcfg/x/types.gen.d.ts`;
-    found.push(...problems(`«${panel.title}» options`, schema(file, 'Options'), panel.options));
-    const custom = panel.fieldConfig.defaults.custom;
-    if (custom) {
-      found.push(...problems(`«${panel.title}» custom`, schema(file, 'FieldConfig'), custom));
+/** Takes the keys away that this Grafana ignores. */
+function asRead(value, ignored, where = '') {
+  for (const key of Object.keys(value)) {
+    const at = where ? `${where}.${key}` : key;
+    if (ignored.includes(at)) {
+      delete value[key];
+    } else if (value[key] && typeof value[key] === 'object' && !Array.isArray(value[key])) {
+      asRead(value[key], ignored, at);
     }
   }
-  return found;
+}
+
+/** How a dashboard differs from the types of each Grafana: the whole, and each panel's options. */
+export function validate(given) {
+  return GENERATIONS.flatMap((grafana) => {
+    const dashboard = withoutWhatTheTypesLack(given);
+    asRead(dashboard, grafana.ignored);
+    dashboard.panels.forEach((panel) => asRead(panel, [...grafana.ignored, ...(grafana.of[panel.type] ?? [])]));
+    const found = grafana.dashboard ? problems('', schema(grafana.dashboard, 'Dashboard', grafana.tsconfig), dashboard) : [];
+    for (const panel of dashboard.panels.filter(({ type }) => type !== 'row')) {
+      const file = grafana.panel(panel.type);
+      found.push(...problems(`«${panel.title}» options`, schema(file, 'Options', grafana.tsconfig), panel.options));
+      const custom = panel.fieldConfig.defaults.custom;
+      // The types of a table's cells are in no file of their own.
+      if (custom && panel.type !== 'table') {
+        found.push(...problems(`«${panel.title}» custom`, schema(file, 'FieldConfig', grafana.tsconfig), custom));
+      }
+    }
+    return [...new Set(found)].map((problem) => `${grafana.name}: ${problem}`);
+  });
 }

@@ -37,21 +37,24 @@ const files = (s, t) => Math.floor(s.begin + ((((t - START) / DAY) * s.pace * 3)
 const rank = (s, t) => THRESHOLDS.filter((tier) => files(s, t) >= tier).length;
 const gained = (s, t) => files(s, t) - files(s, t - DAY);
 const warned = (s, t) => Math.floor(((t - START) / 3600) * ((s.begin % 7) / 5));
-const ahead = (s, t, tier) => (gained(s, t) > 0 && files(s, t) < tier ? ((tier - files(s, t)) / gained(s, t)) * 24 : null);
+const ahead = (s, t, tier) => (files(s, t) >= tier ? 0 : s.pace > 0 ? ((tier - files(s, t)) / s.pace) * 8 : null);
 const RECORDED = [
   ['session:baileys_auth_accumulated_files:last5m', '', files],
   ['session:baileys_auth_tier:rank5m', '', rank],
   ['session:baileys_auth_device_removed_total:last', '', (s, t) => Math.floor((t - START) / DAY / (9 + (s.begin % 40)))],
-  ['session:baileys_auth_accumulated_files:delta6h', '', (s, t) => files(s, t) - files(s, t - DAY / 4)],
   ['session:baileys_auth_accumulated_files:delta1d', '', gained],
-  ['session:baileys_auth_hours_to_cleanup:pace1d', '', (s, t) => ahead(s, t, 150)],
-  ['session:baileys_auth_hours_to_emergency:pace1d', '', (s, t) => ahead(s, t, 180)],
   ['session:baileys_auth_signal_warnings:increase1d', '', (s, t) => warned(s, t) - warned(s, t - DAY)],
 ];
 // Of these the last day is enough: the overview asks for their last moment only.
 const NOW = [
   ['session:baileys_auth_accumulated_files:last', '', files],
   ['session:baileys_auth_tier:rank', '', rank],
+  ['session:baileys_auth_tier:last6h', '', rank],
+  // Each is missing now and then.
+  ['session:baileys_auth_lost', '', (s, t) => ((Math.floor(t / DAY) + s.begin) % 40 === 0 ? 1 : null)],
+  ['session:baileys_auth_accumulated_files:pace', '', (s) => s.pace / 8],
+  ['session:baileys_auth_hours_to_cleanup:forecast', '', (s, t) => ahead(s, t, 150)],
+  ['session:baileys_auth_hours_to_emergency:forecast', '', (s, t) => ahead(s, t, 180)],
   ['session:baileys_auth_removable_files:sum', ',action="cleanup"', (s, t) => Math.floor(files(s, t) / 5)],
   ['session:baileys_auth_removable_files:sum', ',action="emergency"', (s, t) => Math.floor(files(s, t) / 4)],
   ['session:baileys_auth_signal_warnings_total:sum', '', warned],
@@ -185,7 +188,7 @@ async function ask(url, what, parameters) {
 }
 
 function queries() {
-  const panels = dashboard.panels.filter(({ type }) => type !== 'row').flatMap((panel) => panel.targets.map((target) => ({ place: `${panel.title} ${target.refId}`, expr: target.expr, instant: target.instant })));
+  const panels = dashboard.panels.flatMap((panel) => (panel.type === 'row' ? panel.panels : [panel])).flatMap((panel) => panel.targets.map((target) => ({ place: `${panel.title} ${target.refId}`, expr: target.expr, instant: target.instant })));
   const annotations = dashboard.annotations.list.filter(({ builtIn }) => !builtIn).map(({ name, expr }) => ({ place: `annotation ${name}`, expr, instant: false }));
   return [...panels, ...annotations];
 }

@@ -3,12 +3,10 @@
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hyper::StatusCode;
-use hyper::header::{
-    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, VARY,
-};
+use hyper::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, VARY};
 
 use crate::metric_families::MetricFamilies;
-use crate::negotiation::{Weighted, weighted_list};
+use crate::negotiation::{Weighted, accepts_gzip, weighted_list};
 use crate::openmetrics::OPENMETRICS_FORMAT;
 use crate::{Response, text};
 
@@ -105,25 +103,6 @@ fn weight(ranges: &[Weighted<'_>], main: &str, sub: &str, version: &str) -> u16 
         Some((specificity, range.q))
     });
     matches.max().map_or(0, |(_, q)| q)
-}
-
-/// Whether gzip is allowed and not liked less than no compression.
-fn accepts_gzip(headers: &HeaderMap) -> bool {
-    let Some(codings) = weighted_list(headers, ACCEPT_ENCODING) else {
-        return false;
-    };
-    let weight = |names: &[&str]| {
-        let named = |coding: &&Weighted<'_>| {
-            names
-                .iter()
-                .any(|name| coding.value.eq_ignore_ascii_case(name))
-        };
-        codings.iter().filter(named).map(|coding| coding.q).max()
-    };
-    let gzip = weight(&["gzip", "x-gzip"])
-        .or_else(|| weight(&["*"]))
-        .unwrap_or(0);
-    gzip > 0 && gzip >= weight(&["identity"]).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@
 //! | [`text`], [`html`], [`json`], [`not_found`] and others | answers |
 //! | [`metric_families`], [`Samples`], [`exposition`] | metrics, and the format and encoding a scraper asks for |
 //! | [`process_metrics`] | `process_*` |
-//! | [`page`] | HTML pages without script |
+//! | [`page`] | HTML pages that need no script |
 //! | [`client`], [`http_config`] | one bounded GET, with credentials and TLS |
 //! | [`secret`] | files that only their owner may read |
 //!

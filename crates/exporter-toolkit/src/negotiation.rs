@@ -1,6 +1,6 @@
 //! Headers that hold a weighted list: `Accept` and `Accept-Encoding`.
 
-use hyper::header::{HeaderMap, HeaderName};
+use hyper::header::{ACCEPT_ENCODING, HeaderMap, HeaderName};
 
 /// One element of a header that holds a weighted list, such as `Accept`.
 #[derive(Debug, PartialEq)]
@@ -97,6 +97,25 @@ fn split_unquoted(text: &str, separator: char) -> Option<Vec<&str>> {
 
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Whether gzip is allowed and not liked less than no compression.
+pub(crate) fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let Some(codings) = weighted_list(headers, ACCEPT_ENCODING) else {
+        return false;
+    };
+    let weight = |names: &[&str]| {
+        let named = |coding: &&Weighted<'_>| {
+            names
+                .iter()
+                .any(|name| coding.value.eq_ignore_ascii_case(name))
+        };
+        codings.iter().filter(named).map(|coding| coding.q).max()
+    };
+    let gzip = weight(&["gzip", "x-gzip"])
+        .or_else(|| weight(&["*"]))
+        .unwrap_or(0);
+    gzip > 0 && gzip >= weight(&["identity"]).unwrap_or(0)
 }
 
 #[cfg(test)]

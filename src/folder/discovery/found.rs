@@ -80,6 +80,21 @@ pub struct Skipped {
     pub(super) place: Option<FolderPath>,
 }
 
+/// The messages; of those with one reason only three, and how many more there are.
+pub fn few_of_each(skipped: &[Skipped]) -> Vec<String> {
+    const FEW: usize = 3;
+    let mut messages = Vec::new();
+    for reason in SkipReason::ALL {
+        let of_reason = || skipped.iter().filter(|skipped| skipped.reason == reason);
+        messages.extend(of_reason().take(FEW).map(|skipped| skipped.message.clone()));
+        match of_reason().count().saturating_sub(FEW) {
+            0 => {}
+            more => messages.push(format!("and {more} more ({})", reason.label())),
+        }
+    }
+    messages
+}
+
 /// What is known of a name that several folders have: a sentence. Nothing may be done to such a
 /// session.
 pub fn duplicate<'a>(skipped: &'a [Skipped], session: &str) -> Option<&'a str> {

@@ -7,9 +7,11 @@ use anstyle::AnsiColor;
 use tokio::task::block_in_place;
 
 use crate::app::App;
+use crate::cli::examples::{EXAMPLES, grouped};
 use crate::cli::{complain, print, table};
 use crate::config::Settings;
-use crate::connection::{Finding, SessionSightings, State, Verdict};
+use crate::connection::{Evidence, Finding, SessionSightings, State, Verdict};
+use crate::folder::discovery::few_of_each;
 use crate::folder::{Found, SessionName, Timestamp};
 use crate::logs::overview::{HALF_MONITORED, ProgramLogs};
 
@@ -29,19 +31,30 @@ struct CheckUp {
     privileges: Vec<PermissionFinding>,
 }
 
+/// What `doctor` does and shows besides.
+#[derive(Clone, Copy, Debug)]
+pub struct DoctorOptions {
+    /// Also try a move inside the quarantines.
+    pub trial: bool,
+    /// Show every session. Without it, sessions with equal findings are three examples and a
+    /// count.
+    pub all: bool,
+}
+
 /// Sessions that `doctor` checks at the same time.
 const CHECK_UPS_AT_ONCE: usize = 16;
 
 /// `doctor [SESSION]`: shows the answer of each connection source and what to fix. With
 /// `trust`, records that the operator trusts the sources of that session as they are
-/// configured now. Then checks permissions; `trial` also tries a move inside the quarantines.
+/// configured now. Then checks permissions.
 pub async fn doctor(
     settings: Settings,
     session: Option<&str>,
     trust: Option<&str>,
-    trial: bool,
+    options: DoctorOptions,
     output: Output,
 ) -> Exit {
+    let DoctorOptions { trial, all } = options;
     let name = match (session, trust) {
         (Some(session), Some(trust)) if session != trust => {
             return fail("doctor takes one session, but --trust names a different one");
@@ -56,16 +69,23 @@ pub async fn doctor(
         },
         None => {
             let survey = settings.discovery().explaining().survey();
-            let messages = survey.skipped.iter().map(|skipped| &skipped.message);
-            for message in messages.chain(&survey.passed_over) {
+            for message in few_of_each(&survey.skipped)
+                .iter()
+                .chain(&survey.passed_over)
+            {
                 complain(&format!("warning: {message}"));
             }
             skipped = survey.skipped;
-            for folder in &survey.filtered {
+            let filtered = survey.filtered.len();
+            let shown = if all { filtered } else { EXAMPLES };
+            for folder in survey.filtered.iter().take(shown) {
                 let folder = folder.display();
                 complain(&format!(
                     "note: {folder} is left out by sessions.include or sessions.exclude"
                 ));
+            }
+            if filtered > shown {
+                complain(&format!("note: so are {} more", filtered - shown));
             }
             survey.found
         }
@@ -118,9 +138,9 @@ pub async fn doctor(
     let polled = polled.await.ok().flatten();
     match output {
         Output::Table => {
-            print(&doctor_table(&check_ups));
+            print(&doctor_table(&check_ups, all));
             if !logs.programs.is_empty() {
-                print(&format!("\n{}", logs_table(&logs.programs)));
+                print(&format!("\n{}", logs_table(&logs.programs, all)));
             }
             if let Some(polled) = &polled {
                 print(&format!("\n{}", alertmanagers::table(polled)));
@@ -230,6 +250,19 @@ impl CheckUp {
         advice
     }
 
+    /// What it says besides names, times and details: check-ups with equal keys are told once.
+    /// Those that need a person come first.
+    fn key(&self) -> (u8, Vec<(&'static str, &'static str, bool)>, bool) {
+        let order = match self.verdict.state {
+            State::Unknown => 0,
+            State::Disconnected => 1,
+            State::Connected => 2,
+        };
+        let evidence = self.verdict.evidence.iter();
+        let evidence = evidence.map(|e| (e.source, e.finding.label(), e.is_unvouched));
+        (order, evidence.collect(), self.half_monitored)
+    }
+
     fn last_alive(&self, id: &str) -> Option<String> {
         self.sightings
             .last_alive(id, self.now)
@@ -248,7 +281,8 @@ impl CheckUp {
     }
 }
 
-fn doctor_table(check_ups: &[CheckUp]) -> String {
+/// Groups of equal findings; of each three examples, unless `all` are wanted.
+fn doctor_table(check_ups: &[CheckUp], all: bool) -> String {
     let mut out = table::Table::new(&[
         "SESSION",
         "CONNECTION",
@@ -258,13 +292,43 @@ fn doctor_table(check_ups: &[CheckUp]) -> String {
         "TRUSTED BY",
     ]);
     let mut advice = String::new();
-    for check_up in check_ups {
-        let style = match check_up.verdict.state {
+    let mut is_short = false;
+    for group in grouped(check_ups, |check_up| check_up.key()) {
+        let shown = if all { group.len() } else { EXAMPLES };
+        for check_up in group.iter().take(shown) {
+            for row in check_up.rows() {
+                out.row(row);
+            }
+            advice.push_str(&check_up.explanation());
+        }
+        if let more @ 1.. = group.len().saturating_sub(shown) {
+            let like = &group[0].session;
+            out.row(vec![
+                table::plain(format!("and {more} more")),
+                table::plain(group[0].verdict.state.label()),
+                table::plain(format!("as {like}")),
+            ]);
+            advice.push_str(&format!("\nand {more} more as {like}"));
+            is_short = true;
+        }
+    }
+    let hint = if is_short {
+        "\n\n--all shows every session."
+    } else {
+        ""
+    };
+    format!("{out}\n{advice}{hint}")
+}
+
+impl CheckUp {
+    /// Its rows, one for each source.
+    fn rows(&self) -> Vec<Vec<table::Cell>> {
+        let style = match self.verdict.state {
             State::Connected => AnsiColor::Green.on_default(),
             State::Disconnected => AnsiColor::Yellow.on_default(),
             State::Unknown => AnsiColor::Red.on_default(),
         };
-        for (index, evidence) in check_up.verdict.evidence.iter().enumerate() {
+        let row = |(index, evidence): (usize, &Evidence)| {
             let first = |word: &str| {
                 if index == 0 {
                     word.to_owned()
@@ -279,43 +343,62 @@ fn doctor_table(check_ups: &[CheckUp]) -> String {
                     word.unwrap_or_else(|| none.to_owned())
                 }
             };
-            out.row(vec![
-                table::plain(first(&check_up.session)),
-                table::styled(first(check_up.verdict.state.label()), style),
+            vec![
+                table::plain(first(&self.session)),
+                table::styled(first(self.verdict.state.label()), style),
                 table::plain(evidence.source),
                 table::plain(evidence.finding.label()),
-                table::plain(known(check_up.last_alive(&evidence.id), "never")),
-                table::plain(known(check_up.trusted_by(&evidence.id), "-")),
-            ]);
-        }
-        advice.push_str(&format!(
-            "\n{}: {}",
-            check_up.session,
-            check_up.verdict.because()
-        ));
-        for line in check_up.advice() {
-            advice.push_str(&format!("\n  to fix: {line}"));
-        }
-        if check_up.half_monitored {
-            advice.push_str(&format!("\n  {HALF_MONITORED}"));
-        }
+                table::plain(known(self.last_alive(&evidence.id), "never")),
+                table::plain(known(self.trusted_by(&evidence.id), "-")),
+            ]
+        };
+        self.verdict.evidence.iter().enumerate().map(row).collect()
     }
-    format!("{out}\n{advice}")
+
+    /// What its verdict rests on, and what to fix.
+    fn explanation(&self) -> String {
+        let mut text = format!("\n{}: {}", self.session, self.verdict.because());
+        for line in self.advice() {
+            text.push_str(&format!("\n  to fix: {line}"));
+        }
+        if self.half_monitored {
+            text.push_str(&format!("\n  {HALF_MONITORED}"));
+        }
+        text
+    }
 }
 
-/// Which logs belong to which session.
-fn logs_table(programs: &[ProgramLogs]) -> String {
+/// Which logs belong to which session. Of those with one rule three examples, unless `all` are
+/// wanted; of those of no session all.
+fn logs_table(programs: &[ProgramLogs], all: bool) -> String {
     let mut out = table::Table::new(&["LOGS", "BELONG TO", "BECAUSE OF"]);
-    for program in programs {
-        let (session, rule) = match &program.session {
-            Some((session, rule)) => (table::plain(&**session), rule.label()),
-            None => (
-                table::styled("no session", AnsiColor::Yellow.on_default()),
-                "-",
-            ),
+    let rule = |program: &&ProgramLogs| Some(program.session.as_ref()?.1.label());
+    for group in grouped(programs, rule) {
+        let word = rule(&group[0]);
+        let shown = if all || word.is_none() {
+            group.len()
+        } else {
+            EXAMPLES
         };
-        let files = program.files.join(", ");
-        out.row(vec![table::plain(files), session, table::plain(rule)]);
+        for program in group.iter().take(shown) {
+            let session = match &program.session {
+                Some((session, _)) => table::plain(&**session),
+                None => table::styled("no session", AnsiColor::Yellow.on_default()),
+            };
+            let files = program.files.join(", ");
+            out.row(vec![
+                table::plain(files),
+                session,
+                table::plain(word.unwrap_or("-")),
+            ]);
+        }
+        if let more @ 1.. = group.len().saturating_sub(shown) {
+            out.row(vec![
+                table::plain(format!("and {more} more")),
+                table::plain(""),
+                table::plain(word.unwrap_or("-")),
+            ]);
+        }
     }
     out.to_string()
 }

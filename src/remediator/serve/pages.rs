@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use hyper::StatusCode;
+use hyper::{HeaderMap, StatusCode};
 use percent_encoding::percent_decode_str;
 
 use crate::app::App;
+use crate::page_links::PageLinks;
 use crate::policy::CleanRequest;
 use crate::policy::guard::CleanupMode;
 use exporter_toolkit::{self as web, Response};
@@ -23,8 +24,10 @@ use super::super::store::audit::RunKey;
 use super::Remediator;
 use super::page_cache::Pages;
 
-/// Runs, and alerts without a run, that the front page shows.
+/// Runs that wait, and alerts without a run, that the front page shows.
 const SHOWN: u32 = 50;
+/// Runs that the front page folds to fewer rows.
+const RUNS_READ: u32 = 500;
 /// A plan is shown again without a new look for this long, so that a reader who holds F5
 /// does not keep every probe busy.
 const PLAN_FOR: Duration = Duration::from_secs(10);
@@ -37,28 +40,49 @@ const PRIVILEGES_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often the permission check is repeated.
 const PRIVILEGES_EVERY: Duration = Duration::from_secs(600);
 
+/// Status and text of a page.
+type Page = (StatusCode, String);
+
 impl Remediator {
     /// Answers a GET for one of the pages.
-    pub(super) async fn page(self: &Arc<Self>, path: &str, query: &str) -> Response {
+    pub(super) async fn page(
+        self: &Arc<Self>,
+        headers: HeaderMap,
+        path: &str,
+        query: &str,
+    ) -> Response {
         let (remediator, path, query) = (Arc::clone(self), path.to_owned(), query.to_owned());
+        let accepted = headers.clone();
         let answer = self.pages.limit.run(async move {
-            match path.as_str() {
+            let (status, page) = match path.as_str() {
                 "/plan" => remediator.plan_page(&query).await,
                 "/run" => remediator.run_page(&query).await,
                 _ => remediator.front_page().await,
-            }
+            };
+            web::html(&accepted, status, page)
         });
         match self.clock.timeout(PAGE_TIMEOUT, answer).await {
             Ok(response) => response,
-            Err(_) => sorry(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "Timeout: a probe or a file system may hang.",
-            ),
+            Err(_) => {
+                let (status, page) = self.sorry(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "Timeout: a probe or a file system may hang.",
+                );
+                web::html(&headers, status, page)
+            }
         }
     }
 
-    async fn front_page(self: Arc<Self>) -> Response {
-        let remediator = Arc::clone(&self);
+    /// A page with a message.
+    fn sorry(&self, status: StatusCode, text: &str) -> Page {
+        let current = self.current();
+        let settings = &current.ctx.settings;
+        let links = PageLinks::new(&settings.pages, &settings.rules);
+        (status, page::message("baileys_remediator", text, &links))
+    }
+
+    async fn front_page(self: &Arc<Self>) -> Page {
+        let remediator = Arc::clone(self);
         let current = self.current();
         let front = self.with_store(move |store| {
             let known = current.sessions.known().into_iter();
@@ -68,7 +92,7 @@ impl Remediator {
                 overview: overview(settings, store, &sessions, now)?,
                 sessions: sessions.iter().map(ToString::to_string).collect(),
                 waiting: store.audit().waiting(SHOWN)?,
-                runs: store.audit().recent(SHOWN)?,
+                runs: store.audit().recent(RUNS_READ)?,
                 unstarted: store.unstarted().recent(SHOWN)?,
                 privileges: remediator
                     .pages
@@ -80,10 +104,15 @@ impl Remediator {
             })
         });
         match front.await {
-            Ok(front) => web::html(page::front(&front, self.now())),
+            Ok(front) => {
+                let current = self.current();
+                let settings = &current.ctx.settings;
+                let links = PageLinks::new(&settings.pages, &settings.rules);
+                (StatusCode::OK, page::front(&front, self.now(), &links))
+            }
             Err(error) => {
                 tracing::error!("failed to build the front page: {error}");
-                sorry(
+                self.sorry(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "The journal cannot be read; see the log.",
                 )
@@ -91,9 +120,9 @@ impl Remediator {
         }
     }
 
-    async fn run_page(self: Arc<Self>, query: &str) -> Response {
+    async fn run_page(self: &Arc<Self>, query: &str) -> Page {
         let Some(id) = parameter(query, "id").and_then(|id| id.parse().ok()) else {
-            return sorry(
+            return self.sorry(
                 StatusCode::BAD_REQUEST,
                 "Which run? Open this page from the list of runs.",
             );
@@ -102,14 +131,19 @@ impl Remediator {
             .with_store(move |store| store.audit().show(&RunKey::Id(id)))
             .await
         {
-            Ok(Some(record)) => web::html(page::run(&record)),
-            Ok(None) => sorry(
+            Ok(Some(record)) => {
+                let current = self.current();
+                let settings = &current.ctx.settings;
+                let links = PageLinks::new(&settings.pages, &settings.rules);
+                (StatusCode::OK, page::run(&record, &links))
+            }
+            Ok(None) => self.sorry(
                 StatusCode::NOT_FOUND,
                 "There is no record of this run (any more).",
             ),
             Err(error) => {
                 tracing::error!("failed to build the page of a run: {error}");
-                sorry(
+                self.sorry(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "The journal cannot be read; see the log.",
                 )
@@ -117,9 +151,9 @@ impl Remediator {
         }
     }
 
-    async fn plan_page(self: Arc<Self>, query: &str) -> Response {
+    async fn plan_page(self: &Arc<Self>, query: &str) -> Page {
         let Some(session) = parameter(query, "session") else {
-            return sorry(
+            return self.sorry(
                 StatusCode::BAD_REQUEST,
                 "Which session? Open this page from the list of sessions.",
             );
@@ -130,21 +164,23 @@ impl Remediator {
             plans.get(&session).map(|(_, page)| page.clone())
         };
         if let Some(page) = held(&self.pages) {
-            return web::html(page);
+            return (StatusCode::OK, page);
         }
         let current = self.current();
         let found = match current.sessions.find(session.clone()).await {
             Ok(Some(found)) => found,
-            Ok(None) => return sorry(StatusCode::NOT_FOUND, "There is no session with this name."),
+            Ok(None) => {
+                return self.sorry(StatusCode::NOT_FOUND, "There is no session with this name.");
+            }
             Err(_) => {
-                return sorry(
+                return self.sorry(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "Looking for the sessions takes too long.",
                 );
             }
         };
         if current.sessions.is_duplicate(&session) {
-            return sorry(
+            return self.sorry(
                 StatusCode::CONFLICT,
                 "Several folders have this name; the log names them.",
             );
@@ -160,7 +196,9 @@ impl Remediator {
         };
         let (verdict, plan) = runner::preview(&app, &found, ask).await;
         let view = PlanView::new(&session, &verdict, plan.as_ref());
-        let page = page::plan(&view, self.now());
+        let settings = &current.ctx.settings;
+        let links = PageLinks::new(&settings.pages, &settings.rules);
+        let page = page::plan(&view, self.now(), &links);
         let mut plans = self
             .pages
             .plans
@@ -169,7 +207,7 @@ impl Remediator {
         if plans.len() < MAX_HELD && Arc::ptr_eq(&current, &self.current()) {
             plans.insert(session, (self.clock.now(), page.clone()));
         }
-        web::html(page)
+        (StatusCode::OK, page)
     }
 
     /// Repeats the permission check, and after each reload: a mount or a mode may change while
@@ -283,12 +321,6 @@ impl Remediator {
             tracing::warn!(folders = count, problems, "permission check failed");
         }
     }
-}
-
-fn sorry(status: StatusCode, text: &str) -> Response {
-    let mut response = web::html(page::message("baileys_remediator", text));
-    *response.status_mut() = status;
-    response
 }
 
 /// The value of a query's parameter.

@@ -2,7 +2,7 @@
 use super::*;
 use flate2::read::GzDecoder;
 use http_body_util::BodyExt;
-use hyper::header::HeaderName;
+use hyper::header::{ACCEPT_ENCODING, HeaderName};
 
 use crate::metric_families::MetricDeclaration;
 use proptest::prelude::*;

@@ -79,7 +79,7 @@ impl Server {
 
 async fn route(request: Request<Incoming>, gate: &Notify) -> Response {
     match request.uri().path() {
-        "/" => html("home"),
+        "/" => html(request.headers(), StatusCode::OK, "home"),
         "/panic" => panic!("on purpose"),
         "/wait" => {
             gate.notified().await;

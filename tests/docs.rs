@@ -20,6 +20,7 @@ use testkit::process::Process;
 use testkit::{fixture, net};
 
 mod cycles;
+mod prose;
 mod safety;
 
 fn doc(name: &str) -> (PathBuf, String) {
@@ -554,7 +555,7 @@ fn yaml_blocks(text: &str) -> Vec<&str> {
 
 #[test]
 fn the_notifications_load() {
-    let (_, page) = doc("docs/configuration.md");
+    let (_, page) = doc("docs/triggers.md");
     let (_, section) = page.split_once("\n## Notifications\n").unwrap();
     let (section, _) = section.split_once("\n## ").unwrap();
     let dir = tempfile::tempdir().unwrap();

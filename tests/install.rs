@@ -639,7 +639,10 @@ fn the_guide_works_as_it_is_written() {
         let to = said.rfind(']').ok_or("no JSON")?;
         let told: Value = serde_json::from_str(&said[from..=to]).map_err(|e| e.to_string())?;
         let sources = told[0]["sources"].as_array().ok_or("no sources")?;
-        match sources.iter().any(|source| source["last_alive"].is_string()) {
+        match sources
+            .iter()
+            .any(|source| source["last_alive"].is_string())
+        {
             true => Ok(()),
             false => Err(said),
         }

@@ -14,7 +14,10 @@ fn without_code(text: &str) -> String {
         .collect();
     let mut parts = text.split("](");
     let first = parts.next().unwrap_or_default().to_owned();
-    let behind = |part: &str| part.split_once(')').map_or(String::new(), |(_, rest)| rest.to_owned());
+    let behind = |part: &str| {
+        part.split_once(')')
+            .map_or(String::new(), |(_, rest)| rest.to_owned())
+    };
     first + &parts.map(behind).collect::<String>()
 }
 
@@ -101,9 +104,11 @@ fn no_sentence_is_long() {
         let text = std::fs::read_to_string(&page).unwrap();
         let found = sentences(&text);
         seen += found.len();
-        wrong.extend(found.iter().filter(long).map(|sentence| {
-            format!("{}: {} words:{sentence}", page.display(), words(sentence))
-        }));
+        wrong.extend(
+            found.iter().filter(long).map(|sentence| {
+                format!("{}: {} words:{sentence}", page.display(), words(sentence))
+            }),
+        );
     }
     assert!(seen > 2_000, "only {seen} sentences were found");
     assert!(
@@ -203,10 +208,13 @@ fn the_programs_take_every_command_of_the_pages() {
             _ => env!("CARGO_BIN_EXE_baileys_remediator"),
         };
         // These run until they are ended; tests/install.rs starts them.
-        let is_service = command.get(1).is_none_or(|word| word == "serve" || word.starts_with('-'));
+        let is_service = command
+            .get(1)
+            .is_none_or(|word| word == "serve" || word.starts_with('-'));
         let arguments = command[1..].iter().map(|word| {
             let word = word.replace("/etc/baileys/config.yml", &at("config.yml"));
-            word.replace("$SESSION", "company_962302").replace("$RUN", "1")
+            word.replace("$SESSION", "company_962302")
+                .replace("$RUN", "1")
         });
         let mut call = Command::new(program);
         call.args(arguments).stdin(Stdio::null());

@@ -20,6 +20,7 @@ use testkit::process::Process;
 use testkit::{fixture, net};
 
 mod cycles;
+mod prose;
 mod safety;
 
 fn doc(name: &str) -> (PathBuf, String) {
@@ -479,6 +480,97 @@ fn configuration_md_names_every_flag_and_key() {
     }
 }
 
+/// Flag and default of each flag in the `--help` of a command that has one.
+fn defaults(program: &str, args: &[&str]) -> Vec<(String, String)> {
+    let output = Command::new(program).args(args).arg("--help").output();
+    let text = String::from_utf8(output.unwrap().stdout).unwrap();
+    let mut flags: Vec<String> = Vec::new();
+    for line in text.lines().map(str::trim) {
+        if line.starts_with('-') {
+            flags.push(String::new());
+        }
+        if let Some(flag) = flags.last_mut() {
+            flag.push_str(line);
+            flag.push(' ');
+        }
+    }
+    let found = flags.iter().filter_map(|flag| {
+        let (_, name) = flag.split_once("--")?;
+        let name = name.split([' ', '=', '<', '[']).next()?;
+        let (_, default) = flag.split_once("[default: ")?;
+        let (default, _) = default.split_once(']')?;
+        Some((name.to_owned(), default.to_owned()))
+    });
+    found.collect()
+}
+
+#[test]
+fn configuration_md_has_the_defaults_of_the_flags() {
+    let (_, text) = doc("docs/configuration.md");
+    let (exporter, remediator) = (
+        env!("CARGO_BIN_EXE_baileys_exporter"),
+        env!("CARGO_BIN_EXE_baileys_remediator"),
+    );
+    let mut seen = 0;
+    for (program, command) in [
+        (exporter, &[][..]),
+        (remediator, &["serve"]),
+        (remediator, &["runs"]),
+    ] {
+        for (flag, default) in defaults(program, command) {
+            // The places that are searched are a list of their own.
+            if flag == "config.file" {
+                continue;
+            }
+            seen += 1;
+            let cell = format!("`--{flag}");
+            let mut rows = text
+                .lines()
+                .filter(|line| line.starts_with('|') && line.contains(&cell));
+            assert!(
+                rows.any(|row| row.contains(&default)),
+                "docs/configuration.md: the default of --{flag} is {default}"
+            );
+        }
+    }
+    assert!(seen > 8, "only {seen} defaults were found");
+}
+
+#[test]
+fn restarts_md_has_the_defaults_of_a_process() {
+    let (_, text) = doc("docs/restarts.md");
+    let timing = baileys_exporter::control::Timing::default();
+    for (key, default) in [
+        ("stop_timeout", timing.stop_timeout),
+        ("gone_timeout", timing.gone_timeout),
+        ("start_timeout", timing.start_timeout),
+        ("connect_timeout", timing.connect_timeout),
+        ("cooldown", timing.cooldown),
+    ] {
+        let begin = format!("| `{key}` |");
+        let row = text.lines().find(|line| line.starts_with(&begin));
+        let cells: Vec<&str> = row
+            .unwrap_or_else(|| panic!("no {key}"))
+            .split('|')
+            .collect();
+        let written = cells[3].trim().trim_matches('`');
+        let span = baileys_exporter::config::parse_span(written);
+        assert_eq!(span.ok(), Some(default), "{key}: {written}");
+    }
+    let budget = format!("0: none | `{}` |", timing.daily_budget);
+    assert!(text.contains(&budget), "{budget}");
+    // Up to 79 services the fourth opens the breaker, of 200 the eleventh.
+    let breaker = baileys_exporter::policy::Breaker::default();
+    let opens_at = |services: f64| {
+        f64::from(breaker.services)
+            .max(services * breaker.share)
+            .floor()
+            + 1.0
+    };
+    assert_eq!([79.0, 80.0, 200.0].map(opens_at), [4.0, 5.0, 11.0]);
+    assert!(text.contains("Of up to 79 services that is the fourth, of 200 the eleventh."));
+}
+
 #[test]
 fn the_example_configuration_is_understood_and_complete() {
     let dir = tempfile::tempdir().unwrap();
@@ -554,9 +646,9 @@ fn yaml_blocks(text: &str) -> Vec<&str> {
 
 #[test]
 fn the_notifications_load() {
-    let (_, page) = doc("docs/configuration.md");
+    let (_, page) = doc("docs/triggers.md");
     let (_, section) = page.split_once("\n## Notifications\n").unwrap();
-    let (section, _) = section.split_once("\n## ").unwrap();
+    let section = section.split("\n## ").next().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let secret = dir.path().join("notify.url");
     std::fs::write(&secret, "https://hooks.example.org/x\n").unwrap();

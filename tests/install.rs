@@ -1,5 +1,6 @@
 //! What the packages install (the units, the configuration, the ecosystem file of pm2), and
-//! the parts of docs/install.md that need no fresh machine: those run in tests/packages.
+//! the parts of docs/install.md and docs/guide.md that need no fresh machine: those run in
+//! tests/packages.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -114,6 +115,11 @@ struct Host {
 
 impl Host {
     fn new() -> Self {
+        Self::with("normal", SystemTime::now())
+    }
+
+    /// With this folder, whose newest file is of this time.
+    fn with(folder: &str, newest: SystemTime) -> Self {
         let package = repository("tests/pm2");
         npm::install(&package, &[]).unwrap_or_else(|failure| panic!("{failure}"));
         let dir = tempfile::tempdir().unwrap();
@@ -127,8 +133,8 @@ impl Host {
         ] {
             symlink(target, dir.path().join("bin").join(name)).unwrap();
         }
-        let folder = dir.path().join("sessions/company_962302");
-        fixture::unpack("normal", &folder, SystemTime::now()).unwrap();
+        let at = dir.path().join("sessions/company_962302");
+        fixture::unpack(folder, &at, newest).unwrap();
         let shipped = fs::read_to_string(repository("deploy/config.yml")).unwrap();
         let line = "sessions: {paths: [/opt/ai-admin/baileys_sessions]}";
         assert_eq!(shipped.matches(line).count(), 1);
@@ -275,15 +281,23 @@ fn pm2_runs_both_programs_beside_a_bot() {
     assert_eq!(host.entry("company_962302")["pm2_env"]["status"], "online");
 }
 
-/// The block of docs/install.md behind `<!-- test: NAME -->`.
-fn block(name: &str) -> String {
-    let page = fs::read_to_string(repository("docs/install.md")).unwrap();
-    let mark = format!("<!-- test: {name} -->\n");
-    let (_, from) = page
-        .split_once(&mark)
-        .unwrap_or_else(|| panic!("no {mark}"));
+/// The pages whose commands are run.
+const PAGES: [&str; 2] = ["docs/install.md", "docs/guide.md"];
+
+/// The block of one of these pages behind `<!-- KIND: NAME -->`.
+fn marked(kind: &str, name: &str) -> String {
+    let pages = PAGES.map(|page| fs::read_to_string(repository(page)).unwrap());
+    let mark = format!("<!-- {kind}: {name} -->\n");
+    let mut found = pages.iter().filter_map(|page| page.split_once(&mark));
+    let (_, from) = found.next().unwrap_or_else(|| panic!("no {mark}"));
+    assert!(found.next().is_none(), "two {mark}");
     let lines = from.lines().skip(1).take_while(|line| *line != "```");
     lines.map(|line| format!("{line}\n")).collect()
+}
+
+/// The block with commands, or with a part of a configuration, of this name.
+fn block(name: &str) -> String {
+    marked("test", name)
 }
 
 fn indented(text: &str, by: &str) -> String {
@@ -327,7 +341,7 @@ fn the_routes_fit_into_an_existing_alertmanager() {
             &["alertname=BaileysDeviceRemoved", "severity=critical"],
             "pager",
         ),
-        (&["alertname=BaileysUnknownFiles", "severity=info"], "null"),
+        (&["alertname=BaileysAuthFilesWarning", "severity=info"], "null"),
         (&["alertname=DiskFull", "severity=warning"], "others"),
         (&["alertname=DiskFull"], "others"),
     ] {
@@ -548,24 +562,110 @@ fn the_local_trigger_fits_into_the_shipped_configuration() {
         .collect();
     let (code, said) = check(&format!("{before}\n{local}\n{after}"));
     assert_eq!(code, Some(0), "{said}");
-    let command = block("notify")
-        .replace("sudo -u bots baileys_remediator", REMEDIATOR)
-        .replace("/etc/baileys/config.yml", &config.display().to_string());
-    let args = ["-c".to_owned(), command];
-    let (status, out, err) = process::run(Path::new("sh"), args, BOUND).unwrap();
+    let command = block("notify").replace("baileys_remediator", REMEDIATOR);
+    let variable = format!("BAILEYS_CONFIG={}", config.display());
+    let args = [variable, "sh".to_owned(), "-c".to_owned(), command];
+    let (status, out, err) = process::run(Path::new("env"), args, BOUND).unwrap();
     assert!(status.success(), "{out}{err}");
     let text = fs::read_to_string(&told).unwrap();
     assert!(text.contains("This is a test of `notify`"), "{text}");
 }
 
-/// Each command of the page is one that a test runs, or is named here.
+/// The lines of a text, without what differs from run to run: times, ages and names of runs.
+fn steady(text: &str) -> Vec<String> {
+    let is_run = |word: &str| {
+        let rest = word.get(8..).unwrap_or_default();
+        word.len() == 23 && rest.starts_with('T') && rest.contains("Z-")
+    };
+    let words = |line: &str| {
+        let words = line.split_whitespace();
+        let words = words.map(|word| if is_run(word) { "RUN" } else { word });
+        words.collect::<Vec<_>>().join(" ")
+    };
+    text.lines().map(words).collect()
+}
+
+/// What is printed has each line that the page shows. `…` stands for anything.
+fn has_the_output(name: &str, said: &str) -> Result<(), String> {
+    let said_lines = steady(said);
+    for shown in steady(&marked("output", name)) {
+        let parts: Vec<&str> = shown.split('…').map(str::trim).collect();
+        let fits = |line: &String| match parts[..] {
+            [whole] => line == whole,
+            [begin, end] => line.starts_with(begin) && line.ends_with(end),
+            _ => panic!("{shown}"),
+        };
+        if !said_lines.iter().any(fits) {
+            return Err(format!("{shown:?} is not in\n{said}"));
+        }
+    }
+    Ok(())
+}
+
+/// The commands of docs/guide.md about one bot under a real pm2, in their order, and what the
+/// page shows of their output.
 #[test]
-fn every_block_of_the_page_is_run() {
-    let page = fs::read_to_string(repository("docs/install.md")).unwrap();
+fn the_guide_works_as_it_is_written() {
+    let newest = SystemTime::now() - Duration::from_secs(25 * 60);
+    let host = Host::with("bloated-classic-387", newest);
+    let config = host.path("config.yml");
+    let shipped = fs::read_to_string(&config).unwrap();
+    let state = format!("\nstate: {{path: '{}'}}\n", host.path("state"));
+    fs::write(&config, format!("{shipped}{state}")).unwrap();
+    host.pm2(&["start", &host.path("bot.js"), "--name", "company_962302"]);
+    let ecosystem = repository("deploy/pm2/ecosystem.config.js");
+    host.pm2(&["start", &ecosystem.display().to_string()]);
+    host.both_are_ready();
+    let shown_run = "20261130T055651Z-141421";
+    let mut run_of_the_cleanup = String::new();
+    let mut run = |name: &str| -> String {
+        let command = block(name).replace(shown_run, &run_of_the_cleanup);
+        let is_a_look = name == "look";
+        let shell = if is_a_look { "-c" } else { "-ec" };
+        let (code, said) = host.run(&["sh", shell, &command]);
+        assert!(is_a_look || code == Some(0), "{name}: {said}");
+        if let Some((_, rest)) = said.split_once("baileys_remediator undo ") {
+            run_of_the_cleanup = rest.split_whitespace().next().unwrap().to_owned();
+        }
+        said
+    };
+    let has = |name: &str, said: &str| has_the_output(name, said).unwrap_or_else(|e| panic!("{e}"));
+    has("look", &run("look"));
+    // `serve` must have seen the bot alive once.
+    host.wait("the bot was seen alive", || {
+        let args = ["baileys_remediator", "doctor", "--output=json"];
+        let (_, said) = host.run(&args);
+        let from = said.find('[').ok_or("no JSON")?;
+        let to = said.rfind(']').ok_or("no JSON")?;
+        let told: Value = serde_json::from_str(&said[from..=to]).map_err(|e| e.to_string())?;
+        let sources = told[0]["sources"].as_array().ok_or("no sources")?;
+        match sources
+            .iter()
+            .any(|source| source["last_alive"].is_string())
+        {
+            true => Ok(()),
+            false => Err(said),
+        }
+    });
+    has("plan", &run("plan"));
+    has("clean", &run("clean"));
+    assert_eq!(host.entry("company_962302")["pm2_env"]["status"], "online");
+    has("undo", &run("undo"));
+    run("resume");
+    let folder = fs::read_dir(host.path("sessions/company_962302")).unwrap();
+    let files = folder.filter(|entry| entry.as_ref().unwrap().file_type().unwrap().is_file());
+    assert_eq!(files.count(), 387, "all of it is back");
+}
+
+/// Each command of these pages is one that a test runs, or is named here.
+#[test]
+fn every_block_of_the_pages_is_run() {
+    let pages = PAGES.map(|page| fs::read_to_string(repository(page)).unwrap());
+    let page = pages.concat();
     let here = fs::read_to_string(repository("tests/install.rs")).unwrap();
     let inside = fs::read_to_string(repository("tests/packages/inside.sh")).unwrap();
     let lines: Vec<&str> = page.lines().collect();
-    let mut marked = 0;
+    let (mut marked, mut outputs) = (0, 0);
     let mut unmarked = Vec::new();
     let mut is_inside = false;
     for (nth, line) in lines.iter().enumerate() {
@@ -574,6 +674,17 @@ fn every_block_of_the_page_is_run() {
         }
         is_inside = !is_inside;
         if !is_inside {
+            continue;
+        }
+        // What a command prints.
+        if *line == "```" {
+            let output = lines[nth - 1].strip_prefix("<!-- output: ");
+            let name = output.and_then(|output| output.strip_suffix(" -->"));
+            outputs += usize::from(name.is_some_and(|name| {
+                let is_compared = format!("has(\"{name}\", &run(\"{name}\"))");
+                assert!(here.contains(&is_compared), "no test compares {name:?}");
+                true
+            }));
             continue;
         }
         let mark = lines[nth - 1].strip_prefix("<!-- test: ");
@@ -595,7 +706,7 @@ fn every_block_of_the_page_is_run() {
             None => unmarked.push(lines[nth + 1]),
         }
     }
-    assert!(marked >= 10, "{marked}");
+    assert!(marked >= 15 && outputs >= 4, "{marked}, {outputs}");
     // What needs the network: the clone, and Debian's packages.
     assert_eq!(
         unmarked,

@@ -18,7 +18,7 @@ use super::list::{optional_list, optional_words, words};
 use super::span::span;
 
 /// What to write in the place of the two sections that `processes` has replaced.
-pub const MOVED: &str = "`service` and `connection.process` are now one section `processes`, which names each process once: an entry holds one of systemd: {unit}, pm2: {name, home}, docker: {container}, command and pid_file; one that may also be stopped and started needs `allow_restart: true`; see docs/configuration.md";
+pub const MOVED: &str = "`service` and `connection.process` are now one section `processes`, which names each process once: an entry holds one of systemd: {unit}, pm2: {name, home}, docker: {container}, command and pid_file; one that may also be stopped and started needs `allow_restart: true`; see docs/restarts.md";
 
 /// No time of a process may be longer: what waits for it must end.
 pub(super) const MAX_TIMEOUT: Duration = Duration::from_secs(3600);

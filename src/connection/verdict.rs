@@ -1,4 +1,4 @@
-//! The fold from evidence to verdict. Pure; `docs/configuration.md` holds its table, and a
+//! The fold from evidence to verdict. Pure; `docs/connection.md` holds its table, and a
 //! test reads it from there.
 
 use std::fmt;

@@ -78,7 +78,7 @@ declare_metrics! {
     SESSIONS: gauge "baileys_remediator_sessions" &[],
         "Auth folders that this remediator knows, as of the last scan.";
     PERMISSION_PROBLEMS: gauge "baileys_remediator_permission_problems" &[],
-        "Auth folders where the last permission check found a problem that makes clean-ups fail, such as a read-only mount, configured paths that are missing or cannot be looked into, and problems of the state directory and the token file; checked at the start and every 10 minutes, see `doctor`.";
+        "Auth folders where the last permission check found a problem that makes clean-ups fail, such as a read-only mount, and configured paths, a state directory or a token file with a problem. Checked at the start and every 10 minutes; see `doctor`.";
     REQUESTS: counter "baileys_remediator_webhook_requests_total" &["code"],
         "Requests to the webhook since the start, by HTTP status.";
     ALERTS: counter "baileys_remediator_webhook_alerts_total" &["outcome"],

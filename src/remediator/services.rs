@@ -32,7 +32,7 @@ pub async fn service(
 ) -> Exit {
     if !settings.services.has_observed() {
         return fail(
-            "no process is configured; see the section `processes` in docs/configuration.md",
+            "no process is configured; see the section `processes` in docs/restarts.md",
         );
     }
     let known = settings.discovery().survey().found;

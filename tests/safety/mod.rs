@@ -1,5 +1,6 @@
 //! docs/safety.md holds to the code: the cells of the guard table and the order of the
-//! refusals are taken from the policy, and every function and test that is named exists.
+//! refusals are taken from the policy. tests/safety/promises.md names the code and the tests of
+//! each promise, and every function and test that is named exists.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -27,6 +28,11 @@ const OWN: &str = "79990000001";
 
 fn text() -> String {
     super::doc("docs/safety.md").1
+}
+
+/// The promises by number, with their code and their tests.
+fn contributors_table() -> String {
+    super::doc("tests/safety/promises.md").1
 }
 
 /// The cells of a marked table, without its head.
@@ -392,7 +398,7 @@ fn the_guard_table_is_what_the_guard_does() {
     let text = text();
     let thresholds = Thresholds::default();
     let head = format!(
-        "| kind | cleanup, from {} | emergency, from {} | code |\n",
+        "| kind | cleanup, from {} | emergency, from {} |\n",
         thresholds.of(Tier::Cleanup),
         thresholds.of(Tier::Emergency)
     );
@@ -401,6 +407,7 @@ fn the_guard_table_is_what_the_guard_does() {
         "{head}"
     );
     let written = rows(&text, "guard");
+    let functions = rows(&contributors_table(), "guard code");
     let titles: Vec<String> = written.iter().map(|cells| cells[0].clone()).collect();
     assert_eq!(
         titles,
@@ -408,7 +415,9 @@ fn the_guard_table_is_what_the_guard_does() {
     );
     let guard = std::fs::read_to_string(path_of("src/policy/guard.rs")).unwrap();
     let mut movable = BTreeSet::new();
-    for (row, cells) in table_rows().into_iter().zip(&written) {
+    assert_eq!(functions.len(), written.len());
+    for ((row, cells), function) in table_rows().into_iter().zip(&written).zip(&functions) {
+        assert_eq!((cells.len(), &function[0]), (3, &cells[0]));
         for (column, written) in CleanupMode::ALL.into_iter().zip(&cells[1..3]) {
             assert_eq!(
                 *written,
@@ -420,10 +429,10 @@ fn the_guard_table_is_what_the_guard_does() {
                 movable.insert(row.kind());
             }
         }
-        let function = cells[3].trim_matches('`');
+        let function = function[1].trim_matches('`');
         assert!(
             defines(&guard, function),
-            "docs/safety.md: src/policy/guard.rs has no {function}"
+            "tests/safety/promises.md: src/policy/guard.rs has no {function}"
         );
     }
     assert_eq!(movable, BTreeSet::from(MOVABLE_KINDS));
@@ -774,13 +783,28 @@ fn named(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
+/// A letter and a number, such as G1.
+fn is_number_of_promise(word: &str) -> bool {
+    word.strip_prefix(|c: char| c.is_ascii_uppercase())
+        .is_some_and(|number| number.parse::<u32>().is_ok())
+}
+
+/// Number and text of each promise in docs/safety.md, in order.
+fn promises(text: &str) -> Vec<(String, String)> {
+    let items = text.lines().filter_map(|line| {
+        let (number, promise) = line.strip_prefix("- **")?.split_once("** ")?;
+        is_number_of_promise(number).then(|| (number.to_owned(), promise.trim().to_owned()))
+    });
+    items.collect()
+}
+
 #[test]
 fn every_promise_names_code_and_a_test_that_exist() {
-    let text = text();
+    let (text, table) = (text(), contributors_table());
     let mut files = BTreeMap::new();
     let is_reference = |word: &&str| word.contains(".rs::") || word.contains(".yml::");
     let mut wrong = Vec::new();
-    for line in text.lines() {
+    for line in text.lines().chain(table.lines()) {
         wrong.extend(
             named(line)
                 .filter(is_reference)
@@ -800,34 +824,45 @@ fn every_promise_names_code_and_a_test_that_exist() {
             }
         }
     }
-    assert_eq!(wrong, Vec::<String>::new(), "docs/safety.md");
-    let head = "| promise | code | test |";
-    let mut promises = 0;
-    for table in text.split(head).skip(1) {
-        for row in table
-            .lines()
-            .skip(2)
-            .take_while(|line| line.starts_with('|'))
-            .map(cells)
-        {
-            let [promise, code, test] = <[String; 3]>::try_from(row).unwrap();
-            let each = |cell: &str, is_wanted: bool| {
-                let mut files = BTreeMap::new();
-                let kinds: Vec<bool> = named(cell)
-                    .map(|word| look_up(&mut files, word).unwrap())
-                    .collect();
-                !kinds.is_empty() && kinds.iter().all(|kind| *kind == is_wanted)
-            };
-            assert!(
-                !promise.is_empty() && each(&code, false),
-                "docs/safety.md: no code for: {promise}"
-            );
-            assert!(each(&test, true), "docs/safety.md: no test for: {promise}");
-            promises += 1;
-        }
+    assert_eq!(wrong, Vec::<String>::new(), "tests/safety/promises.md");
+    let promises = promises(&text);
+    assert!(promises.len() > 180, "{}", promises.len());
+    // In each section from 1 on, so that a number stands for one promise.
+    let mut last = (String::new(), 0);
+    let mut letters = BTreeSet::new();
+    for (number, promise) in &promises {
+        let (letter, nth) = number.split_at(1);
+        let nth: u32 = nth.parse().unwrap();
+        let follows = match letter == last.0 {
+            true => nth == last.1 + 1,
+            false => nth == 1 && letters.insert(letter.to_owned()),
+        };
+        assert!(follows, "docs/safety.md: {number} comes after {last:?}");
+        assert!(!promise.is_empty(), "docs/safety.md: {number} says nothing");
+        last = (letter.to_owned(), nth);
     }
-    assert!(promises > 80, "{promises}");
-    for page in ["README.md", "docs/configuration.md"] {
+    let mut kept = Vec::new();
+    for line in table.lines().filter(|line| line.starts_with('|')) {
+        let Ok([number, code, test]) = <[String; 3]>::try_from(cells(line)) else {
+            continue;
+        };
+        if !is_number_of_promise(&number) {
+            continue;
+        }
+        let each = |cell: &str, is_wanted: bool| {
+            let mut files = BTreeMap::new();
+            let kinds: Vec<bool> = named(cell)
+                .map(|word| look_up(&mut files, word).unwrap())
+                .collect();
+            !kinds.is_empty() && kinds.iter().all(|kind| *kind == is_wanted)
+        };
+        assert!(each(&code, false), "promises.md: no code for {number}");
+        assert!(each(&test, true), "promises.md: no test for {number}");
+        kept.push(number);
+    }
+    let numbers: Vec<String> = promises.into_iter().map(|(number, _)| number).collect();
+    assert_eq!(numbers, kept, "docs/safety.md and tests/safety/promises.md");
+    for page in ["README.md", "docs/restarts.md"] {
         let (_, page_text) = super::doc(page);
         let lines = page_text.lines().filter(|line| line.contains("safety.md"));
         assert_eq!(lines.count(), 1, "{page} links docs/safety.md once");

@@ -23,10 +23,10 @@ fn folded(findings: &[Finding]) -> Verdict {
     )
 }
 
-/// The rows of docs/configuration.md: connected, negative, quiet, writing, silent,
+/// The rows of docs/connection.md: connected, negative, quiet, writing, silent,
 /// unreachable, gone, verdict.
 fn documented() -> Vec<([String; 7], String)> {
-    let text = include_str!("../../../docs/configuration.md");
+    let text = include_str!("../../../docs/connection.md");
     let from = text.find("<!-- BEGIN verdict -->").unwrap();
     let to = text.find("<!-- END verdict -->").unwrap();
     let rows = text[from..to]
@@ -64,7 +64,7 @@ fn the_documented_table_is_whole_and_true() {
                         "any" => true,
                         "yes" => has(index),
                         "no" => !has(index),
-                        other => panic!("{other:?} in the table of docs/configuration.md"),
+                        other => panic!("{other:?} in the table of docs/connection.md"),
                     })
             })
             .map(|(_, verdict)| verdict.as_str())

@@ -11,7 +11,7 @@ use super::{Exit, fail};
 pub async fn test_notify(settings: &Settings) -> Exit {
     let Some(notify) = &settings.notify else {
         return fail(
-            "no `notify` is configured, so no message is sent; see \"Notifications\" in docs/configuration.md",
+            "no `notify` is configured, so no message is sent; see \"Notifications\" in docs/triggers.md",
         );
     };
     match Sender::new(notify.clone()).send_test().await {

@@ -677,7 +677,7 @@ fn the_shipped_unit_waits_for_the_longest_run() {
         "{waits}"
     );
     let minutes = format!("{} minutes", longest.as_secs().div_ceil(60));
-    let docs = include_str!("../../../../docs/configuration.md");
+    let docs = include_str!("../../../../docs/restarts.md");
     assert!(
         unit.contains(&minutes)
             && ecosystem.contains(&minutes)

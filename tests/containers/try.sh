@@ -28,6 +28,7 @@ if ! cmp -s tests/containers/requirements.txt "$tools/installed"; then
 fi
 "$tools/bin/hadolint" deploy/docker/*.Dockerfile || fail "hadolint"
 "$tools/bin/check-jsonschema" --builtin-schema vendor.compose-spec deploy/compose/*.yml || fail "the compose schema"
+yamllint --strict -c deploy/.yamllint deploy/compose || fail "yamllint"
 amtool check-config deploy/compose/alertmanager/alertmanager.yml >/dev/null || fail "alertmanager.yml"
 
 work=$(mktemp -d)

@@ -37,6 +37,7 @@ if ! cmp -s tests/kubernetes/package-lock.json tests/kubernetes/node_modules/ins
   npm ci --silent --ignore-scripts --no-audit --no-fund --prefix tests/kubernetes
   cp tests/kubernetes/package-lock.json tests/kubernetes/node_modules/installed
 fi
+yamllint --strict -c deploy/.yamllint deploy/helm deploy/kustomize dashboards/kustomization.yaml tests/kubernetes/kustomize
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 if [[ $packages ]]; then

@@ -28,9 +28,9 @@ trap 'rm -rf "$work"' EXIT
 pack() {
   local to=$1 prefix=$2 dir=$3
   shift 3
-  git -C "$dir" ls-files -z -- "$@" | tar -C "$dir" --null --files-from=- --no-recursion --dereference \
-    --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner --mode=u+rwX,go+rX,go-w \
-    --transform="s|^|$prefix/|" -c | gzip -9n >"$to"
+  git -C "$dir" ls-files -z -- "$@" | tar -C "$dir" --no-recursion --dereference --sort=name \
+    --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner --mode=u+rwX,go+rX,go-w \
+    --transform="s|^|$prefix/|" -c --null --files-from=- | gzip -9n >"$to"
 }
 
 # artefacts PACKAGES TO: all but the packages.

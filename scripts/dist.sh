@@ -38,10 +38,10 @@ artefacts() {
   local from=$1 to=$2
   mkdir -p "$to"
   scripts/images.sh "$from" "$work/images"
-  cp "$work"/images/*.image.tar.gz "$to"
+  cp "$work"/images/*_image-*.tar.gz "$to"
   pack "$to/prometheus-baileys-exporter-$(sed -n 's/^version: //p' "$chart/Chart.yaml").tgz" \
     prometheus-baileys-exporter "$chart" . ':!ci'
-  pack "$to/$name-bundle.tar.gz" baileys . LICENSE CHANGELOG.md docs alerting-rules dashboards deploy \
+  pack "$to/baileys_bundle-$version.tar.gz" baileys . LICENSE CHANGELOG.md docs alerting-rules dashboards deploy \
     ':!dashboards/render' ':!dashboards/src' ':!deploy/debian' ':!deploy/demo' ':!alerting-rules/tests'
   "$work/images/context/baileys_exporter" rules --format=prometheusrule --config.file=/dev/null >"$to/$name-prometheusrule.yml"
   python3 scripts/sbom.py "$to/$name-sbom.cdx.json"

@@ -21,6 +21,6 @@ mv "$out"/context/usr/local/bin/* "$out/context"
 rm -rf "$out"/context/{usr,etc,install.sh,SHA256SUMS}
 for name in exporter remediator; do
   python3 scripts/image.py "deploy/docker/$name.Dockerfile" "$out/context" \
-    "$out/baileys_$name-$version-linux-$architecture.image.tar.gz" "baileys_$name:$version" "$architecture" \
+    "$out/baileys_${name}_image-$version-linux-$architecture.tar.gz" "baileys_$name:$version" "$architecture" \
     "VERSION=$version" "REVISION=$(git rev-parse HEAD)"
 done

@@ -8,6 +8,7 @@ import os
 import pathlib
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -50,7 +51,7 @@ def wait_for(what, attempt):
             if result:
                 return result
             why = repr(result)
-        except (OSError, ValueError, KeyError, IndexError) as error:
+        except (OSError, ValueError, KeyError, IndexError, sqlite3.OperationalError) as error:
             why = str(error)
         if time.monotonic() > END:
             fail(f"{what}: {why}")
@@ -251,10 +252,8 @@ class Bot(http.server.BaseHTTPRequestHandler):
     """The status endpoint of the bots."""
 
     connected = True
-    asked = set()
 
     def do_GET(self):
-        Bot.asked.add(self.path)
         body = json.dumps({"connected": Bot.connected}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -322,11 +321,17 @@ wait_for(
 )
 metrics = "http://remediator:10274/metrics"
 wait_for("the remediator polls Alertmanager", lambda: re.search(r"^baileys_remediator_alertmanager_up\{.*\} 1$", get(metrics), re.M))
-wait_for("the remediator asks the bot", lambda: f"/status/{SESSION}" in Bot.asked)
+
+
+def seen_alive():
+    with sqlite3.connect(f"file:{WORK}/state/journal.sqlite?mode=ro", uri=True) as journal:
+        return journal.execute("SELECT count(*) FROM alive WHERE session = ?", [SESSION]).fetchone()[0]
+
+
 print("ok    Prometheus, Alertmanager and both programs reach each other")
 
 # The alert of a bot that is then found disconnected.
-wait_for("the bot was seen alive", lambda: "connected" in services["remediator"].run("/baileys_remediator", "doctor")[1])
+wait_for("the bot was seen alive", seen_alive)
 Bot.connected = False
 labels = {"alertname": "BaileysAuthFilesCleanup", "ladder": "baileys_auth_files", "tier": "cleanup"}
 labels |= {"job": "baileys", "instance": "exporter:10273", "session": SESSION}

@@ -36,16 +36,16 @@ trap 'rm -rf --one-file-system "$work"' EXIT
 for round in 1 2; do
   scripts/images.sh "$packages" "$work/images$round"
 done
-(cd "$work/images1" && sha256sum -- *.image.tar.gz) >"$work/sums"
+(cd "$work/images1" && sha256sum -- *_image-*.tar.gz) >"$work/sums"
 (cd "$work/images2" && sha256sum --quiet --check "$work/sums") || fail "two builds of the images differ"
-for image in "$work"/images1/*.image.tar.gz; do
-  name=$(basename "$image" .image.tar.gz)
-  mkdir -p "$work/image/${name%%-*}"
-  tar -C "$work/image/${name%%-*}" -xzf "$image"
+for image in "$work"/images1/*_image-*.tar.gz; do
+  name=$(basename "$image")
+  mkdir -p "$work/image/${name%%_image-*}"
+  tar -C "$work/image/${name%%_image-*}" -xzf "$image"
 done
 
 if docker info >/dev/null 2>&1; then
-  for image in "$work"/images1/*.image.tar.gz; do
+  for image in "$work"/images1/*_image-*.tar.gz; do
     loaded=$(docker load --input "$image" | sed -n 's/^Loaded image: //p')
     docker run --rm "$loaded" --version || fail "docker run $loaded"
   done

@@ -22,8 +22,12 @@ found=0
 while IFS=: read -r page name; do
   found=$((found + 1))
   compgen -G "$dist/$name" >/dev/null || fail "$page names $name, which make dist does not build"
-done < <(grep -ohHE '(baileys[-_]exporter|baileys_remediator|prometheus-baileys-exporter)[-_][^ /"`()]*\.(deb|tar\.gz|tgz|json|yml)' \
+done < <(grep -oHE '(baileys-exporter_|baileys_(exporter|bundle|exporter_image|remediator_image)-|prometheus-baileys-exporter-)[^ /"`()]*\.(deb|tar\.gz|tgz|json|yml)' \
   README.md docs/*.md deploy/helm/*/README.md | sort -u)
+# With a `*` they mean one file.
+for name in 'baileys-exporter_*.deb' 'baileys_exporter-*.tar.gz'; do
+  (($(compgen -G "$dist/$name" | wc -l) == 1)) || fail "$name is not one file"
+done
 ((found > 5)) || fail "the pages name only $found files"
 grep -q 'baileys-exporter_\*\.deb' README.md || fail "README.md has no command to install the package"
 
@@ -52,7 +56,7 @@ if not {"sqlite", "rustls", "hyper", "exporter-toolkit"} <= names or names & {"p
 print(f"SBOM: {len(components)} components")
 PYTHON
 
-tar -C "$work" -xzf "$dist"/*-bundle.tar.gz
+tar -C "$work" -xzf "$dist"/baileys_bundle-*.tar.gz
 [[ -z $(find "$work/baileys" -xtype l) ]] || fail "the bundle has links that lead nowhere"
 sed -n 's/.*source: \(\.[^,}]*\).*/\1/p' "$work/baileys/deploy/compose/compose.yml" >"$work/sources"
 (($(wc -l <"$work/sources") > 5)) || fail "compose.yml mounts nothing"

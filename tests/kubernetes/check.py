@@ -242,6 +242,14 @@ page = (ROOT / "docs/kubernetes.md").read_text()
 blocks = [textwrap.dedent(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.S)]
 shown = [yaml.safe_load(block) for block in blocks if block.startswith("apiVersion:")]
 check("docs/kubernetes.md", [thing for thing in shown if "kustomize" not in thing["apiVersion"]])
+values = {}
+for block in blocks:
+    if not block.startswith("apiVersion:"):
+        values |= yaml.safe_load(block)
+objects = [thing for text in render(values).values() for thing in yaml.safe_load_all(text) if isinstance(thing, dict)]
+check("values of docs/kubernetes.md", objects)
+if len(values["config"]) < 3 or "StatefulSet" not in {thing["kind"] for thing in objects}:
+    problem("docs/kubernetes.md", "no values are shown")
 if not any(thing["kind"] == "Job" for thing in shown):
     problem("docs/kubernetes.md", "no Job is shown")
 

@@ -70,6 +70,12 @@ def render(values):
     return quietly(chart.render, values, name="rel", namespace="bots")
 
 
+def rendered(values):
+    """The objects, without the notes."""
+    texts = [text for name, text in render(values).items() if not name.endswith(".txt")]
+    return [thing for text in texts for thing in yaml.safe_load_all(text) if thing]
+
+
 def is_restricted(where, pod):
     """Pod security "restricted", but for hostPath, which docs/kubernetes.md names."""
     context = pod.get("securityContext", {})
@@ -180,10 +186,7 @@ for path in sets:
         # Of information there is one: a chart may have an icon.
         if message["severity"] >= 2:
             problem(path.name, message["error"])
-    objects = []
-    for name, text in render(values).items():
-        if not name.endswith(".txt"):
-            objects += [thing for thing in yaml.safe_load_all(text) if thing]
+    objects = rendered(values)
     check(path.name, objects)
     seen |= {thing["kind"] for thing in objects}
     of_operator += [thing for thing in objects if thing["apiVersion"] == OPERATOR]
@@ -246,7 +249,7 @@ values = {}
 for block in blocks:
     if not block.startswith("apiVersion:"):
         values |= yaml.safe_load(block)
-objects = [thing for text in render(values).values() for thing in yaml.safe_load_all(text) if isinstance(thing, dict)]
+objects = rendered(values)
 check("values of docs/kubernetes.md", objects)
 if len(values["config"]) < 3 or "StatefulSet" not in {thing["kind"] for thing in objects}:
     problem("docs/kubernetes.md", "no values are shown")

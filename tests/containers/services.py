@@ -114,6 +114,12 @@ def check(services):
     for name, service in ours.items():
         if not (service["read_only"] and service["cap_drop"] == ["ALL"] and "no-new-privileges:true" in service["security_opt"]):
             fail(f"{name} is not hardened")
+    inhibited = [
+        yaml.safe_load((WORK / name / "alertmanager.yml").read_text())["inhibit_rules"]
+        for name in ("alerting-rules", "deploy/compose/alertmanager")
+    ]
+    if inhibited[0] != inhibited[1]:
+        fail("the inhibition of deploy/compose is not that of alerting-rules/alertmanager.yml")
     # Grafana finds the dashboards where they are mounted, and Prometheus where it is.
     mounted = {target: source for source, target, _ in volumes(services["grafana"])}
     provider = yaml.safe_load((mounted["/etc/grafana/provisioning/dashboards"] / "baileys.yml").read_text())

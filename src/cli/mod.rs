@@ -2,6 +2,7 @@
 
 pub mod exit_codes;
 mod generate;
+pub mod health;
 mod help;
 pub mod log;
 pub mod neutral;

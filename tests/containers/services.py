@@ -35,7 +35,7 @@ CAPABILITIES = {"DAC_READ_SEARCH": 2}
 # In the place of an image that cannot be had here.
 DEBIAN = {"prometheus": "/usr/bin/prometheus", "alertmanager": "/usr/bin/prometheus-alertmanager"}
 # Bounds the whole: everything is waited for within this time.
-END = time.monotonic() + 240
+END = time.monotonic() + 600
 
 
 def fail(text):

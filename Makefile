@@ -11,7 +11,7 @@ TEST_PACKAGES := $(DEMO_PACKAGES) chromium iproute2 strace systemd python3 pytho
 # What the bench measures the exporter against.
 BENCH_PACKAGES := gcc libc6-dev mtail ripgrep
 
-.PHONY: demo test quick check deny build package soak fuzz bench bench-fleet bench-folders bench-exposition bench-prometheus bench-remediator bench-hot-paths screenshots clean help
+.PHONY: demo test quick check deny build package dist soak fuzz bench bench-fleet bench-folders bench-exposition bench-prometheus bench-remediator bench-hot-paths screenshots clean help
 
 help:
 	@echo "make demo    watch a bloated folder be found, alerted, cleaned and resolved (about 2 minutes)"
@@ -32,6 +32,7 @@ help:
 	@echo "make screenshots    draws the dashboards with Grafana's own panels, into dashboards/screenshots"
 	@echo "make build   the two programs, into target/release"
 	@echo "make package the Debian package and the static tarball, into target/packages"
+	@echo "make dist    all files of a release, each built twice, into target/dist; docs/releasing.md"
 
 # The tests use the programs that they have built already: `dev`.
 DEMO_PROFILE ?= release
@@ -46,6 +47,12 @@ demo:
 package:
 	@scripts/install-debian-packages.sh gcc libc6-dev dpkg-dev
 	@scripts/package.sh target/packages
+
+# All of a release, into target/dist: docs/releasing.md.
+dist:
+	@scripts/install-debian-packages.sh gcc libc6-dev dpkg-dev prometheus python3 python3-venv
+	@scripts/dist.sh target/dist
+	@tests/dist/check.sh target/dist
 
 build:
 	$(CARGO) build --release --bins

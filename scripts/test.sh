@@ -132,6 +132,7 @@ else
     for test in guard_properties fuzz_corpus docs; do integration "$test"; done
     join
     if [[ $scope == all ]]; then
+      beside "fleets: configurations of Prometheus" tests/fleets/check.sh
       for half in first-half second-half; do
         beside "alerting-rules/check.sh $half" alerting-rules/check.sh "$half"
       done
@@ -156,8 +157,11 @@ else
       if [[ ${results[-1]} == passed ]]; then
         step "packages: size" tests/packages/size.sh target/packages
         beside "packages: try" tests/packages/try.sh target/packages
+        beside "containers: try" tests/containers/try.sh target/packages
+        beside "Kubernetes" tests/kubernetes/check.sh target/packages
+        beside "dist" bash -c 'scripts/dist.sh target/dist target/packages && tests/dist/check.sh target/dist'
       else
-        skip "packages: try" "the build failed"
+        for name in "packages: try" "containers: try" Kubernetes dist; do skip "$name" "the packages were not built"; done
       fi
       beside "instruction counts" tests/instructions/check.sh
       join

@@ -1408,3 +1408,64 @@ fn a_port_that_is_taken_is_an_error_with_tls_as_well() {
     assert_eq!(status.code(), Some(2), "{err}");
     assert!(err.contains("already in use"), "{err}");
 }
+
+/// `health` knows what the web configuration demands, and has neither password nor certificate.
+#[test]
+fn health_asks_through_tls_passwords_and_client_certificates() {
+    let users = user("prometheus", "secret", 4);
+    for config in [
+        TLS.to_owned(),
+        users.clone(),
+        format!("{TLS}{users}"),
+        format!("{TLS}{MUTUAL}{users}"),
+        format!("{TLS}  client_auth_type: RequireAnyClientCert\n  max_version: TLS12\n"),
+        format!("{TLS}rate_limit: {{interval: 1h, burst: 1}}\n"),
+    ] {
+        let mut world = World::new();
+        world.config(&config);
+        let web = format!("--web.config.file={}", world.path("web/web.yml").display());
+        let health = |program: &str, port: u16, web: &str| {
+            let listen = format!("--web.listen-address=:{port}");
+            let args = ["health", &listen, web];
+            let run = process::run(Path::new(program), args, SOON).unwrap();
+            (run.0.code(), run.1 + &run.2)
+        };
+        for (program, port) in [(EXPORTER, world.exporter), (REMEDIATOR, world.remediator)] {
+            let (code, said) = health(program, port, &web);
+            assert_eq!(code, Some(1), "nothing listens: {said}");
+        }
+        world.start_both();
+        for (program, port) in [(EXPORTER, world.exporter), (REMEDIATOR, world.remediator)] {
+            world.wait("health", || match health(program, port, &web) {
+                (Some(0), _) => Ok(()),
+                (code, said) => Err(format!("{config}: {code:?} {said}")),
+            });
+            // Without the web configuration it is another server than expected.
+            let (code, said) = health(program, port, "--log.level=info");
+            assert_eq!(code, Some(1), "{config}: {said}");
+            assert!(!said.contains("secret"), "{said}");
+        }
+        if config.contains("cert_file") {
+            // Another server's certificate.
+            world.write(
+                "web/other.yml",
+                &config
+                    .replace("server.crt", "other.crt")
+                    .replace("server.key", "other.key"),
+                0o600,
+            );
+            let other = world.authority.server();
+            world.write("web/other.crt", &other.cert, 0o644);
+            world.write("web/other.key", &other.key, 0o600);
+            let other = format!(
+                "--web.config.file={}",
+                world.path("web/other.yml").display()
+            );
+            let (code, said) = health(EXPORTER, world.exporter, &other);
+            assert_eq!(code, Some(1), "{config}: {said}");
+        }
+    }
+    let args = ["health", "--web.config.file=/nowhere/web.yml"];
+    let run = process::run(Path::new(EXPORTER), args, SOON).unwrap();
+    assert_eq!(run.0.code(), Some(2), "{}", run.2);
+}

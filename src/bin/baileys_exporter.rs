@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use baileys_exporter::app::App;
 use baileys_exporter::cli::exit_codes::FAILED;
+use baileys_exporter::cli::health::HealthFlags;
 use baileys_exporter::cli::{self, complain, log, print, until_stopped};
 use baileys_exporter::config::{
     CommonFlags, ConfigError, ExporterFlags, LogFlags, RemediatorFlags, Settings, System, check,
@@ -18,6 +19,7 @@ use baileys_exporter::exporter::server::{Exporter, keeps_state};
 use baileys_exporter::exporter::sightings_file::SightingsFile;
 use baileys_exporter::exporter::snapshot::Collector;
 use baileys_exporter::exporter::status;
+use baileys_exporter::rules::prometheus_rule;
 use clap::{Parser, Subcommand, ValueEnum};
 use clock::Clock;
 use exporter_toolkit::{Listeners, WebConfig, bind};
@@ -78,8 +80,19 @@ enum Command {
         #[arg(long, value_enum, default_value = "table")]
         output: Output,
     },
-    /// Print the alerting rules for the configured tiers, as a Prometheus rule file.
-    Rules,
+    /// Ask the running exporter whether it is healthy, for the health check of a container. Exit code 1: it is not.
+    Health(HealthFlags),
+    /// Print the alerting rules for the configured tiers.
+    Rules {
+        /// Print a rule file of Prometheus, or an object of the Prometheus operator in Kubernetes.
+        #[arg(
+            id = "rule_format",
+            long = "format",
+            value_enum,
+            default_value = "prometheus"
+        )]
+        format: RuleFormat,
+    },
     /// Show the current state of every session. Exit code 0: normal, 1: warning or worse, 2: error.
     Status {
         /// Session name; without it, all sessions.
@@ -91,6 +104,13 @@ enum Command {
         #[arg(long, value_enum, default_value = "table")]
         output: Output,
     },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum RuleFormat {
+    Prometheus,
+    #[value(name = "prometheusrule")]
+    PrometheusRule,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -114,8 +134,14 @@ fn main() -> ExitCode {
 async fn program() -> ExitCode {
     let cli: Cli = cli::parse();
     cli.log.init();
+    if let Some(Command::Health(health)) = &cli.command {
+        return health.run(&cli.listen, cli.web_config.as_deref()).await;
+    }
     let (common, own) = (cli.common.clone(), cli.exporter.clone());
-    let needs_sessions = !matches!(cli.command, Some(Command::Patterns { .. } | Command::Rules));
+    let needs_sessions = !matches!(
+        cli.command,
+        Some(Command::Patterns { .. } | Command::Rules { .. })
+    );
     let shows_metrics = matches!(cli.command, None | Some(Command::CheckConfig));
     let load = move || -> Result<Settings, ConfigError> {
         let mut settings = Settings::load(&common, &RemediatorFlags::default())?.with_flags(&own);
@@ -145,15 +171,18 @@ async fn program() -> ExitCode {
     };
     match cli.command {
         // Above.
-        Some(Command::CheckConfig) => ExitCode::SUCCESS,
+        Some(Command::CheckConfig | Command::Health(_)) => ExitCode::SUCCESS,
         Some(Command::Status {
             session,
             worst,
             output,
         }) => show_status(settings, session.as_deref(), worst, output).await,
-        Some(Command::Rules) => match settings.alerting_rules() {
+        Some(Command::Rules { format }) => match settings.alerting_rules() {
             Ok(rules) => {
-                print(rules.trim_end());
+                match format {
+                    RuleFormat::Prometheus => print(rules.trim_end()),
+                    RuleFormat::PrometheusRule => print(prometheus_rule(&rules).trim_end()),
+                }
                 let unset = settings.rules.placeholders();
                 if !unset.is_empty() {
                     complain(&format!(

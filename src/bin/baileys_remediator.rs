@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baileys_exporter::cli::exit_codes::FAILED;
+use baileys_exporter::cli::health::HealthFlags;
 use baileys_exporter::cli::{self, complain, hangups, log, until_stopped};
 use baileys_exporter::config::{
     CommonFlags, ConfigError, LogFlags, RemediatorFlags, Settings, System, check, parse_span,
@@ -27,6 +28,9 @@ use baileys_exporter::remediator::store::runs::Status;
 use clap::{Parser, Subcommand};
 use exporter_toolkit::{Listeners, WebConfig, bind};
 use tokio::task::block_in_place;
+
+/// Where `serve` listens by default.
+const LISTEN: &str = "127.0.0.1:10274";
 
 /// Safely cleans up the auth folders of WhatsApp bots built on Baileys.
 ///
@@ -53,13 +57,15 @@ struct Cli {
 enum Command {
     /// Check the configuration file. Exit code 0: it can be used, 2: an error, with its line and column.
     CheckConfig,
+    /// Ask the running `serve` whether it is healthy, for the health check of a container. Exit code 1: it is not.
+    Health(HealthFlags),
     /// Act on alerts: poll Alertmanager, receive its webhook, or evaluate the folders.
     Serve {
         /// Address to listen on. Repeatable.
         #[arg(
             long = "web.listen-address",
             value_name = "HOST:PORT",
-            default_value = "127.0.0.1:10274"
+            default_value = LISTEN
         )]
         listen: Vec<String>,
 
@@ -242,6 +248,9 @@ fn main() -> ExitCode {
 async fn program() -> ExitCode {
     let cli: Cli = cli::parse();
     cli.log.init();
+    if let Command::Health(health) = &cli.command {
+        return health.run(&[LISTEN.to_owned()], None).await;
+    }
     let needs_sessions = !matches!(
         cli.command,
         Command::Runs { .. } | Command::Pause { .. } | Command::Resume | Command::Notify { .. }
@@ -270,7 +279,7 @@ async fn program() -> ExitCode {
     };
     let exit = match cli.command {
         // Above.
-        Command::CheckConfig => return ExitCode::SUCCESS,
+        Command::CheckConfig | Command::Health(_) => return ExitCode::SUCCESS,
         Command::Serve { listen, web_config } => {
             let load = Box::new(move || {
                 let mut settings = load().map_err(|error| error.to_string())?;

@@ -23,7 +23,7 @@ pub struct Meaning {
 }
 
 /// Every command of both programs.
-pub const MEANINGS: [Meaning; 11] = [
+pub const MEANINGS: [Meaning; 12] = [
     Meaning {
         commands: "`baileys_exporter`",
         done: "ended by a signal",
@@ -35,6 +35,12 @@ pub const MEANINGS: [Meaning; 11] = [
         done: "the file can be used",
         refused: "",
         failed: "it cannot, or there is none",
+    },
+    Meaning {
+        commands: "`baileys_exporter health`, `baileys_remediator health`",
+        done: "the program answers",
+        refused: "it does not",
+        failed: "its web configuration cannot be used",
     },
     Meaning {
         commands: "`baileys_exporter status`",

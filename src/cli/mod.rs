@@ -3,6 +3,7 @@
 pub mod examples;
 pub mod exit_codes;
 mod generate;
+pub mod health;
 mod help;
 pub mod log;
 pub mod neutral;

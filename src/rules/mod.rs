@@ -190,6 +190,18 @@ pub fn render<'a>(
     Ok(out)
 }
 
+/// The rules as an object of the Prometheus operator in Kubernetes.
+pub fn prometheus_rule(rules: &str) -> String {
+    let mut out = String::from(
+        "apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nmetadata:\n  name: baileys\nspec:\n",
+    );
+    for line in rules.lines() {
+        let indent = if line.is_empty() { "" } else { "  " };
+        push(&mut out, &format!("{indent}{line}"));
+    }
+    out
+}
+
 fn push(out: &mut String, line: &str) {
     out.push_str(line);
     out.push('\n');

@@ -43,6 +43,16 @@ fn the_committed_rules_are_those_of_the_defaults() {
 }
 
 #[test]
+fn an_object_of_the_operator_holds_the_same_groups() {
+    let text = rules(&[(&["a"], tiers(300))]).unwrap();
+    let parse = |text: &str| serde_saphyr::from_str::<serde_json::Value>(text).unwrap();
+    let object = parse(&prometheus_rule(&text));
+    assert_eq!(object["kind"], "PrometheusRule");
+    assert_eq!(object["spec"]["groups"], parse(&text)["groups"]);
+    assert!(object["spec"]["groups"].as_array().unwrap().len() > 3);
+}
+
+#[test]
 fn no_mark_stays() {
     let text = rules(&[(&["a"], tiers(300))]).unwrap();
     assert!(!text.contains("<<") && !text.contains("#<"), "{text}");

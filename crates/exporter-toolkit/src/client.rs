@@ -197,7 +197,6 @@ async fn exchange(
     max_body: usize,
 ) -> Result<(u16, Bytes), ClientError> {
     let exchange = async {
-        let host = request.uri().host().unwrap_or_default().to_owned();
         let config = match (request.uri().scheme_str(), &tls.cert_and_key) {
             (Some("https"), None) => tls_config(tls.ca_file.as_deref()).await?,
             (Some("https"), Some((cert, key))) => {
@@ -212,52 +211,89 @@ async fn exchange(
             // Never used: the URL is of http.
             _ => Arc::new(client_config(RootCertStore::empty())?),
         };
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        // It is divided among the host's addresses.
-        tcp.set_connect_timeout(Some(timeout));
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(Arc::unwrap_or_clone(config))
-            .https_or_http();
-        let connector = match &tls.server_name {
-            Some(name) => {
-                let name = ServerName::try_from(name.clone()).map_err(|_| ClientError::Tls {
-                    host: host.clone(),
-                    why: "server_name is not a valid host name".into(),
-                })?;
-                connector.with_server_name_resolver(FixedServerNameResolver::new(name))
-            }
-            None => connector,
-        };
-        let connector = connector.enable_http1().wrap_connector(tcp);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_max_idle_per_host(0)
-            .retry_canceled_requests(false)
-            .http1_max_buf_size(MAX_HEADER_BYTES)
-            .build(connector);
-        let port = port_of(request.uri());
-        let response = match client.request(request).await {
-            Ok(response) => response,
-            Err(error) => {
-                let error = request_error(&error, host);
-                return match error {
-                    ClientError::Refused { host } => Err(refused(host, port).await),
-                    error => Err(error),
-                };
-            }
-        };
-        let status = response.status().as_u16();
-        match collect(response.into_body(), max_body).await {
-            Ok(body) => Ok((status, body)),
-            Err(CollectError::TooLarge) => Err(ClientError::TooLarge { limit: max_body }),
-            Err(CollectError::Body(error)) => Err(ClientError::Protocol {
-                why: error.to_string(),
-            }),
-        }
+        let server_name = tls.server_name.clone();
+        send(
+            request,
+            Arc::unwrap_or_clone(config),
+            server_name,
+            timeout,
+            max_body,
+        )
+        .await
     };
+    within(timeout, exchange).await
+}
+
+/// Sends one `GET` with this configuration of TLS. Otherwise as [`get`].
+pub(crate) async fn get_with_config(
+    url: &str,
+    config: ClientConfig,
+    timeout: Duration,
+    max_body: usize,
+) -> Result<(u16, Bytes), ClientError> {
+    let request = request(parse_url(url)?, &[])?;
+    within(timeout, send(request, config, None, timeout, max_body)).await
+}
+
+async fn within<T>(
+    timeout: Duration,
+    exchange: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T, ClientError> {
     match tokio::time::timeout(timeout, exchange).await {
         Ok(result) => result,
         Err(_) => Err(ClientError::TimedOut { after: timeout }),
+    }
+}
+
+async fn send(
+    request: Request<Full<Bytes>>,
+    config: ClientConfig,
+    server_name: Option<String>,
+    timeout: Duration,
+    max_body: usize,
+) -> Result<(u16, Bytes), ClientError> {
+    let host = request.uri().host().unwrap_or_default().to_owned();
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    // It is divided among the host's addresses.
+    tcp.set_connect_timeout(Some(timeout));
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(config)
+        .https_or_http();
+    let connector = match server_name {
+        Some(name) => {
+            let name = ServerName::try_from(name).map_err(|_| ClientError::Tls {
+                host: host.clone(),
+                why: "server_name is not a valid host name".into(),
+            })?;
+            connector.with_server_name_resolver(FixedServerNameResolver::new(name))
+        }
+        None => connector,
+    };
+    let connector = connector.enable_http1().wrap_connector(tcp);
+    let client = Client::builder(TokioExecutor::new())
+        .pool_max_idle_per_host(0)
+        .retry_canceled_requests(false)
+        .http1_max_buf_size(MAX_HEADER_BYTES)
+        .build(connector);
+    let port = port_of(request.uri());
+    let response = match client.request(request).await {
+        Ok(response) => response,
+        Err(error) => {
+            let error = request_error(&error, host);
+            return match error {
+                ClientError::Refused { host } => Err(refused(host, port).await),
+                error => Err(error),
+            };
+        }
+    };
+    let status = response.status().as_u16();
+    match collect(response.into_body(), max_body).await {
+        Ok(body) => Ok((status, body)),
+        Err(CollectError::TooLarge) => Err(ClientError::TooLarge { limit: max_body }),
+        Err(CollectError::Body(error)) => Err(ClientError::Protocol {
+            why: error.to_string(),
+        }),
     }
 }
 

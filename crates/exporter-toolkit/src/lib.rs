@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`bind`], [`serve`], [`ServerLimits`] | listeners and an HTTP/1.1 server whose cost is bounded |
 //! | [`WebConfig`] | `--web.config.file`: TLS, client certificates, users, headers, rate limit |
+//! | [`HealthCheck`] | asks a server of this machine whether it is healthy |
 //! | [`ConcurrencyLimit`], [`read_body`] | bounds for a handler: requests at a time, body size |
 //! | [`refuse_foreign`], [`RateLimit`] | bounds for requests that change something |
 //! | [`text`], [`html`], [`json`], [`not_found`] and others | answers |
@@ -48,4 +49,4 @@ pub use rate_limit::{Rate, RateLimit};
 pub use response::{Response, html, json, method_not_allowed, not_found, text, unauthorized};
 pub use samples::Samples;
 pub use server::{Listeners, ServerLimits, serve};
-pub use web_config::{WebConfig, web_config_of_text};
+pub use web_config::{HealthCheck, WebConfig, web_config_of_text};

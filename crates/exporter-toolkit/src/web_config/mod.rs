@@ -5,11 +5,14 @@
 
 mod basic_auth;
 mod file;
+mod health;
 mod reader;
 mod tls;
 
 #[doc(hidden)]
 pub use file::web_config_of_text;
+
+pub use health::HealthCheck;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};

@@ -25,6 +25,8 @@ use super::reader::Reader;
 /// How connections are encrypted and who may open one.
 pub struct Tls {
     pub server: Arc<ServerConfig>,
+    /// The server's own certificate.
+    pub own: CertificateDer<'static>,
     /// A client must show a certificate.
     pub demands_client: bool,
     /// What a client shows must come from a known authority.
@@ -75,6 +77,7 @@ impl TlsSection {
         )?;
 
         let chain = certificates(&cert, "cert_file")?;
+        let own = chain.first().cloned().ok_or("cert_file is empty")?;
         let key = PrivateKeyDer::from_pem_slice(&key).map_err(
             |_| "key_file holds no private key that can be read: PEM in PKCS#8, PKCS#1 or SEC1 form, not encrypted",
         )?;
@@ -113,6 +116,7 @@ impl TlsSection {
         server.ignore_client_order = self.prefer_server_cipher_suites.unwrap_or(true);
         Ok(Tls {
             server: Arc::new(server),
+            own,
             demands_client: policy.demands(),
             verifies_client: policy.verifies(),
             checks_sans,

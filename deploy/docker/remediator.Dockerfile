@@ -1,0 +1,21 @@
+# baileys_remediator from its static program. The build context is what scripts/images.sh lays out:
+#   docker build -f deploy/docker/remediator.Dockerfile -t baileys_remediator:0.1.0 target/images/context
+FROM scratch
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="baileys_remediator" \
+      org.opencontainers.image.description="Guarded clean-up for the auth folders of WhatsApp bots built on Baileys" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+COPY baileys_remediator /baileys_remediator
+COPY LICENSE /LICENSE
+# An empty directory of the user, for a volume.
+COPY --chown=65532:65532 state /var/lib/baileys_remediator
+# Run it as the user of the bots: docker run --user 1000:1000
+USER 65532:65532
+EXPOSE 10274
+HEALTHCHECK --interval=30s --timeout=5s --start-period=2m --retries=3 \
+  CMD ["/baileys_remediator", "health", "--web.listen-address=:10274"]
+ENTRYPOINT ["/baileys_remediator"]
+CMD ["serve", "--web.listen-address=:10274"]

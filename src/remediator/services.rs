@@ -31,9 +31,7 @@ pub async fn service(
     output: Output,
 ) -> Exit {
     if !settings.services.has_observed() {
-        return fail(
-            "no process is configured; see the section `processes` in docs/restarts.md",
-        );
+        return fail("no process is configured; see the section `processes` in docs/restarts.md");
     }
     let known = settings.discovery().survey().found;
     let all: Vec<SessionName> = known.iter().map(|found| found.session.clone()).collect();

@@ -34,6 +34,9 @@ const TIERS: [(&str, i64); 5] = [
 
 const BEGIN: i64 = 60;
 
+/// The value of a further series at a time; `None` where there is no sample.
+type ValueAt = fn(i64, i64) -> Option<i64>;
+
 /// A session and its host.
 struct Bot {
     host: String,
@@ -46,7 +49,7 @@ struct Bot {
     is_there: fn(i64) -> bool,
     is_paired: fn(i64) -> bool,
     removable: i64,
-    more: Vec<(&'static str, fn(i64, i64) -> Option<i64>)>,
+    more: Vec<(&'static str, ValueAt)>,
 }
 
 impl Bot {

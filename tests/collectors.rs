@@ -112,8 +112,6 @@ fn scrape(
         events,
         reports,
         last_line: Some(Timestamp::now()),
-        removed_at: Some(1),
-        opened_at: Some(2),
         ..SessionLog::default()
     };
     let logs = Published {

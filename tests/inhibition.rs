@@ -84,12 +84,18 @@ impl Receivers {
                 format!("  - name: \"null\"\n{}", webhook("null")),
             ),
             ("group_wait: 10m", "group_wait: 1s".to_owned()),
-            ("group_wait: 1m", "group_wait: 1s".to_owned()),
             ("group_wait: 10s", "group_wait: 1s".to_owned()),
             ("group_wait: 5s", "group_wait: 1s".to_owned()),
             ("group_interval: 5m", "group_interval: 1s".to_owned()),
             ("group_interval: 1m", "group_interval: 1s".to_owned()),
-            ("group_interval: 12h", "group_interval: 1s".to_owned()),
+            (
+                "group_by: [severity]\n      group_wait: 1m\n      group_interval: 12h",
+                "group_by: [severity]\n      group_wait: 1s\n      group_interval: 1s".to_owned(),
+            ),
+            (
+                "group_by: [alertname]\n      group_wait: 1m\n      group_interval: 12h",
+                "group_by: [alertname]\n      group_wait: 1s\n      group_interval: 1s".to_owned(),
+            ),
             ("group_interval: 1d", "group_interval: 1s".to_owned()),
         ];
         let alertmanager = Alertmanager::start(dir.path(), &changes).unwrap();

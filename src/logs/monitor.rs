@@ -91,10 +91,10 @@ pub struct SessionLog {
     pub secrets: u64,
     /// When the newest line was written, if there is one.
     pub last_line: Option<Timestamp>,
-    /// When its log last said that the device was removed, in seconds of Unix time.
-    pub removed_at: Option<u64>,
+    /// When its log last said that the device was removed, in seconds of Unix time; 0 for never.
+    pub removed_at: u64,
     /// When its log last said that the connection was opened.
-    pub opened_at: Option<u64>,
+    pub opened_at: u64,
     /// Whether a log of it is followed, which may be empty.
     pub has_file: bool,
     /// Whether lines are counted for it now, so that it is shown even if its folder is gone.

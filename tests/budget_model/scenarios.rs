@@ -363,7 +363,7 @@ fn crosses(at: i64, index: i64) -> i64 {
     90 + ((at - BEGIN - 2 * index) * 35 / 60).clamp(0, 35)
 }
 
-/// What goes on for days.
+/// What goes on for a day and longer, over its first day.
 pub fn days() -> Evaluation {
     let scenario = |number, title, series| Scenario {
         number,
@@ -420,10 +420,10 @@ pub fn days() -> Evaluation {
         ),
         scenario(
             13,
-            "unpaired from Friday to Sunday",
+            "unpaired from Friday to Monday, its first day",
             Bot {
-                state: Some(|at, _| connected_but(60, 2880, at)),
-                is_paired: |at| !(60..2880).contains(&at),
+                state: Some(|at, _| connected_but(60, i64::MAX, at)),
+                is_paired: |at| at < BEGIN,
                 ..Bot::of(13, |_, _| 90)
             }
             .alone(),
@@ -491,7 +491,7 @@ pub fn days() -> Evaluation {
     ];
     Evaluation {
         step_minutes: 5,
-        hours: 50,
+        hours: 26,
         scenarios,
     }
 }

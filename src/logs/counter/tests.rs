@@ -146,7 +146,7 @@ fn a_copy_that_breaks_off_counts_nothing() {
     counter.end_copy(true);
     look(&mut counter, 1, &["a"]);
     assert_eq!(counter.counts().sessions["a"].lines.value, 1);
-    assert_eq!(changes(&counter).len(), 3);
+    assert_eq!(changes(&counter).len(), 4);
     assert_eq!(counter.counts().unplaced_lines(), 1);
 }
 

@@ -44,8 +44,8 @@ impl CountingSink {
             };
             log.set(&name, value);
             log.last_line = log.last_line.max(counts.last_line);
-            log.removed_at = time_of(counts.removed_at);
-            log.opened_at = time_of(counts.opened_at);
+            log.removed_at = counts.removed_at.value;
+            log.opened_at = counts.opened_at.value;
         }
         let unplaced = published.unplaced_events.iter_mut();
         for (glob, events) in unplaced.filter(|(glob, _)| counts.unplaced.contains_key(*glob)) {
@@ -115,8 +115,8 @@ impl CountingSink {
                 lines: counts.lines.value,
                 secrets: counts.secrets.value,
                 last_line: counts.last_line.max(written),
-                removed_at: time_of(counts.removed_at),
-                opened_at: time_of(counts.opened_at),
+                removed_at: counts.removed_at.value,
+                opened_at: counts.opened_at.value,
                 has_file: with_files.contains_key(name),
                 is_known: known.contains(name),
             };
@@ -198,11 +198,6 @@ impl SessionLog {
             }
         }
     }
-}
-
-/// Of a count in which 0 stands for never.
-fn time_of(count: Count) -> Option<u64> {
-    Some(count.value).filter(|at| *at > 0)
 }
 
 fn value_of(counts: &HashMap<String, Count>, name: &str) -> u64 {

@@ -173,9 +173,9 @@ const alarms = {
           sortBy: 'Since',
           defaults: { noValue: 'No critical alert fires.' },
           columns: [
-            ['alertname', 'Alert', { 'custom.minWidth': 215 }],
-            ['session', 'Session', { links: [g.sessionOfInstanceLink], noValue: '–', 'custom.minWidth': 110 }],
-            ['instance', 'Host', { noValue: '–', 'custom.minWidth': 110 }],
+            ['alertname', 'Alert', { 'custom.width': 205 }],
+            ['session', 'Session', { links: [g.sessionOfInstanceLink], noValue: '–', 'custom.width': 140 }],
+            ['instance', 'Host', { noValue: '–', 'custom.minWidth': 100 }],
             ...['Value', 'Value #A'].map((name) => [name, 'Since', { unit: 'dateTimeFromNow', 'custom.width': 120 }]),
           ],
         },

@@ -36,7 +36,7 @@ all=(healthy tiers many exporter-down no-remediator no-logs vanished removed cla
 for situation in "${@:-${all[@]}}"; do
   end=$(node "$render/record.mjs" --situation="$situation" --programs="$programs" --out="$work/$situation")
   draw() {
-    node "$render/draw.mjs" --data="$work/$situation" --out=dashboards/screenshots --end="$end" --from=now-8h --allow-empty "$@"
+    node "$render/draw.mjs" --data="$work/$situation" --out=dashboards/screenshots --end="$end" --from=now-4h --allow-empty "$@"
   }
   # The pictures of the README have no situation in their names.
   case $situation in

@@ -919,7 +919,11 @@ fn help_names_every_flag_once() {
         .must(0, &remediator)
         .must(0, &commands);
     let cases: [(&str, &[&str], &[&str]); 10] = [
-        (EXPORTER, &["status"], &["--output", "table", "json"]),
+        (
+            EXPORTER,
+            &["status"],
+            &["--worst", "--output", "table", "json"],
+        ),
         (EXPORTER, &["rules"], &[]),
         (REMEDIATOR, &["check-config"], &[]),
         (REMEDIATOR, &["serve"], &["--web.listen-address", "10274"]),

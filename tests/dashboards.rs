@@ -544,7 +544,7 @@ impl World {
                 "=\"$instance\"",
                 &format!("=\"127.0.0.1:{}\"", self.exporter),
             ),
-            ("${host:regex}", "127.0.0.1"),
+            ("${host}", "127.0.0.1"),
             ("$session", ".+"),
             ("$job", ".+"),
             ("$instance", ".+"),

@@ -1,4 +1,4 @@
-// node record.mjs --situation=NAME --programs=DIR --out=TSDB
+// node record.mjs --situation=NAME --programs=DIR --out=TSDB [--hours=N]
 //
 // A situation as Prometheus would have it: the real baileys_exporter and baileys_remediator run
 // on folders that this changes, with a clock that is put ahead from scrape to scrape, so that
@@ -17,6 +17,9 @@ import { SITUATIONS } from './situations.mjs';
 
 const option = (name) => process.argv.find((arg) => arg.startsWith(`--${name}=`))?.slice(name.length + 3);
 const situation = SITUATIONS[option('situation')];
+if (situation && option('hours')) {
+  situation.hours = Number(option('hours'));
+}
 const out = option('out');
 if (!situation || !out || !option('programs')) {
   console.error(`usage: node record.mjs --situation=NAME --programs=DIR --out=TSDB, with NAME of ${Object.keys(SITUATIONS).join(', ')}`);

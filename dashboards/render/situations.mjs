@@ -35,14 +35,14 @@ function many() {
 }
 
 export const SITUATIONS = {
-  healthy: { hours: 8, hosts: () => [host('wa-1.example.org', five())] },
-  tiers: { hours: 8, hosts: () => [host('wa-1.example.org', onePerTier())], session: 'in-emergency' },
+  healthy: { hours: 4, hosts: () => [host('wa-1.example.org', five())] },
+  tiers: { hours: 4, hosts: () => [host('wa-1.example.org', onePerTier())], session: 'in-emergency' },
   many: { hours: 3, hosts: many },
-  'exporter-down': { hours: 8, hosts: () => [host('wa-1.example.org', five()), host('wa-2.example.org', onePerTier(), { downFor: 0.7 })], session: 'in-emergency' },
-  'no-remediator': { hours: 8, hosts: () => [host('wa-1.example.org', onePerTier(), { remediator: false })], session: 'in-cleanup' },
-  'no-logs': { hours: 8, hosts: () => [host('wa-1.example.org', [...five(), bot('gamma-news', lately(128, 4, 6))], { logs: false })], session: 'gamma-news' },
-  vanished: { hours: 8, hosts: () => [host('wa-1.example.org', [...five(), bot('old-campaign', steady(131, 1), { goneFor: 1 })])], session: 'old-campaign' },
-  removed: { hours: 8, hosts: () => [host('wa-1.example.org', [...five(), bot('zeta-otp', lately(120, 25, 3), { removedFor: 0.4 })])], session: 'zeta-otp' },
-  clash: { hours: 8, hosts: () => [host('wa-1.example.org', [bot('support', steady(58))]), host('wa-2.example.org', [bot('support', lately(130, 8, 3), {})])], session: 'support' },
+  'exporter-down': { hours: 4, hosts: () => [host('wa-1.example.org', five()), host('wa-2.example.org', onePerTier(), { downFor: 0.7 })], session: 'in-emergency' },
+  'no-remediator': { hours: 4, hosts: () => [host('wa-1.example.org', onePerTier(), { remediator: false })], session: 'in-cleanup' },
+  'no-logs': { hours: 4, hosts: () => [host('wa-1.example.org', [...five(), bot('gamma-news', lately(128, 4, 3))], { logs: false })], session: 'gamma-news' },
+  vanished: { hours: 4, hosts: () => [host('wa-1.example.org', [...five(), bot('old-campaign', steady(131, 1), { goneFor: 1 })])], session: 'old-campaign' },
+  removed: { hours: 4, hosts: () => [host('wa-1.example.org', [...five(), bot('zeta-otp', lately(120, 25, 3), { removedFor: 0.4 })])], session: 'zeta-otp' },
+  clash: { hours: 4, hosts: () => [host('wa-1.example.org', [bot('support', steady(58))]), host('wa-2.example.org', [bot('support', lately(130, 8, 3), {})])], session: 'support' },
   fresh: { hours: 0.2, hosts: () => [host('wa-1.example.org', [...five(), bot('in-warning', steady(124))])], session: 'in-warning' },
 };

@@ -140,7 +140,7 @@ const worst = {
         `Sessions in the tier warning or above, and those that reach the emergency tier within ${SOON} hours as they grow now. Emergency is the tier (180 files) from which WhatsApp may remove the device at any time. Not cleaned: why the remediator on its host has not cleaned it yet. Click a name for the whole picture.`,
         [g.rows(until(hours, risky)), g.rows(`(${seen}) and on (${BY}) ${risky}`), g.rows(`max by (${BY}) (last_over_time(${files}[6h]) and on (${BY}) ${risky})`), g.rows(why)],
         {
-          sortBy: 'Emergency in',
+          sortBy: ['Emergency in', { displayName: 'Files', desc: true }],
           desc: false,
           hidden: ['Value #D'],
           defaults: { noValue: 'No monitored session is at risk.' },
@@ -173,9 +173,9 @@ const alarms = {
           sortBy: 'Since',
           defaults: { noValue: 'No critical alert fires.' },
           columns: [
-            ['alertname', 'Alert', { 'custom.minWidth': 190 }],
-            ['session', 'Session', { links: [g.sessionOfInstanceLink], noValue: '–', 'custom.minWidth': 130 }],
-            ['instance', 'Host', { noValue: '–', 'custom.minWidth': 130 }],
+            ['alertname', 'Alert', { 'custom.width': 205 }],
+            ['session', 'Session', { links: [g.sessionOfInstanceLink], noValue: '–', 'custom.width': 140 }],
+            ['instance', 'Host', { noValue: '–', 'custom.minWidth': 100 }],
             ...['Value', 'Value #A'].map((name) => [name, 'Since', { unit: 'dateTimeFromNow', 'custom.width': 120 }]),
           ],
         },
@@ -246,7 +246,7 @@ const counts = {
       8,
       g.timeseries(
         `Accumulated files of the ${LINES} largest`,
-        `Of the ${LINES} sessions with the most accumulated files at the end of the time shown. The dashed lines are 100 (monitor), 120 (warning), 150 (cleanup), 180 (emergency) and 200 (fatal); a session may have thresholds of its own, see the dashboard Session.`,
+        `Of the ${LINES} sessions with the most accumulated files at the end of the time shown. The dashed lines are 100 (monitor), 120 (warning), 150 (cleanup) and 180 (emergency); a session may have thresholds of its own, see the dashboard Session.`,
         [g.range(`${filesDrawn} and on (${BY}) topk(${LINES}, ${files} @ end())`, '{{session}}')],
         { thresholds: { ...g.FILE_STEPS, steps: [{ value: null, color: 'transparent' }, ...g.FILE_STEPS.steps.slice(1)] }, custom: { ...g.DASHED, axisSoftMax: 200 }, legend: g.TABLE_LEGEND('lastNotNull'), defaults: { decimals: 0 } },
       ),

@@ -19,7 +19,7 @@ export const SESSIONS = `${TARGET},session=~"$session"`;
 export const ONE_SESSION = 'job=~"$job",instance="$instance",session="$session"';
 export const REMEDIATOR = 'instance=~"$remediator"';
 /** The remediator on the host of the one instance chosen. */
-export const REMEDIATOR_HERE = 'instance=~"${host:regex}(:[0-9]+)?"';
+export const REMEDIATOR_HERE = 'instance=~"${host}(:[0-9]+)?"';
 /** The same with a label `host`. */
 export const withHost = (expr) => `label_replace(${expr}, "host", "$1", "instance", "(.+?)(:[0-9]+)?")`;
 
@@ -67,7 +67,7 @@ export const CONNECTION_TEXTS = words({ disconnected: ['disconnected', C.cleanup
 export const STATUS_TEXTS = words({ done: ['done', C.normal], refused: ['refused', C.cleanup], failed: ['failed', C.emergency] });
 
 // The lines that every graph of accumulated files shows.
-export const FILE_STEPS = steps([null, C.normal], [100, C.monitor], [120, C.warning], [150, C.cleanup], [180, C.emergency], [200, C.fatal]);
+export const FILE_STEPS = steps([null, C.normal], [100, C.monitor], [120, C.warning], [150, C.cleanup], [180, C.emergency]);
 
 // Seconds until a number of files is reached. Where there is none, a number that is later than
 // all of them, so that a table sorts by urgency.
@@ -255,7 +255,7 @@ export const table = (title, description, targets, { columns, hidden = [], sortB
       enablePagination: true,
       // Where Grafana up to 12 looks for the pages.
       footer: { countRows: false, enablePagination: true, fields: [], reducer: ['sum'], show: false },
-      sortBy: [sortBy].flat().map((displayName) => ({ displayName, desc })),
+      sortBy: [sortBy].flat().map((by) => (typeof by === 'string' ? { displayName: by, desc } : by)),
     },
     transformations: [
       ...(targets.length > 1 ? [{ id: 'merge', options: {} }] : []),

@@ -27,7 +27,7 @@ const counts = {
     [3, g.stat('Refused', 'Runs that a guard refused in the time shown. That is the rule, not an error: see the reasons below.', [g.now(total(`baileys_remediator_refusals_total{${R}}`))], { mappings: NOBODY })],
     [3, g.stat('Files moved', 'Files moved into a quarantine in the time shown.', [g.now(total(`baileys_remediator_files_moved_total{${R}}`))], { mappings: NOBODY })],
     [3, g.stat('Under way', 'Runs accepted and not ended.', [g.now(`sum(baileys_remediator_queue_length{${R}}) or vector(-1)`)], { mappings: NOBODY })],
-    [3, g.stat('Waiting for the bot to stop', 'Clean-ups that were refused because the bot is connected, and wait until it is found stopped, or for a maintenance window.', [g.now(orZero(`sum(baileys_remediator_armed_runs{${RS}})`))], { mappings: NOBODY })],
+    [3, g.stat('Wait for a stop', 'Clean-ups that were refused because the bot is connected, and wait until it is found stopped, or for a maintenance window.', [g.now(orZero(`sum(baileys_remediator_armed_runs{${RS}})`))], { mappings: NOBODY })],
     [3, g.stat('Paused', 'Whether a person has paused all action (baileys_remediator resume goes on).', [g.now(`max(baileys_remediator_paused{${R}}) or vector(-1)`)], { isState: true, mappings: g.words({ '-1': ['none scraped', C.unknown], 0: ['no', C.normal], 1: ['paused', C.cleanup] }) })],
     [3, g.stat('Circuit breaker', 'open: too many were in trouble at once, and all action halts until a person resumes it.', [g.now(`max(baileys_remediator_breaker_open{${R}}) or vector(-1)`)], { isState: true, mappings: g.words({ '-1': ['none scraped', C.unknown], 0: ['closed', C.normal], 1: ['open', C.emergency] }) })],
   ],

@@ -90,7 +90,7 @@ export const RULES = {
       selectors(found.target.expr).flatMap(({ metric, matchers }) => {
         const exporter = [['job=~"$job"'], ['instance=~"$instance"', 'instance="$instance"']];
         // An alert is of an exporter, of a remediator, or of neither.
-        const wanted = metric.startsWith('baileys_remediator_') ? [['instance=~"$remediator"', 'instance=~"${host:regex}(:[0-9]+)?"']] : /alertname=~/.test(matchers) ? [['instance=~"$instance|$remediator|"']] : exporter;
+        const wanted = metric.startsWith('baileys_remediator_') ? [['instance=~"$remediator"', 'instance=~"${host}(:[0-9]+)?"']] : /alertname=~/.test(matchers) ? [['instance=~"$instance|$remediator|"']] : exporter;
         return wanted.filter((any) => !any.some((matcher) => matchers.includes(matcher))).map((matcher) => `${where(found)}: ${metric} without ${matcher}`);
       }),
     ),

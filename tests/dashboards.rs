@@ -172,10 +172,12 @@ fn variables(name: &str) -> Vec<(String, String, String)> {
 /// The metrics in an expression: whatever is called like one of ours, or like a recorded one.
 fn metrics_in(expr: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    let (mut word, mut quoted) = (String::new(), false);
+    let (mut word, mut quoted, mut ranged) = (String::new(), false, false);
     for c in expr.chars().chain([' ']) {
         quoted ^= c == '"';
-        if !quoted && (c.is_ascii_alphanumeric() || c == '_' || c == ':') {
+        // A range such as `[1d:5m]`.
+        ranged = c == '[' || (ranged && c != ']');
+        if !quoted && !ranged && (c.is_ascii_alphanumeric() || c == '_' || c == ':') {
             word.push(c);
         } else {
             let word = std::mem::take(&mut word);

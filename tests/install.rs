@@ -341,7 +341,10 @@ fn the_routes_fit_into_an_existing_alertmanager() {
             &["alertname=BaileysDeviceRemoved", "severity=critical"],
             "pager",
         ),
-        (&["alertname=BaileysAuthFilesWarning", "severity=info"], "null"),
+        (
+            &["alertname=BaileysAuthFilesWarning", "severity=info"],
+            "null",
+        ),
         (&["alertname=DiskFull", "severity=warning"], "others"),
         (&["alertname=DiskFull"], "others"),
     ] {

@@ -84,9 +84,9 @@ declare_metrics! {
     LOG_LAST_LINE: gauge [logs] "baileys_auth_log_last_line_timestamp_seconds" SESSION,
         "When the newest line in the session's logs was written, as Unix time.";
     LAST_REMOVAL: gauge [logs] "baileys_auth_last_removal_timestamp_seconds" SESSION,
-        "When the session's logs last said that WhatsApp has removed the device, as Unix time; 0 if they never did. Kept across restarts.";
+        "When the session's logs last said that WhatsApp has removed the device, as Unix time; 0 if no line that the exporter has followed did. Kept across restarts.";
     LAST_OPEN: gauge [logs] "baileys_auth_last_open_timestamp_seconds" SESSION,
-        "When the session's logs last said that the connection was opened, as Unix time; 0 if they never did. Kept across restarts.";
+        "When the session's logs last said that the connection was opened, as Unix time; 0 if no line that the exporter has followed did. Kept across restarts.";
     REPORTS: counter [logs] "baileys_auth_signal_reports_total" &["session", "pattern"],
         "Of device_removed, connection_replaced, account_banned and creds_corrupt: events in a form that the library's logger or the bot's own report writes. Kept across restarts.";
     HALF_MONITORED: gauge [logs] "baileys_auth_log_half_monitored" &["session"],

@@ -119,8 +119,8 @@ pub fn lay_out(
         }
     }
     rows.sort_by(|a, b| {
-        (b.rank, b.accumulated_files)
-            .cmp(&(a.rank, a.accumulated_files))
+        (b.badness(), b.accumulated_files)
+            .cmp(&(a.badness(), a.accumulated_files))
             .then_with(|| a.session.cmp(&b.session))
     });
     rows
@@ -263,11 +263,16 @@ impl SessionRow {
 
     /// A number that is higher the more it needs a person.
     pub fn badness(&self) -> usize {
-        match self.rank {
+        let tier = match self.rank {
             Rank::Tier(None) => 0,
             Rank::Tier(Some(tier)) => 1 + tier as usize,
-            Rank::BrokenCreds => 10,
-            Rank::Unseen => 11,
+            Rank::BrokenCreds => 20,
+            Rank::Unseen => 21,
+        };
+        // A bot that is down is at least as bad as the tier cleanup.
+        match self.connection == State::Disconnected.label() {
+            true => tier.max(1 + Tier::Cleanup as usize),
+            false => tier,
         }
     }
 
@@ -280,7 +285,18 @@ impl SessionRow {
             Rank::Tier(Some(Tier::Emergency)) => Some("baileysauthfilesemergency"),
             Rank::Tier(Some(Tier::Cleanup)) => Some("baileysauthfilescleanup"),
             Rank::Tier(Some(Tier::Warning)) => Some("baileysauthfileswarning"),
-            Rank::Tier(_) => None,
+            Rank::Tier(_) => {
+                (self.connection == State::Disconnected.label()).then_some("baileysbotdown")
+            }
+        }
+    }
+
+    /// What is wrong with the folder, in a word; else its tier.
+    fn state_word(&self) -> &'static str {
+        match self.rank {
+            Rank::Unseen => "not readable",
+            Rank::BrokenCreds => "with a broken creds.json",
+            Rank::Tier(_) => self.tier_word(),
         }
     }
 
@@ -417,10 +433,10 @@ pub fn left_out(snapshot: &Snapshot) -> Vec<String> {
 
 /// How many further rows there are, by tier.
 fn not_shown(rest: &[SessionRow]) -> String {
-    let tiers = grouped(rest.iter(), |row| std::cmp::Reverse(row.badness()));
+    let tiers = grouped(rest.iter(), |row| std::cmp::Reverse(row.rank));
     let tiers = tiers
         .iter()
-        .map(|rows| format!("{} {}", rows.len(), rows[0].tier.unwrap_or("not readable")));
+        .map(|rows| format!("{} {}", rows.len(), rows[0].state_word()));
     let tiers: Vec<String> = tiers.collect();
     format!("and {} more sessions: {}", rest.len(), tiers.join(", "))
 }

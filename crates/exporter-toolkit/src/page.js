@@ -9,8 +9,13 @@
       sessionStorage.setItem(key, value);
     } catch (error) { return ""; }
   }
+  var list = document.querySelector(".all");
+  if (list) {
+    if (keep("open")) list.open = keep("open") === "yes";
+    list.addEventListener("toggle", function () { keep("open", list.open ? "yes" : "no"); });
+  }
   if (form) {
-    var box = form.querySelector("input"), told = form.querySelector("span"), list = document.querySelector(".all");
+    var box = form.querySelector("input"), told = form.querySelector("span");
     var items = Array.prototype.slice.call(document.querySelectorAll("[data-find]"));
     var find = function () {
       var words = box.value.toLowerCase().split(/\s+/), shown = 0;

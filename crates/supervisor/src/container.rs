@@ -2,14 +2,14 @@
 //! id, because a name may also be the beginning of another one's id.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::exec::{Exec, argv};
-use crate::proc::with_mark;
+use crate::proc::{wall_clock, with_mark};
 use crate::{
     ArgTemplate, CallError, CallOptions, Observation, Placeholders, Presence, QUERY_TIMEOUT, Query,
     StartObstacle, Supervisor, Template,
@@ -100,7 +100,7 @@ impl Supervisor for OneContainer {
             Ok(found) => {
                 let mut observed = found.state.judge();
                 if let Observation::Gone { on_request, .. } = &mut observed {
-                    *on_request = found.was_asked_to_stop();
+                    *on_request = found.was_asked_to_stop(wall_clock(0));
                 }
                 with_mark(observed, query.timeout).await
             }
@@ -184,11 +184,15 @@ impl InspectedContainer {
         (self.auto_remove != Some(false)).then_some(StartObstacle::AutoRemove)
     }
 
-    /// The runtime starts it again after any end but a stop.
-    fn was_asked_to_stop(&self) -> bool {
+    /// The runtime starts it again after any end but a stop. One that ended before the boot, or
+    /// whose start failed, may be down without that.
+    fn was_asked_to_stop(&self, booted_at: Option<SystemTime>) -> bool {
         let policy = self.restart.as_ref().map(|policy| policy.name.as_str());
+        let finished = self.state.finished();
         matches!(policy, Some("always" | "unless-stopped"))
             && matches!(self.state.status.as_str(), "exited" | "stopped")
+            && self.state.error.is_empty()
+            && booted_at.is_some_and(|boot| finished.is_some_and(|end| end > boot))
     }
 }
 
@@ -202,6 +206,9 @@ struct ContainerState {
     pid: u32,
     #[serde(default)]
     finished_at: Option<String>,
+    /// Why its last start failed.
+    #[serde(default)]
+    error: String,
 }
 
 fn parse(answer: &[u8], name: &str) -> Result<InspectedContainer, String> {
@@ -219,6 +226,10 @@ fn parse(answer: &[u8], name: &str) -> Result<InspectedContainer, String> {
 }
 
 impl ContainerState {
+    fn finished(&self) -> Option<SystemTime> {
+        humantime::parse_rfc3339(self.finished_at.as_deref()?).ok()
+    }
+
     fn judge(&self) -> Observation {
         let status = self.status.as_str();
         if self.running && self.pid > 0 && matches!(status, "running" | "paused") {
@@ -232,15 +243,12 @@ impl ContainerState {
             (true, _) | (_, "restarting" | "running" | "paused" | "stopping") => {
                 Observation::Changing("the container neither runs for good nor has ended".into())
             }
-            (false, "exited" | "created" | "dead" | "stopped") => {
-                let finished = self.finished_at.as_deref();
-                Observation::Gone {
-                    how: format!("the container is {status}"),
-                    ended_by: finished.and_then(|at| humantime::parse_rfc3339(at).ok()),
-                    last_start: None,
-                    on_request: false,
-                }
-            }
+            (false, "exited" | "created" | "dead" | "stopped") => Observation::Gone {
+                how: format!("the container is {status}"),
+                ended_by: self.finished(),
+                last_start: None,
+                on_request: false,
+            },
             _ => Observation::Unknown("the container neither runs nor has ended".into()),
         }
     }

@@ -18,7 +18,7 @@ use crate::{
 
 /// What `systemctl show` prints is read up to here.
 const MAX_STATE_BYTES: u64 = 64 << 10;
-const PROPERTIES: &str = "--property=LoadState,ActiveState,SubState,MainPID,ControlPID,Job,ControlGroup,TasksCurrent,TriggeredBy,RequiredBy,RequisiteOf,BoundBy,ConsistsOf,PropagatesStopTo,InactiveEnterTimestampMonotonic,Result,Restart,NRestarts,RestartPreventExitStatus,ConditionResult,AssertResult,Transient,FragmentPath,NeedDaemonReload";
+const PROPERTIES: &str = "--property=LoadState,ActiveState,SubState,MainPID,ControlPID,Job,ControlGroup,TasksCurrent,TriggeredBy,RequiredBy,RequisiteOf,BoundBy,ConsistsOf,PropagatesStopTo,InactiveEnterTimestampMonotonic,Result,Restart,NRestarts,RestartPreventExitStatus,ConditionResult,AssertResult,Transient,FragmentPath,NeedDaemonReload,BindsTo";
 /// Units that systemd stops along with this one, and does not start again with it.
 const STOPPED_ALONG: [&str; 5] = [
     "RequiredBy",
@@ -316,6 +316,8 @@ impl UnitState {
             && is("RestartPreventExitStatus", "")
             && is("ConditionResult", "yes")
             && is("AssertResult", "yes")
+            // It ends with such a unit, without a request.
+            && is("BindsTo", "")
             // It has run since the boot.
             && self.number::<u64>("InactiveEnterTimestampMonotonic").is_some_and(|at| at > 0)
     }

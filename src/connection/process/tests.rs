@@ -25,7 +25,7 @@ fn only_a_settled_process_counts_as_alive() {
 }
 
 #[test]
-fn a_stop_on_request_is_told_of_until_another_source_contradicts() {
+fn a_stop_on_request_is_told_of() {
     let gone = |on_request| Observation::Gone {
         how: "x".into(),
         ended_by: None,

@@ -99,10 +99,14 @@ fn the_page_of_many_sessions_is_short() {
 #[test]
 fn a_runbook_that_is_linked_exists() {
     let ranks = Tier::ALL.map(|tier| Rank::Tier(Some(tier)));
-    for rank in ranks.into_iter().chain([Rank::BrokenCreds, Rank::Unseen]) {
+    let ranks = ranks.into_iter();
+    let ranks = ranks.chain([Rank::Tier(None), Rank::BrokenCreds, Rank::Unseen]);
+    for (rank, connection) in
+        ranks.flat_map(|rank| ["connected", "disconnected"].map(|word| (rank, word)))
+    {
         let row = SessionRow {
             rank,
-            ..made("bot".into(), None, "connected")
+            ..made("bot".into(), None, connection)
         };
         if let Some(name) = row.runbook() {
             let path = format!("{}/docs/runbooks/{name}.md", env!("CARGO_MANIFEST_DIR"));

@@ -89,7 +89,10 @@ pub fn few_of_each(skipped: &[Skipped]) -> Vec<String> {
         messages.extend(of_reason().take(FEW).map(|skipped| skipped.message.clone()));
         match of_reason().count().saturating_sub(FEW) {
             0 => {}
-            more => messages.push(format!("and {more} more ({})", reason.label())),
+            more => messages.push(format!(
+                "and {more} more ({}); `baileys_remediator doctor --all` names them",
+                reason.label()
+            )),
         }
     }
     messages

@@ -69,10 +69,12 @@ pub async fn doctor(
         },
         None => {
             let survey = settings.discovery().explaining().survey();
-            for message in few_of_each(&survey.skipped)
-                .iter()
-                .chain(&survey.passed_over)
-            {
+            let skipped_now = survey.skipped.iter();
+            let messages = match all {
+                true => skipped_now.map(|skipped| skipped.message.clone()).collect(),
+                false => few_of_each(&survey.skipped),
+            };
+            for message in messages.iter().chain(&survey.passed_over) {
                 complain(&format!("warning: {message}"));
             }
             skipped = survey.skipped;
@@ -306,14 +308,16 @@ fn doctor_table(check_ups: &[CheckUp], all: bool) -> String {
             out.row(vec![
                 table::plain(format!("and {more} more")),
                 table::plain(group[0].verdict.state.label()),
-                table::plain(format!("as {like}")),
+                table::plain(format!("found the same as {like}")),
             ]);
-            advice.push_str(&format!("\nand {more} more as {like}"));
+            advice.push_str(&format!(
+                "\nand {more} more with the same findings as {like}; details may differ"
+            ));
             is_short = true;
         }
     }
     let hint = if is_short {
-        "\n\n--all shows every session."
+        "\n\n--all shows every session with its details."
     } else {
         ""
     };

@@ -7,6 +7,7 @@ fn state(status: &str, running: bool, restarting: bool, pid: u32) -> &'static st
         restarting,
         pid,
         finished_at: None,
+        error: String::new(),
     })
     .judge()
     {
@@ -69,12 +70,17 @@ fn only_the_container_of_this_name() {
 /// With another policy a container that ends by itself looks the same.
 #[test]
 fn who_was_asked_to_stop() {
-    let asked = |status: &str, restart: &str| {
+    let boot = humantime::parse_rfc3339("2026-11-30T06:00:00Z").unwrap();
+    let ended = |status: &str, more: &str, restart: &str| {
         let answer = format!(
-            r#"{{"id":"0123456789abcdef","name":"/bot","state":{{"Status":"{status}","Running":false,"Pid":0}},"auto_remove":false,"labels":null{restart}}}"#
+            r#"{{"id":"0123456789abcdef","name":"/bot","state":{{"Status":"{status}","Running":false,"Pid":0{more}}},"auto_remove":false,"labels":null{restart}}}"#
         );
-        parse(answer.as_bytes(), "bot").unwrap().was_asked_to_stop()
+        parse(answer.as_bytes(), "bot")
+            .unwrap()
+            .was_asked_to_stop(Some(boot))
     };
+    let since_boot = r#","Error":"","FinishedAt":"2026-11-30T07:00:00.5Z""#;
+    let asked = |status: &str, restart: &str| ended(status, since_boot, restart);
     let policy = |name: &str| format!(r#","restart":{{"Name":"{name}","MaximumRetryCount":0}}"#);
     assert!(asked("exited", &policy("always")));
     assert!(asked("exited", &policy("unless-stopped")));
@@ -83,6 +89,15 @@ fn who_was_asked_to_stop() {
     assert!(!asked("created", &policy("always")));
     assert!(!asked("exited", ""));
     assert!(!asked("exited", r#","restart":null"#));
+    // The host was switched off; a start failed; nothing tells when it ended.
+    for more in [
+        r#","Error":"","FinishedAt":"2026-11-30T05:00:00Z""#,
+        r#","Error":"no such file","FinishedAt":"2026-11-30T07:00:00Z""#,
+        r#","FinishedAt":"0001-01-01T00:00:00Z""#,
+        "",
+    ] {
+        assert!(!ended("exited", more, &policy("always")), "{more}");
+    }
 }
 
 /// A container of an unknown kind counts as one that is removed.

@@ -255,7 +255,7 @@ fn who_was_asked_to_stop() {
         other => panic!("{other:?}"),
     };
     let stopped = format!(
-        "{GONE}InactiveEnterTimestampMonotonic=5\nResult=success\nRestart=always\nRestartPreventExitStatus=\nConditionResult=yes\nAssertResult=yes\n"
+        "{GONE}InactiveEnterTimestampMonotonic=5\nResult=success\nRestart=always\nRestartPreventExitStatus=\nConditionResult=yes\nAssertResult=yes\nBindsTo=\n"
     );
     assert!(asked(&stopped));
     assert!(asked(
@@ -290,7 +290,7 @@ fn who_was_asked_to_stop_and_ended_with_another_code() {
         "ActiveState=failed\nSubState=failed",
     );
     let stopped = format!(
-        "{gone}InactiveEnterTimestampMonotonic=5\nResult=exit-code\nRestart=always\nNRestarts=0\nRestartPreventExitStatus=\nConditionResult=yes\nAssertResult=yes\n"
+        "{gone}InactiveEnterTimestampMonotonic=5\nResult=exit-code\nRestart=always\nNRestarts=0\nRestartPreventExitStatus=\nConditionResult=yes\nAssertResult=yes\nBindsTo=\n"
     );
     assert!(asked(&stopped));
     for (from, to) in [
@@ -311,10 +311,11 @@ fn who_was_asked_to_stop_and_ended_with_another_code() {
         ("Result=exit-code", "Result=resources"),
         ("ExitStatus=", "ExitStatus=3"),
         ("ConditionResult=yes", "ConditionResult=no"),
+        ("BindsTo=", "BindsTo=vpn.service"),
     ] {
         assert!(!asked(&stopped.replace(from, to)), "{from} -> {to}");
     }
-    for key in ["NRestarts", "Result", "Restart"] {
+    for key in ["NRestarts", "Result", "Restart", "BindsTo"] {
         assert!(PROPERTIES.split(['=', ',']).any(|asked| asked == key));
     }
 }

@@ -532,6 +532,42 @@ fn the_readme_installs_as_the_page_does() {
     assert!(readme.contains(&commands), "{commands}");
 }
 
+/// What `check-config` says of this text, written to this file: its exit code and its words.
+fn check_config(config: &Path, text: &str) -> (Option<i32>, String) {
+    fs::write(config, text).unwrap();
+    let args = [
+        "check-config".to_owned(),
+        format!("--config.file={}", config.display()),
+    ];
+    let (status, out, err) = process::run(Path::new(REMEDIATOR), args, BOUND).unwrap();
+    (status.code(), format!("{out}{err}"))
+}
+
+/// The file says so. What stands in the place of pm2 is put behind the dash.
+#[test]
+fn a_key_of_the_shipped_configuration_is_set_by_removing_its_sign() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("config.yml");
+    let shipped = fs::read_to_string(repository("deploy/config.yml")).unwrap();
+    let mut seen = 0;
+    for line in shipped.lines() {
+        let key = line.trim_start().strip_prefix('#');
+        let Some(key) = key.filter(|key| !key.starts_with(' ')) else {
+            continue;
+        };
+        seen += 1;
+        let is_instead = key.starts_with("systemd:") || key.starts_with("docker:");
+        let text = match is_instead {
+            true => shipped.replacen("pm2: {name: \"{session}\"}", key, 1),
+            false => shipped.replacen(line, &line.replacen('#', "", 1), 1),
+        };
+        assert_ne!(text, shipped, "{line}");
+        let (code, said) = check_config(&config, &text);
+        assert_eq!(code, Some(0), "{line}: {said}");
+    }
+    assert_eq!(seen, 5, "{shipped}");
+}
+
 /// The set-up without Prometheus: the shipped configuration with one block replaced.
 #[test]
 fn the_local_trigger_fits_into_the_shipped_configuration() {
@@ -540,15 +576,7 @@ fn the_local_trigger_fits_into_the_shipped_configuration() {
     let (before, rest) = shipped.split_once("\nalertmanager:\n").unwrap();
     let (_, after) = rest.split_once("\n\n").unwrap();
     let config = dir.path().join("config.yml");
-    let check = |text: &str| {
-        fs::write(&config, text).unwrap();
-        let args = [
-            "check-config".to_owned(),
-            format!("--config.file={}", config.display()),
-        ];
-        let (status, out, err) = process::run(Path::new(REMEDIATOR), args, BOUND).unwrap();
-        (status.code(), format!("{out}{err}"))
-    };
+    let check = |text: &str| check_config(&config, text);
     let (code, said) = check(&format!("{before}\n{}\n{after}", block("local")));
     assert_eq!(code, Some(0), "{said}");
     // Not beside it.
@@ -653,7 +681,11 @@ fn the_guide_works_as_it_is_written() {
     has("plan", &run("plan"));
     has("clean", &run("clean"));
     assert_eq!(host.entry("company_962302")["pm2_env"]["status"], "online");
+    // It is refused after a write of the bot. This one writes nothing.
+    run("stop");
     has("undo", &run("undo"));
+    run("start");
+    assert_eq!(host.entry("company_962302")["pm2_env"]["status"], "online");
     run("resume");
     let folder = fs::read_dir(host.path("sessions/company_962302")).unwrap();
     let files = folder.filter(|entry| entry.as_ref().unwrap().file_type().unwrap().is_file());

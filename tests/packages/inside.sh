@@ -113,7 +113,7 @@ node -e '
   const runs = s.sources.some(x => x.source === "process" && x.finding !== "silent");
   if (bad.length || !runs) { console.log(JSON.stringify(s)); process.exit(1); }
 ' || fail "doctor --try"
-sed -i 's/# allow_restart: true/allow_restart: true\n    connect_timeout: 5s/' /etc/baileys/config.yml
+sed -i 's/#allow_restart: true/allow_restart: true\n    connect_timeout: 5s/' /etc/baileys/config.yml
 in_the_unit service company_962302 --stop || fail "service --stop"
 as_bots pm2 jlist | grep -q '"status":"stopped"' || fail "the bot was not stopped"
 # So does the exporter's unit.

@@ -120,6 +120,8 @@ def check(where, objects):
                     kubernetes_validate.validate(thing, version, strict=True)
                 except Exception as error:
                     problem(inside, f"{version}: {str(error)[:300]}")
+        if thing["kind"] == "NetworkPolicy" and not thing["spec"]["podSelector"].get("matchLabels"):
+            problem(inside, "selects every pod of the namespace")
         template = thing.get("spec", {}).get("template")
         if not template:
             continue

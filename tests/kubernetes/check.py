@@ -142,6 +142,16 @@ def check(where, objects):
                     problem(f"{where}: {other['kind']}", "selects no pod")
 
 
+def relabelings(where, thing):
+    """One series for one session, whichever pod it is scraped from."""
+    for endpoint in thing["spec"].get("endpoints") or thing["spec"]["podMetricsEndpoints"]:
+        rules = endpoint.get("relabelings", [])
+        if {"action": "labeldrop", "regex": "pod|container|endpoint|service"} not in rules:
+            problem(where, "the labels of the operator stay")
+        if not {"job", "instance"} <= {rule.get("targetLabel") for rule in rules}:
+            problem(where, "job and instance are those of the operator")
+
+
 def program(where, *args, text=None):
     """Runs one of the programs, with `text` as its configuration file."""
     path = WORK / "config.yml"
@@ -193,6 +203,8 @@ for path in sets:
     seen |= {thing["kind"] for thing in objects}
     of_operator += [thing for thing in objects if thing["apiVersion"] == OPERATOR]
     for thing in objects:
+        if thing["kind"] in ("ServiceMonitor", "PodMonitor"):
+            relabelings(path.name, thing)
         if thing["kind"] == "PrometheusRule":
             groups = rule_groups(path.name, thing)
             own = "rules" in values["prometheusRule"]

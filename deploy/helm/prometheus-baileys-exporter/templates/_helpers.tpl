@@ -93,6 +93,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - sourceLabels: [{{ ternary "__meta_kubernetes_pod_node_name" "__meta_kubernetes_pod_name" (eq .root.Values.mode "daemonset") }}]
   targetLabel: instance
   replacement: ${1}:{{ .port }}
+# The operator adds these labels. After a rollout they would make two series of one session,
+# and the rules could not join them.
+- {action: labeldrop, regex: pod|container|endpoint|service}
 {{- end }}
 
 {{/* The probes ask over HTTP; with a web configuration the program asks itself. */}}

@@ -318,7 +318,7 @@ for service in services.values():
 for name in ("exporter", "remediator"):
     wait_for(f"{name} is healthy", services[name].is_healthy)
 print("ok    both programs are healthy, as the user of the bots, on a read-only root")
-up = {("baileys", "exporter:10273"): "1", ("baileys_remediator", "remediator:10274"): "1"}
+up = {("baileys", "bots1:10273"): "1", ("baileys_remediator", "bots1:10274"): "1"}
 wait_for("Prometheus scrapes both", lambda: query('up{job=~"baileys.*"}') == up)
 wait_for("Prometheus has the rules", lambda: len(json.loads(get(f"{PROMETHEUS}/api/v1/rules"))["data"]["groups"]) > 3)
 wait_for(
@@ -340,7 +340,7 @@ print("ok    Prometheus, Alertmanager and both programs reach each other")
 wait_for("the bot was seen alive", seen_alive)
 Bot.connected = False
 labels = {"alertname": "BaileysAuthFilesCleanup", "ladder": "baileys_auth_files", "tier": "cleanup"}
-labels |= {"job": "baileys", "instance": "exporter:10273", "session": SESSION}
+labels |= {"job": "baileys", "instance": "bots1:10273", "session": SESSION}
 alert = json.dumps([{"labels": labels}]).encode()
 wait_for("Alertmanager takes an alert", lambda: get("http://alertmanager:9093/api/v2/alerts", alert) == "")
 moved = lambda: len(list(auth.glob(".baileys_quarantine/**/pre-key-*"))) > 200

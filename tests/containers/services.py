@@ -85,10 +85,7 @@ def volumes(service):
         if isinstance(volume, str):
             source, target = volume.split(":")
             path = WORK / "volumes" / source
-            made = not path.exists()
             path.mkdir(parents=True, exist_ok=True)
-            if made:
-                path.chmod(0o777)
             yield path, target, False
         else:
             source = WORK / "deploy/compose" / volume["source"]
@@ -171,6 +168,20 @@ class Service:
     def path(self, target):
         return self.root / target.lstrip("/")
 
+    def fill(self, source, target):
+        """An empty named volume gets owner and mode of its place in the image, or is root's."""
+        if source.parent != WORK / "volumes" or any(source.iterdir()):
+            return
+        owner, group, mode = 0, 0, 0o755
+        if self.name in DEBIAN:
+            # The image that cannot be had gives the directory to its user.
+            owner, group = self.uid, self.gid
+        elif target.exists():
+            found = target.stat()
+            owner, group, mode = found.st_uid, found.st_gid, found.st_mode & 0o7777
+        os.chown(source, owner, group)
+        source.chmod(mode)
+
     def lay_out(self):
         """Mounts what the engine and compose.yml mount."""
         for target in ("etc", "proc", "dev"):
@@ -185,6 +196,7 @@ class Service:
             mount("-t", "tmpfs", "-o", "mode=1777", "tmpfs", self.path(target))
         for source, target, read_only in volumes(self.service):
             path = self.path(target)
+            self.fill(source, path)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.mkdir(exist_ok=True) if source.is_dir() else path.touch()
             mount("--bind", source, path)

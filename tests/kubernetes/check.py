@@ -142,6 +142,17 @@ def check(where, objects):
                     problem(f"{where}: {other['kind']}", "selects no pod")
 
 
+def network_policy(where, policy, values):
+    """The ports of the bot stay open, and what is asked for may go out."""
+    open_ports = {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]}
+    for port in values.get("bot", {}).get("ports", []):
+        if port["containerPort"] not in open_ports:
+            problem(where, f"the port {port} of the bot is closed")
+    for rule in values["networkPolicy"].get("extraEgress", []):
+        if rule not in policy["spec"].get("egress", []):
+            problem(where, f"egress lacks {rule}")
+
+
 def relabelings(where, thing):
     """One series for one session, whichever pod it is scraped from."""
     for endpoint in thing["spec"].get("endpoints") or thing["spec"]["podMetricsEndpoints"]:
@@ -203,6 +214,8 @@ for path in sets:
     seen |= {thing["kind"] for thing in objects}
     of_operator += [thing for thing in objects if thing["apiVersion"] == OPERATOR]
     for thing in objects:
+        if thing["kind"] == "NetworkPolicy":
+            network_policy(path.name, thing, values)
         if thing["kind"] in ("ServiceMonitor", "PodMonitor"):
             relabelings(path.name, thing)
         if thing["kind"] == "PrometheusRule":

@@ -153,6 +153,25 @@ def network_policy(where, policy, values):
             problem(where, f"egress lacks {rule}")
 
 
+def named_apart(where, objects, values):
+    """The instance that Prometheus gives a pod is the one that its remediator asks for."""
+    is_sidecar = values.get("mode") == "sidecar"
+    sources = ["__meta_kubernetes_namespace", "__meta_kubernetes_pod_name"] if is_sidecar else ["__meta_kubernetes_pod_node_name"]
+    wanted = {"$(BAILEYS_INSTANCE_NAME):10273" if not is_sidecar else "bots/$(BAILEYS_INSTANCE_NAME):10273"}
+    for thing in objects:
+        if thing["kind"] in ("DaemonSet", "StatefulSet"):
+            containers = thing["spec"]["template"]["spec"]["containers"]
+            given = {env["value"] for c in containers for env in c.get("env", []) if env["name"] == "BAILEYS_INSTANCE"}
+            if given != wanted:
+                problem(where, f"BAILEYS_INSTANCE is {given}")
+        if thing["kind"] not in ("ServiceMonitor", "PodMonitor"):
+            continue
+        for endpoint in thing["spec"].get("endpoints") or thing["spec"]["podMetricsEndpoints"]:
+            rule = next(rule for rule in endpoint["relabelings"] if rule.get("targetLabel") == "instance")
+            if rule["sourceLabels"] != sources or rule.get("separator", "/") != "/":
+                problem(where, f"instance is made by {rule}")
+
+
 def relabelings(where, thing):
     """One series for one session, whichever pod it is scraped from."""
     for endpoint in thing["spec"].get("endpoints") or thing["spec"]["podMetricsEndpoints"]:
@@ -167,7 +186,7 @@ def program(where, *args, text=None):
     """Runs one of the programs, with `text` as its configuration file."""
     path = WORK / "config.yml"
     path.write_text(text or "")
-    done = subprocess.run([f"{BIN}/{args[0]}", *args[1:], f"--config.file={path}"], capture_output=True, text=True, env={"BAILEYS_INSTANCE": "pod:10273"})
+    done = subprocess.run([f"{BIN}/{args[0]}", *args[1:], f"--config.file={path}"], capture_output=True, text=True, env={"BAILEYS_INSTANCE": "bots/pod:10273"})
     if done.returncode != 0:
         problem(where, f"{' '.join(args)}: {done.stderr[:500]}")
     return done.stdout
@@ -213,6 +232,7 @@ for path in sets:
     check(path.name, objects)
     seen |= {thing["kind"] for thing in objects}
     of_operator += [thing for thing in objects if thing["apiVersion"] == OPERATOR]
+    named_apart(path.name, objects, values)
     for thing in objects:
         if thing["kind"] == "NetworkPolicy":
             network_policy(path.name, thing, values)

@@ -271,13 +271,25 @@ for values, expected in REFUSED:
         problem(f"values {values}", f"{expected!r} is not in {said!r}")
 print(f"ok    {len(REFUSED)} sets of values are refused")
 
+# The manifests that docs/kubernetes.md shows.
+page = (ROOT / "docs/kubernetes.md").read_text()
+blocks = [textwrap.dedent(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.S)]
+shown = [yaml.safe_load(block) for block in blocks if block.startswith("apiVersion:")]
+monitors = [thing for thing in shown if thing["kind"] == "PodMonitor"]
+if not monitors:
+    problem("docs/kubernetes.md", "no PodMonitor is shown")
+for thing in monitors:
+    relabelings("docs/kubernetes.md", thing)
+of_operator += monitors
+
 for overlay in sorted(OVERLAYS.iterdir()):
     done = subprocess.run(["kubectl", "kustomize", overlay], capture_output=True, text=True)
     if done.returncode != 0:
         problem(overlay.name, done.stderr)
         continue
     objects = [thing for thing in yaml.safe_load_all(done.stdout) if thing]
-    check(f"kustomize {overlay.name}", objects)
+    # The PodMonitor is for the base.
+    check(f"kustomize {overlay.name}", objects + (monitors if overlay.name == "nodes" else []))
     with_exporter = [
         thing["metadata"]["name"]
         for thing in objects
@@ -287,11 +299,7 @@ for overlay in sorted(OVERLAYS.iterdir()):
         problem(overlay.name, f"the exporter is in {with_exporter}")
     print(f"ok    kustomize {overlay.name}: {len(objects)} objects")
 
-# The manifests that docs/kubernetes.md shows.
-page = (ROOT / "docs/kubernetes.md").read_text()
-blocks = [textwrap.dedent(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.S)]
-shown = [yaml.safe_load(block) for block in blocks if block.startswith("apiVersion:")]
-check("docs/kubernetes.md", [thing for thing in shown if "kustomize" not in thing["apiVersion"]])
+check("docs/kubernetes.md", [thing for thing in shown if "kustomize" not in thing["apiVersion"] and thing not in monitors])
 values = {}
 for block in blocks:
     if not block.startswith("apiVersion:"):

@@ -44,7 +44,7 @@ const down = `(up{${T}} == bool 0) and on (job) last_over_time(instance:baileys_
 const unseen = `sum(instance:baileys_auth_sessions_unknown:count{${T}})`;
 
 // A device that WhatsApp removed has a valid creds.json until somebody scans a new code.
-const removed = `increase(session:baileys_auth_device_removed_total:last{${S}}[1d]) > 0.5 unless on (${BY}) baileys_auth_connection_state{${S},state="connected"} == 1`;
+const removed = `session:baileys_auth_device_removed:active{${S}}`;
 const login = `max by (${BY}) (${removed}) * 0 + 3 or on (${BY}) max by (${BY}) (baileys_auth_creds_valid{${S}} + baileys_auth_logged_in{${S}})`;
 
 const monitored = {

@@ -374,8 +374,8 @@ export const variables = ({ oneSession = false } = {}) => {
 /** A vertical line where something was done, or happened, to a session. */
 const annotations = (sessions, remediator) => {
   const cleaned = `baileys_remediator_last_cleanup_timestamp_seconds{${remediator}}`;
-  // The alert, which fires for a quarter of an hour: there is a series only while it does, so
-  // that this asks for next to nothing.
+  // The alert, which fires until the bot is connected or paired again: there is a series only
+  // while it does, so that this asks for next to nothing.
   const removed = `ALERTS{alertname="BaileysDeviceRemoved",alertstate="firing",${sessions}}`;
   const line = (name, iconColor, expr, more) => ({
     name,

@@ -53,16 +53,17 @@ const sessions = {
         'Latest run of each session',
         'How the latest clean-up or emergency of each session ended, and what its last clean-up left. From first alert: the time from there to the end of that clean-up.',
         [
-          g.rows(`max by (session, action, status, reason) (baileys_remediator_last_run_timestamp_seconds{${RS}}) * 1000`),
-          g.rows(`max by (session) (baileys_remediator_last_cleanup_timestamp_seconds{${RS}}) * 1000`),
-          g.rows(`max by (session) (baileys_remediator_last_cleanup_accumulated_files{${RS}})`),
-          g.rows(`max by (session) (baileys_remediator_last_cleanup_lead_seconds{${RS}})`),
+          g.rows(`max by (instance, session, action, status, reason) (baileys_remediator_last_run_timestamp_seconds{${RS}}) * 1000`),
+          g.rows(`max by (instance, session) (baileys_remediator_last_cleanup_timestamp_seconds{${RS}}) * 1000`),
+          g.rows(`max by (instance, session) (baileys_remediator_last_cleanup_accumulated_files{${RS}})`),
+          g.rows(`max by (instance, session) (baileys_remediator_last_cleanup_lead_seconds{${RS}})`),
         ],
         {
           sortBy: 'Ended',
           defaults: { noValue: 'no run yet, or no remediator is scraped' },
           columns: [
             ['session', 'Session', { links: [g.sessionLink], 'custom.minWidth': 110 }],
+            ['instance', 'Remediator', { 'custom.minWidth': 110 }],
             ['action', 'Action', { 'custom.width': 90 }],
             ['status', 'Status', { mappings: g.STATUS_TEXTS, 'custom.cellOptions': { type: 'color-text' }, 'custom.width': 75 }],
             ['reason', 'Reason', { mappings: g.WHY, noValue: '–', 'custom.minWidth': 150 }],
@@ -86,9 +87,9 @@ const waiting = {
         'Waiting for something',
         'Sessions whose runs are being refused without a break, whose clean-up waits until the bot stops, or whose service was started again and has not come back.',
         [
-          g.rows(`label_replace(max by (session, reason) (baileys_remediator_refused_since_timestamp_seconds{${RS}}) * 1000, "what", "refused", "", "")`),
-          g.rows(`label_replace(max by (session, action) (baileys_remediator_armed_runs{${RS}}), "what", "armed", "", "")`),
-          g.rows(`label_replace(max by (session, run) (baileys_remediator_service_not_back{${RS}}), "what", "not back", "", "")`),
+          g.rows(`label_replace(max by (instance, session, reason) (baileys_remediator_refused_since_timestamp_seconds{${RS}}) * 1000, "what", "refused", "", "")`),
+          g.rows(`label_replace(max by (instance, session, action) (baileys_remediator_armed_runs{${RS}}), "what", "armed", "", "")`),
+          g.rows(`label_replace(max by (instance, session, run) (baileys_remediator_service_not_back{${RS}}), "what", "not back", "", "")`),
         ],
         {
           sortBy: 'What',
@@ -96,6 +97,7 @@ const waiting = {
           defaults: { noValue: 'nothing waits, or no remediator is scraped' },
           columns: [
             ['session', 'Session', { links: [g.sessionLink], 'custom.minWidth': 120 }],
+            ['instance', 'Remediator', { 'custom.minWidth': 110 }],
             ['what', 'What', { mappings: g.words({ refused: ['refused', C.cleanup], armed: ['waits', 'text'], 'not back': ['not back', C.emergency] }), 'custom.cellOptions': { type: 'color-text' }, 'custom.width': 90 }],
             ['reason', 'Reason', { mappings: g.WHY, noValue: '–', 'custom.minWidth': 200 }],
             ['action', 'Action', { noValue: '–', 'custom.width': 90 }],

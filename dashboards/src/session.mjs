@@ -21,7 +21,7 @@ const until = (forecast) => `min(${forecast} * 3600) or max(${pace}) * 0 + ${g.N
 const UNTIL = { unit: 's', defaults: { decimals: 0 }, thresholds: g.UNTIL.thresholds, mappings: g.UNTIL.mappings };
 const connection = `max(3 * baileys_auth_connection_state{${S},state="connected"} + on (instance) 2 * baileys_auth_connection_state{${S},state="unknown"} + on (instance) baileys_auth_connection_state{${S},state="disconnected"})`;
 // A device that WhatsApp removed has a valid creds.json until somebody scans a new code.
-const removed = `0 * (sum(increase(session:baileys_auth_device_removed_total:last{${S}}[1d])) > 0.5 unless max(baileys_auth_connection_state{${S},state="connected"}) == 1) + 3`;
+const removed = `0 * max(session:baileys_auth_device_removed:active{${S}}) + 3`;
 const login = `${removed} or min(baileys_auth_creds_valid{${S}} + baileys_auth_logged_in{${S}})`;
 const tier = `max(${last}) + ${g.LOST} * max(session:baileys_auth_lost{${S}} == 1) or max(${last} + ${g.UNSEEN} unless on (job, instance) up{job=~"$job",instance="$instance"} == 1) or max(${last})`;
 const AGO = { unit: 'dateTimeFromNow' };

@@ -85,10 +85,7 @@ def volumes(service):
         if isinstance(volume, str):
             source, target = volume.split(":")
             path = WORK / "volumes" / source
-            made = not path.exists()
             path.mkdir(parents=True, exist_ok=True)
-            if made:
-                path.chmod(0o777)
             yield path, target, False
         else:
             source = WORK / "deploy/compose" / volume["source"]
@@ -171,6 +168,20 @@ class Service:
     def path(self, target):
         return self.root / target.lstrip("/")
 
+    def fill(self, source, target):
+        """An empty named volume gets owner and mode of its place in the image, or is root's."""
+        if source.parent != WORK / "volumes" or any(source.iterdir()):
+            return
+        owner, group, mode = 0, 0, 0o755
+        if self.name in DEBIAN:
+            # The image that cannot be had gives the directory to its user.
+            owner, group = self.uid, self.gid
+        elif target.exists():
+            found = target.stat()
+            owner, group, mode = found.st_uid, found.st_gid, found.st_mode & 0o7777
+        os.chown(source, owner, group)
+        source.chmod(mode)
+
     def lay_out(self):
         """Mounts what the engine and compose.yml mount."""
         for target in ("etc", "proc", "dev"):
@@ -185,6 +196,7 @@ class Service:
             mount("-t", "tmpfs", "-o", "mode=1777", "tmpfs", self.path(target))
         for source, target, read_only in volumes(self.service):
             path = self.path(target)
+            self.fill(source, path)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.mkdir(exist_ok=True) if source.is_dir() else path.touch()
             mount("--bind", source, path)
@@ -318,7 +330,7 @@ for service in services.values():
 for name in ("exporter", "remediator"):
     wait_for(f"{name} is healthy", services[name].is_healthy)
 print("ok    both programs are healthy, as the user of the bots, on a read-only root")
-up = {("baileys", "exporter:10273"): "1", ("baileys_remediator", "remediator:10274"): "1"}
+up = {("baileys", "bots1:10273"): "1", ("baileys_remediator", "bots1:10274"): "1"}
 wait_for("Prometheus scrapes both", lambda: query('up{job=~"baileys.*"}') == up)
 wait_for("Prometheus has the rules", lambda: len(json.loads(get(f"{PROMETHEUS}/api/v1/rules"))["data"]["groups"]) > 3)
 wait_for(
@@ -340,7 +352,7 @@ print("ok    Prometheus, Alertmanager and both programs reach each other")
 wait_for("the bot was seen alive", seen_alive)
 Bot.connected = False
 labels = {"alertname": "BaileysAuthFilesCleanup", "ladder": "baileys_auth_files", "tier": "cleanup"}
-labels |= {"job": "baileys", "instance": "exporter:10273", "session": SESSION}
+labels |= {"job": "baileys", "instance": "bots1:10273", "session": SESSION}
 alert = json.dumps([{"labels": labels}]).encode()
 wait_for("Alertmanager takes an alert", lambda: get("http://alertmanager:9093/api/v2/alerts", alert) == "")
 moved = lambda: len(list(auth.glob(".baileys_quarantine/**/pre-key-*"))) > 200

@@ -96,11 +96,10 @@ export const RULES = {
     ),
   'rates over $__rate_interval, sums over $__range or a day': (d) =>
     targets(d).flatMap((found) =>
-      [...found.target.expr.matchAll(/\b(rate|irate|increase|delta|idelta)\(([^[]*)\[([^\]]+)\]/g)].flatMap(([, call, of, window]) => {
+      [...found.target.expr.matchAll(/\b(rate|irate|increase|delta|idelta)\([^[]*\[([^\]]+)\]/g)].flatMap(([, call, window]) => {
         // A table or a number is about the whole time shown; so is `@ end()`.
         const whole = found.target.instant || found.target.expr.includes('[$__range] @ end()');
-        const aDay = window === '1d' && of.includes('session:baileys_auth_device_removed_total:last'); // within a day, at each time
-        return aDay || window === '$__rate_interval' || (whole && ['$__range', '1d'].includes(window)) ? [] : [`${where(found)}: ${call} over ${window}`];
+        return window === '$__rate_interval' || (whole && ['$__range', '1d'].includes(window)) ? [] : [`${where(found)}: ${call} over ${window}`];
       }),
     ),
   'counters are never shown as they are': (d) =>

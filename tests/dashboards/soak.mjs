@@ -52,6 +52,7 @@ const NOW = [
   ['session:baileys_auth_tier:last6h', '', rank],
   // Each is missing now and then.
   ['session:baileys_auth_lost', '', (s, t) => ((Math.floor(t / DAY) + s.begin) % 40 === 0 ? 1 : null)],
+  ['session:baileys_auth_device_removed:active', ',pattern="device_removed"', (s) => (s.begin % 40 === 0 ? 1 : null)],
   ['session:baileys_auth_accumulated_files:pace', '', (s) => s.pace / 8],
   ['session:baileys_auth_hours_to_cleanup:forecast', '', (s, t) => ahead(s, t, 150)],
   ['session:baileys_auth_hours_to_emergency:forecast', '', (s, t) => ahead(s, t, 180)],

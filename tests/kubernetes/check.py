@@ -120,6 +120,8 @@ def check(where, objects):
                     kubernetes_validate.validate(thing, version, strict=True)
                 except Exception as error:
                     problem(inside, f"{version}: {str(error)[:300]}")
+        if thing["kind"] == "NetworkPolicy" and not thing["spec"]["podSelector"].get("matchLabels"):
+            problem(inside, "selects every pod of the namespace")
         template = thing.get("spec", {}).get("template")
         if not template:
             continue
@@ -140,11 +142,51 @@ def check(where, objects):
                     problem(f"{where}: {other['kind']}", "selects no pod")
 
 
+def network_policy(where, policy, values):
+    """The ports of the bot stay open, and what is asked for may go out."""
+    open_ports = {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]}
+    for port in values.get("bot", {}).get("ports", []):
+        if port["containerPort"] not in open_ports:
+            problem(where, f"the port {port} of the bot is closed")
+    for rule in values["networkPolicy"].get("extraEgress", []):
+        if rule not in policy["spec"].get("egress", []):
+            problem(where, f"egress lacks {rule}")
+
+
+def named_apart(where, objects, values):
+    """The instance that Prometheus gives a pod is the one that its remediator asks for."""
+    is_sidecar = values.get("mode") == "sidecar"
+    sources = ["__meta_kubernetes_namespace", "__meta_kubernetes_pod_name"] if is_sidecar else ["__meta_kubernetes_pod_node_name"]
+    wanted = {"$(BAILEYS_INSTANCE_NAME):10273" if not is_sidecar else "bots/$(BAILEYS_INSTANCE_NAME):10273"}
+    for thing in objects:
+        if thing["kind"] in ("DaemonSet", "StatefulSet"):
+            containers = thing["spec"]["template"]["spec"]["containers"]
+            given = {env["value"] for c in containers for env in c.get("env", []) if env["name"] == "BAILEYS_INSTANCE"}
+            if given != wanted:
+                problem(where, f"BAILEYS_INSTANCE is {given}")
+        if thing["kind"] not in ("ServiceMonitor", "PodMonitor"):
+            continue
+        for endpoint in thing["spec"].get("endpoints") or thing["spec"]["podMetricsEndpoints"]:
+            rule = next(rule for rule in endpoint["relabelings"] if rule.get("targetLabel") == "instance")
+            if rule["sourceLabels"] != sources or rule.get("separator", "/") != "/":
+                problem(where, f"instance is made by {rule}")
+
+
+def relabelings(where, thing):
+    """One series for one session, whichever pod it is scraped from."""
+    for endpoint in thing["spec"].get("endpoints") or thing["spec"]["podMetricsEndpoints"]:
+        rules = endpoint.get("relabelings", [])
+        if {"action": "labeldrop", "regex": "pod|container|endpoint|service"} not in rules:
+            problem(where, "the labels of the operator stay")
+        if not {"job", "instance"} <= {rule.get("targetLabel") for rule in rules}:
+            problem(where, "job and instance are those of the operator")
+
+
 def program(where, *args, text=None):
     """Runs one of the programs, with `text` as its configuration file."""
     path = WORK / "config.yml"
     path.write_text(text or "")
-    done = subprocess.run([f"{BIN}/{args[0]}", *args[1:], f"--config.file={path}"], capture_output=True, text=True, env={"BAILEYS_INSTANCE": "pod:10273"})
+    done = subprocess.run([f"{BIN}/{args[0]}", *args[1:], f"--config.file={path}"], capture_output=True, text=True, env={"BAILEYS_INSTANCE": "bots/pod:10273"})
     if done.returncode != 0:
         problem(where, f"{' '.join(args)}: {done.stderr[:500]}")
     return done.stdout
@@ -190,7 +232,12 @@ for path in sets:
     check(path.name, objects)
     seen |= {thing["kind"] for thing in objects}
     of_operator += [thing for thing in objects if thing["apiVersion"] == OPERATOR]
+    named_apart(path.name, objects, values)
     for thing in objects:
+        if thing["kind"] == "NetworkPolicy":
+            network_policy(path.name, thing, values)
+        if thing["kind"] in ("ServiceMonitor", "PodMonitor"):
+            relabelings(path.name, thing)
         if thing["kind"] == "PrometheusRule":
             groups = rule_groups(path.name, thing)
             own = "rules" in values["prometheusRule"]
@@ -224,13 +271,25 @@ for values, expected in REFUSED:
         problem(f"values {values}", f"{expected!r} is not in {said!r}")
 print(f"ok    {len(REFUSED)} sets of values are refused")
 
+# The manifests that docs/kubernetes.md shows.
+page = (ROOT / "docs/kubernetes.md").read_text()
+blocks = [textwrap.dedent(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.S)]
+shown = [yaml.safe_load(block) for block in blocks if block.startswith("apiVersion:")]
+monitors = [thing for thing in shown if thing["kind"] == "PodMonitor"]
+if not monitors:
+    problem("docs/kubernetes.md", "no PodMonitor is shown")
+for thing in monitors:
+    relabelings("docs/kubernetes.md", thing)
+of_operator += monitors
+
 for overlay in sorted(OVERLAYS.iterdir()):
     done = subprocess.run(["kubectl", "kustomize", overlay], capture_output=True, text=True)
     if done.returncode != 0:
         problem(overlay.name, done.stderr)
         continue
     objects = [thing for thing in yaml.safe_load_all(done.stdout) if thing]
-    check(f"kustomize {overlay.name}", objects)
+    # The PodMonitor is for the base.
+    check(f"kustomize {overlay.name}", objects + (monitors if overlay.name == "nodes" else []))
     with_exporter = [
         thing["metadata"]["name"]
         for thing in objects
@@ -240,11 +299,7 @@ for overlay in sorted(OVERLAYS.iterdir()):
         problem(overlay.name, f"the exporter is in {with_exporter}")
     print(f"ok    kustomize {overlay.name}: {len(objects)} objects")
 
-# The manifests that docs/kubernetes.md shows.
-page = (ROOT / "docs/kubernetes.md").read_text()
-blocks = [textwrap.dedent(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.S)]
-shown = [yaml.safe_load(block) for block in blocks if block.startswith("apiVersion:")]
-check("docs/kubernetes.md", [thing for thing in shown if "kustomize" not in thing["apiVersion"]])
+check("docs/kubernetes.md", [thing for thing in shown if "kustomize" not in thing["apiVersion"] and thing not in monitors])
 values = {}
 for block in blocks:
     if not block.startswith("apiVersion:"):

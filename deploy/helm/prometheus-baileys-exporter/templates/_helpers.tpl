@@ -72,14 +72,14 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
-{{/* Name of the pod or the node: the label "instance", and ${BAILEYS_INSTANCE} in the configuration. */}}
+{{/* Name of the node, or namespace and name of the pod: the label "instance", and ${BAILEYS_INSTANCE} in the configuration. */}}
 {{- define "baileys.instanceEnv" -}}
 - name: BAILEYS_INSTANCE_NAME
   valueFrom:
     fieldRef:
       fieldPath: {{ ternary "spec.nodeName" "metadata.name" (eq .Values.mode "daemonset") }}
 - name: BAILEYS_INSTANCE
-  value: $(BAILEYS_INSTANCE_NAME):{{ .Values.exporter.port }}
+  value: {{ if eq .Values.mode "sidecar" }}{{ .Release.Namespace }}/{{ end }}$(BAILEYS_INSTANCE_NAME):{{ .Values.exporter.port }}
 {{- if .Values.webConfig.existingSecret }}
 # Kubernetes lets the group of the pod read a Secret, as systemd does with credentials.
 - name: CREDENTIALS_DIRECTORY
@@ -90,9 +90,18 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- define "baileys.relabelings" -}}
 - targetLabel: job
   replacement: {{ .job }}
-- sourceLabels: [{{ ternary "__meta_kubernetes_pod_node_name" "__meta_kubernetes_pod_name" (eq .root.Values.mode "daemonset") }}]
+{{- if eq .root.Values.mode "daemonset" }}
+- sourceLabels: [__meta_kubernetes_pod_node_name]
+{{- else }}
+# Two releases of one name in two namespaces have pods of one name.
+- sourceLabels: [__meta_kubernetes_namespace, __meta_kubernetes_pod_name]
+  separator: /
+{{- end }}
   targetLabel: instance
   replacement: ${1}:{{ .port }}
+# The operator adds these labels. After a rollout they would make two series of one session,
+# and the rules could not join them.
+- {action: labeldrop, regex: pod|container|endpoint|service}
 {{- end }}
 
 {{/* The probes ask over HTTP; with a web configuration the program asks itself. */}}

@@ -96,6 +96,10 @@ impl Receivers {
                 "group_by: [alertname]\n      group_wait: 1m\n      group_interval: 12h",
                 "group_by: [alertname]\n      group_wait: 1s\n      group_interval: 1s".to_owned(),
             ),
+            (
+                "group_by: [alertname]\n      group_wait: 1m\n      group_interval: 1h",
+                "group_by: [alertname]\n      group_wait: 1s\n      group_interval: 1s".to_owned(),
+            ),
             ("group_interval: 1d", "group_interval: 1s".to_owned()),
         ];
         let alertmanager = Alertmanager::start(dir.path(), &changes).unwrap();

@@ -114,7 +114,7 @@ pub fn page(
             (page::find("Find a session"))
             details.all open[rows.len() <= OPEN_UP_TO] {
                 summary { "All sessions (" (rows.len()) ")" }
-                (page::compact_table(&COMPACT, &rows.iter().map(|row| compact_row(row, links)).collect::<Vec<_>>()))
+                (page::compact_table(&COMPACT, &compact_rows(rows, links)))
             }
             (page::meanings(&COMPACT.map(|(column, _)| column)))
         } @else {
@@ -156,19 +156,35 @@ fn more(row: &SessionRow, links: &PageLinks<'_>) -> Markup {
     }
 }
 
-/// A row of the table of all sessions.
-fn compact_row(row: &SessionRow, links: &PageLinks<'_>) -> Markup {
+/// The rows of the table of all sessions. What is said of those in the table above is not said
+/// again.
+fn compact_rows(rows: &[SessionRow], links: &PageLinks<'_>) -> Vec<Markup> {
+    let mut above = MOST_PROBLEMS;
+    let rows = rows.iter().map(|row| {
+        let is_above = row.needs_attention() && above > 0;
+        above -= usize::from(is_above);
+        compact_row(row, links, !is_above)
+    });
+    rows.collect()
+}
+
+fn compact_row(row: &SessionRow, links: &PageLinks<'_>, has_notes: bool) -> Markup {
     let number = |n: Option<usize>| n.map_or("?".to_owned(), |n| n.to_string());
     html! {
         tr data-find {
-            td.name { a href=(links.plan(&row.session)) { (row.session) } }
+            td.name {
+                a href=(links.plan(&row.session)) { (row.session) }
+                @if has_notes {
+                    @for said in row.error.iter().chain(&row.notes) { span.error { (said) } }
+                }
+            }
             td data-v=(row.badness()) { (chip(tier_word(row), row.tier)) }
             td.n { (number(row.accumulated_files)) }
             td.n.more { (number(row.files)) }
             td.n.more { (number(row.removable_files)) }
             td.n.more data-v=[row.pre_keys] { (row.pre_keys_word()) }
             td.n.more data-v=[row.oldest_active_session_seconds] { (row.oldest_active_word()) }
-            td { (row.connection) }
+            td title=(row.connection_evidence.join("; ")) { (row.connection) }
             td.more { (row.creds.unwrap_or("?")) }
             td.more { (more(row, links)) }
         }

@@ -124,7 +124,7 @@ processes:
 /// `docker` with one container, whose bot is that of `sv`. Each look that finds it stopped adds a
 /// line to `looks`.
 const DOCKER: &str = r#"
-state='"Status":"exited","Running":false,"Restarting":false,"Pid":0'
+state="\"Status\":\"exited\",\"Running\":false,\"Restarting\":false,\"Pid\":0,\"Error\":\"\",\"FinishedAt\":\"$(date -u +%FT%TZ)\""
 case $1 in
 inspect)
     if sh sv gone; then

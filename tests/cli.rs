@@ -122,8 +122,8 @@ fn status_is_the_morning_check() {
         .collect();
     assert_eq!(
         order,
-        ["bloated", "warned", "modern", "calm"],
-        "worst first"
+        ["bloated", "modern", "warned", "calm"],
+        "worst first, and a bot that is down before a warning"
     );
     let bloated = row(&said, "bloated");
     assert_eq!(
@@ -222,8 +222,8 @@ fn many_sessions_are_told_in_few_lines() {
         &[
             "silent: ",
             "and 38 more",
-            "as bloated",
-            "--all shows every session.",
+            "with the same findings as bloated",
+            "--all shows every session with its details.",
         ],
     );
     let first = rows(&said.out)[1][0].clone();

@@ -17,6 +17,14 @@ pub struct Scenario {
     pub series: Series,
 }
 
+fn scenario(number: u32, title: &'static str, series: Series) -> Scenario {
+    Scenario {
+        number,
+        title,
+        series,
+    }
+}
+
 /// Scenarios that are evaluated together.
 pub struct Evaluation {
     pub step_minutes: i64,
@@ -204,11 +212,6 @@ fn removals(at: i64, _: i64) -> Option<i64> {
 
 /// Everything that is over within hours.
 pub fn hours() -> Evaluation {
-    let scenario = |number, title, series| Scenario {
-        number,
-        title,
-        series,
-    };
     let scenarios = vec![
         scenario(
             2,
@@ -365,11 +368,6 @@ fn crosses(at: i64, index: i64) -> i64 {
 
 /// What goes on for a day and longer, over its first day.
 pub fn days() -> Evaluation {
-    let scenario = |number, title, series| Scenario {
-        number,
-        title,
-        series,
-    };
     let scenarios = vec![
         scenario(
             1,

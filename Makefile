@@ -6,7 +6,7 @@ export CARGO_TERM_COLOR ?= auto
 # A C compiler: the journal's SQLite is built with the program.
 DEMO_PACKAGES := gcc libc6-dev prometheus prometheus-alertmanager
 TEST_PACKAGES := $(DEMO_PACKAGES) chromium iproute2 strace systemd python3 python3-venv yamllint \
-  dpkg-dev file lintian mmdebstrap valgrind
+  dpkg-dev file lintian mmdebstrap valgrind ca-certificates
 
 # What the bench measures the exporter against.
 BENCH_PACKAGES := gcc libc6-dev mtail ripgrep
@@ -50,7 +50,7 @@ package:
 
 # All of a release, into target/dist: docs/releasing.md.
 dist:
-	@scripts/install-debian-packages.sh gcc libc6-dev dpkg-dev prometheus python3 python3-venv
+	@scripts/install-debian-packages.sh gcc libc6-dev dpkg-dev prometheus python3 python3-venv ca-certificates
 	@scripts/dist.sh target/dist
 	@tests/dist/check.sh target/dist
 

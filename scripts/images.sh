@@ -19,6 +19,8 @@ chmod 0700 "$out/context/state"
 tar -C "$out/context" --strip-components=1 -xzf "$packages/baileys_exporter-$version-linux-$architecture.tar.gz"
 mv "$out"/context/usr/local/bin/* "$out/context"
 rm -rf "$out"/context/{usr,etc,install.sh,SHA256SUMS}
+# Debian's package alone, not what else this machine trusts.
+cat /usr/share/ca-certificates/mozilla/*.crt >"$out/context/ca-certificates.crt"
 for name in exporter remediator; do
   python3 scripts/image.py "deploy/docker/$name.Dockerfile" "$out/context" \
     "$out/baileys_${name}_image-$version-linux-$architecture.tar.gz" "baileys_$name:$version" "$architecture" \

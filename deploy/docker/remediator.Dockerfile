@@ -10,6 +10,7 @@ LABEL org.opencontainers.image.title="baileys_remediator" \
       org.opencontainers.image.revision="${REVISION}"
 COPY baileys_remediator /baileys_remediator
 COPY LICENSE /LICENSE
+COPY ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 # An empty directory of the user, for a volume.
 COPY --chown=65532:65532 state /var/lib/baileys_remediator
 # Run it as the user of the bots: docker run --user 1000:1000

@@ -369,6 +369,14 @@ for name in ("exporter", "remediator"):
     services[name].stop()
 print("ok    an alert cleans a folder")
 
+# The images know the public authorities: https gets as far as the connection.
+text = config.read_text().replace("http://alertmanager:9093", "https://localhost:1")
+(config.parent / "https.yml").write_text(text)
+code, said = services["remediator"].run("/baileys_remediator", "doctor", "--config.file=/etc/baileys/https.yml")
+if "certificate" in said or "refused" not in said:
+    fail(f"doctor with https: {code} {said}")
+print("ok    https finds the public authorities")
+
 # The Job of docs/kubernetes.md, on volumes as Kubernetes mounts them with fsGroup: the root
 # belongs to root and the group, and what is in them to the group as well.
 page = (REPOSITORY / "docs/kubernetes.md").read_text()

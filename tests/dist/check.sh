@@ -31,6 +31,13 @@ done
 ((found > 5)) || fail "the pages name only $found files"
 grep -q 'baileys-exporter_\*\.deb' README.md || fail "README.md has no command to install the package"
 
+# The badges of README.md say what was built.
+scripts/badges.py "$dist" "$work/badges"
+diff -r docs/badges "$work/badges" || fail "docs/badges: run scripts/badges.py $dist docs/badges"
+while read -r badge; do
+  grep -qF "(docs/badges/$badge)" README.md || fail "README.md does not show $badge"
+done < <(ls docs/badges)
+
 tools=target/dist-tools
 if ! cmp -s tests/dist/requirements.txt "$tools/installed"; then
   rm -rf "$tools"

@@ -11,8 +11,6 @@ import re
 import sys
 
 DIST, OUT = (pathlib.Path(argument) for argument in sys.argv[1:])
-# Of a character in Verdana at 11 pixels.
-WIDTH = 6.6
 
 
 def only(pattern):
@@ -22,8 +20,13 @@ def only(pattern):
     return found[0]
 
 
+def width(text):
+    """About what Verdana takes at 11 pixels, with a margin."""
+    return 12 + round(sum(8.2 if character.isupper() or character in "mw" else 6.2 for character in text))
+
+
 def badge(name, label, text):
-    left, right = (round(len(part) * WIDTH) + 12 for part in (label, text))
+    left, right = width(label), width(text)
     (OUT / f"{name}.svg").write_text(
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + right}" height="20" role="img" aria-label="{label}: {text}">\n'
         f"<title>{label}: {text}</title>\n"

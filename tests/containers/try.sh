@@ -30,6 +30,11 @@ fi
 "$tools/bin/check-jsonschema" --builtin-schema vendor.compose-spec deploy/compose/*.yml || fail "the compose schema"
 yamllint --strict -c deploy/.yamllint deploy/compose || fail "yamllint"
 amtool check-config deploy/compose/alertmanager/alertmanager.yml >/dev/null || fail "alertmanager.yml"
+"$tools/bin/amlint" check --strict --rules alerting-rules/baileys.rules.yml alerting-rules/alertmanager.yml \
+  alerting-rules/receivers/*.yml deploy/compose/alertmanager/alertmanager.yml >"$tools/amlint" || {
+  cat "$tools/amlint"
+  fail "amlint"
+}
 
 work=$(mktemp -d)
 trap 'rm -rf --one-file-system "$work"' EXIT

@@ -300,18 +300,24 @@ fn block(name: &str) -> String {
     marked("test", name)
 }
 
-fn indented(text: &str, by: &str) -> String {
-    text.lines().map(|line| format!("{by}{line}\n")).collect()
+/// Of docs/install.md, the routes of Alertmanager and its inhibition.
+fn routes_and_inhibition() -> (String, String) {
+    let text = block("alertmanager.yml");
+    let (_, rest) = text.split_once("  routes:\n").unwrap();
+    let (routes, rest) = rest.split_once("receivers:\n").unwrap();
+    let (_, inhibition) = rest.split_once("inhibit_rules:\n").unwrap();
+    (routes.to_owned(), inhibition.to_owned())
 }
 
 /// An Alertmanager that is there already, with the parts of docs/install.md in it.
 fn merged(operator: &str) -> String {
+    let (routes, inhibition) = routes_and_inhibition();
     format!(
         "route:
   receiver: others
   group_wait: 0s
   routes:
-{}    - receiver: others
+{routes}    - receiver: others
       matchers: ['severity=\"warning\"']
 receivers:
   - name: others
@@ -320,9 +326,7 @@ receivers:
   - name: operator
     webhook_configs: [{{url: '{operator}'}}]
 inhibit_rules:
-{}",
-        indented(&block("routes"), "    "),
-        indented(&block("inhibit_rules"), "  ")
+{inhibition}"
     )
 }
 
@@ -375,7 +379,7 @@ fn the_routes_fit_into_an_existing_alertmanager() {
     // The same inhibition as that of the shipped file.
     let shipped = fs::read_to_string(repository("alerting-rules/alertmanager.yml")).unwrap();
     let (_, inhibition) = shipped.split_once("inhibit_rules:\n").unwrap();
-    assert_eq!(inhibition, indented(&block("inhibit_rules"), "  "));
+    assert_eq!(inhibition, routes_and_inhibition().1);
 }
 
 #[test]
@@ -419,14 +423,20 @@ fn the_test_alert_reaches_a_person() {
 }
 
 /// Programs that stand in for those of the machine, in `bin` of `dir`: `sudo` runs its command,
-/// and `systemctl` writes down what it was asked.
+/// `systemctl` writes down what it was asked, and `sudoedit` writes the variable WRITTEN.
 fn stand_ins(dir: &Path) -> String {
     let bin = dir.join("bin");
     fs::create_dir(&bin).unwrap();
     symlink(EXPORTER, bin.join("baileys_exporter")).unwrap();
     let asked = dir.join("systemctl.asked");
     let systemctl = format!("echo \"$*\" >> '{}'", asked.display());
-    for (name, does) in [("sudo", "exec \"$@\""), ("systemctl", systemctl.as_str())] {
+    for (name, does) in [
+        ("sudo", "exec \"$@\""),
+        ("systemctl", systemctl.as_str()),
+        ("sudoedit", "echo \"$WRITTEN\" > \"$1\""),
+        // Only root may do it.
+        ("chgrp", "test \"$1\" = prometheus"),
+    ] {
         let path = bin.join(name);
         fs::write(&path, format!("#!/bin/sh\n{does}\n")).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -446,8 +456,8 @@ fn prometheus_loads_the_rules_as_the_page_says() {
     }
     fs::copy(repository("deploy/config.yml"), at("baileys/config.yml")).unwrap();
     fs::write(at("prometheus/prometheus.yml"), block("prometheus.yml")).unwrap();
-    let routes = merged("http://127.0.0.1:1/");
-    fs::write(at("prometheus/alertmanager.yml"), routes).unwrap();
+    let whole = block("alertmanager.yml");
+    fs::write(at("prometheus/alertmanager.yml"), whole).unwrap();
     let run = |name: &str| {
         let etc = format!("{}/", dir.path().display());
         let command = block(name);
@@ -503,7 +513,8 @@ fn prometheus_reaches_both_programs_as_the_page_says() {
         assert!(text.contains(&shipped), "{text}");
         text = text.replace(&shipped, &format!("127.0.0.1:{own}"));
     }
-    let text = format!("global: {{scrape_interval: 1s}}\n{text}");
+    assert!(text.contains("scrape_interval: 15s"), "{text}");
+    let text = text.replace("scrape_interval: 15s", "scrape_interval: 1s");
     fs::write(host.path("prometheus.yml"), text).unwrap();
     let program = process::find(&["prometheus"]).expect("Prometheus is not installed");
     let args = [
@@ -568,38 +579,47 @@ fn a_key_of_the_shipped_configuration_is_set_by_removing_its_sign() {
     assert_eq!(seen, 5, "{shipped}");
 }
 
-/// The set-up without Prometheus: the shipped configuration with one block replaced.
+/// The set-up without Prometheus: the shipped configuration with one block replaced, and a
+/// stand-in for Telegram behind the file with its address.
 #[test]
 fn the_local_trigger_fits_into_the_shipped_configuration() {
     let dir = tempfile::tempdir().unwrap();
+    let path = stand_ins(dir.path());
+    let telegram = Recorder::start(None).unwrap();
+    let here = |text: &str| text.replace("/etc/baileys/", &format!("{}/", dir.path().display()));
+    let user = format!("-o {}", rustix::process::getuid().as_raw());
+    let command = here(&block("secret"));
+    assert!(command.contains("-o bots"), "{command}");
+    let args = [
+        format!("PATH={path}"),
+        format!("WRITTEN={}bot12345:AAsecretAA/sendMessage", telegram.url()),
+        "sh".to_owned(),
+        "-ec".to_owned(),
+        command.replace("-o bots", &user),
+    ];
+    let (status, out, err) = process::run(Path::new("env"), args, BOUND).unwrap();
+    assert!(status.success(), "{out}{err}");
+    let mode = fs::metadata(dir.path().join("notify.url")).unwrap();
+    assert_eq!(mode.permissions().mode() & 0o777, 0o600);
+
     let shipped = fs::read_to_string(repository("deploy/config.yml")).unwrap();
     let (before, rest) = shipped.split_once("\nalertmanager:\n").unwrap();
     let (_, after) = rest.split_once("\n\n").unwrap();
     let config = dir.path().join("config.yml");
-    let check = |text: &str| check_config(&config, text);
-    let (code, said) = check(&format!("{before}\n{}\n{after}", block("local")));
-    assert_eq!(code, Some(0), "{said}");
+    let local = here(&block("local"));
     // Not beside it.
-    let (code, said) = check(&format!("{shipped}\n{}", block("local")));
+    let (code, said) = check_config(&config, &format!("{shipped}\n{local}"));
     assert_eq!(code, Some(2), "{said}");
-    // With another way to notify, the test message of the page arrives.
-    let told = dir.path().join("told");
-    let local: String = block("local")
-        .lines()
-        .map(|line| match line.starts_with("notify:") {
-            true => format!("notify: {{command: [tee, {}]}}\n", told.display()),
-            false => format!("{line}\n"),
-        })
-        .collect();
-    let (code, said) = check(&format!("{before}\n{local}\n{after}"));
+    let (code, said) = check_config(&config, &format!("{before}\n{local}\n{after}"));
     assert_eq!(code, Some(0), "{said}");
     let command = block("notify").replace("baileys_remediator", REMEDIATOR);
     let variable = format!("BAILEYS_CONFIG={}", config.display());
-    let args = [variable, "sh".to_owned(), "-c".to_owned(), command];
+    let args = [variable, "sh".to_owned(), "-ec".to_owned(), command];
     let (status, out, err) = process::run(Path::new("env"), args, BOUND).unwrap();
-    assert!(status.success(), "{out}{err}");
-    let text = fs::read_to_string(&told).unwrap();
-    assert!(text.contains("This is a test of `notify`"), "{text}");
+    let said = format!("{out}{err}");
+    assert!(status.success(), "{said}");
+    assert!(said.contains("The test message was sent"), "{said}");
+    assert!(!said.contains("AAsecretAA"), "{said}");
 }
 
 /// The lines of a text, without what differs from run to run: times, ages and names of runs.

@@ -24,27 +24,27 @@ const SESSION_KIND: &[&str] = &["session", "kind"];
 
 declare_metrics! {
     FILES: gauge [files] "baileys_auth_files" SESSION_KIND,
-        "Files in the auth folder by kind, .tmp and .bak companions included. Without the collector empty_kinds, absent for a kind of which there is none.";
+        "Files in the auth folder by kind, with their .tmp and .bak. Without the collector empty_kinds, absent for a kind without files.";
     ACCUMULATED: gauge "baileys_auth_accumulated_files" SESSION,
-        "Files that the tiers count: those a classic folder would hold, without the bookkeeping of Baileys 7 and without the pre-keys of one large batch, visibly minted together, beyond 30.";
+        "Files that the tiers count: without the bookkeeping of Baileys 7, and of one large batch of pre-keys only 30.";
     REMOVABLE: gauge [removable] "baileys_auth_removable_files" &["session", "kind", "action"],
-        "Files that a clean-up could move away now under the guard table, whatever the connection, by action (cleanup or emergency).";
+        "Files that the guard table would let a clean-up move now, whatever the connection, by action (cleanup or emergency).";
     PRE_KEYS: gauge [pre_keys] "baileys_auth_pre_keys" SESSION,
         "One-time pre-keys in the auth folder.";
     BATCH: gauge [pre_keys] "baileys_auth_pre_key_batch" SESSION,
-        "Pre-keys that the bot's Baileys mints at login, as used for counting: configured, or 812 where such a batch is seen in the folder, else 30.";
+        "Pre-keys that the bot's Baileys mints at login, as used for counting: configured, or 812 where the folder shows such a batch, else 30.";
     AMBIGUOUS: gauge [pre_keys] "baileys_auth_pre_key_batch_ambiguous" SESSION,
-        "1 if the folder does not tell the pre-key batch for sure: a copy has changed the file times, or many pre-keys were minted and nothing else shows Baileys 7. Set the batch.";
+        "1 if the folder does not tell the pre-key batch for sure, for example after a copy without file times: set the batch.";
     SESSION_UNREADABLE: gauge "baileys_auth_session_unreadable" SESSION,
-        "Session files that cannot be read or understood (torn, or in the form of another engine): none of them is ever moved.";
+        "Session files that cannot be read or understood; none of them is ever moved.";
     NEXT_PRE_KEY: gauge [pre_keys] "baileys_auth_next_pre_key_id" SESSION,
-        "The id that the next minted pre-key gets, by creds.json; it grows by one with each pre-key minted.";
+        "Id of the next pre-key to be minted, by creds.json.";
     NEWEST_MISSING: gauge [pre_keys] "baileys_auth_newest_pre_key_missing" SESSION,
-        "1 if creds.json counts a newest pre-key whose file is not there: a contact used it, or something deleted it.";
+        "1 if the file of the newest pre-key by creds.json is missing: a contact used it, or something deleted it.";
     DORMANT: gauge "baileys_auth_dormant" SESSION,
-        "1 if no session and no sender-key was active within 14 days, so that a clean-up is refused as dormant.";
+        "1 if no session and no sender-key was active within 14 days; a clean-up is refused then.";
     OLDEST_ACTIVE: gauge "baileys_auth_oldest_active_session_timestamp_seconds" SESSION,
-        "Last activity of the session file that has been silent longest among those active within 14 days, as Unix time.";
+        "Last activity of the session that was silent longest among those active within 14 days, as Unix time.";
     THRESHOLD: gauge "baileys_auth_tier_threshold_files" &["session", "tier"],
         "Accumulated files from which on each tier begins.";
     OLDEST: gauge [file_times] "baileys_auth_oldest_file_timestamp_seconds" SESSION_KIND,
@@ -52,9 +52,9 @@ declare_metrics! {
     NEWEST: gauge [file_times] "baileys_auth_newest_file_timestamp_seconds" SESSION_KIND,
         "Modification time of the newest file of a kind, as Unix time.";
     OLDEST_AGE: gauge "baileys_auth_oldest_file_age_seconds" SESSION,
-        "Age of the oldest file in the auth folder at the time of the scrape; negative if its modification time lies in the future.";
+        "Age of the oldest file in the auth folder; negative if its time lies in the future.";
     NEWEST_AGE: gauge "baileys_auth_newest_file_age_seconds" SESSION,
-        "Age of the newest file in the auth folder at the time of the scrape; negative if its modification time lies in the future.";
+        "Age of the newest file in the auth folder; negative if its time lies in the future.";
     SIZE: gauge [size] "baileys_auth_size_bytes" SESSION,
         "Bytes in all files of the auth folder.";
     UP: gauge "baileys_auth_folder_up" SESSION,
@@ -62,19 +62,19 @@ declare_metrics! {
     FOLDER_ERROR: gauge "baileys_auth_folder_error" &["session", "reason"],
         "1 for an auth folder that could not be looked at: missing, permission, link (the folder is a link), timeout (its file system hangs), not_an_auth_folder or io; absent for the others.";
     CREDS_VALID: gauge "baileys_auth_creds_valid" SESSION,
-        "1 if creds.json is there and can be understood; 0 if it is missing, empty, cut off or unreadable. Absent where the creds are elsewhere.";
+        "1 if creds.json is there and can be understood, else 0. Absent where the creds are elsewhere.";
     CREDS_ELSEWHERE: gauge "baileys_auth_creds_elsewhere" SESSION,
-        "Where the configuration says creds: elsewhere: 1 if the folder has, and had, no creds.json, so that none is missed; 0 if it has or had one, which is watched as usual.";
+        "With creds: elsewhere: 1 if the folder never had a creds.json; 0 if it has or had one, which is watched as usual.";
     LOGGED_IN: gauge "baileys_auth_logged_in" SESSION,
         "1 if creds.json says that the bot is paired with an account. Absent where the creds are elsewhere.";
     CONNECTION: gauge [connection] "baileys_auth_connection_state" &["session", "state"],
-        "1 for what the evidence says of the bot's connection, 0 for the others; unknown without a verdict of the last 5 minutes. The remediator asks again before it acts.";
+        "1 for the state of the bot's connection, 0 for the others; unknown without a verdict of the last 5 minutes.";
     UNRESOLVED: gauge [connection] "baileys_auth_connection_unresolved" SESSION,
-        "1 if a probe or the process was asked about the connection and no verdict came of it: no answer that counts, or a contradiction. 0 where there is a verdict, or only a process that runs and logs to tell from. Absent without a source, and before the first verdict.";
+        "1 if a probe or the process was asked and no verdict came of it; 0 where there is a verdict, or only a process that runs and logs. Absent without a source, and before the first verdict.";
     STOPPED_ON_REQUEST: gauge [connection] "baileys_auth_stopped_on_request" SESSION,
-        "1 if the bot's supervisor shows that it was asked to stop the bot, and the process is gone; 0 where it does not, or does not tell. Absent without a probe or a process.";
+        "1 if the bot's supervisor shows that it was asked to stop the bot, and the process is gone; else 0. Absent without a probe or a process.";
     PROCESS_RESTARTS: counter [connection] "baileys_auth_process_restarts_total" SESSION,
-        "How often the bot's process was another one than at the look before; looked at every 30 seconds. Absent until the process was seen running; begins again with the exporter.";
+        "How often the bot's process was another one than 30 seconds before, since the start of the exporter. Absent until the process was seen running.";
     WARNINGS: counter [logs] "baileys_auth_signal_warnings_total" &["session", "pattern"],
         "Signs of trouble in the session's logs by pattern, each event once. Kept across restarts.";
     LOG_LINES: counter [logs] "baileys_auth_log_lines_total" SESSION,
@@ -84,15 +84,15 @@ declare_metrics! {
     LOG_LAST_LINE: gauge [logs] "baileys_auth_log_last_line_timestamp_seconds" SESSION,
         "When the newest line in the session's logs was written, as Unix time.";
     LAST_REMOVAL: gauge [logs] "baileys_auth_last_removal_timestamp_seconds" SESSION,
-        "When the session's logs last said that WhatsApp has removed the device, as Unix time; 0 if no line that the exporter has followed did. Kept across restarts.";
+        "When the session's logs last said that WhatsApp has removed the device, as Unix time; 0 if they never did. Kept across restarts.";
     LAST_OPEN: gauge [logs] "baileys_auth_last_open_timestamp_seconds" SESSION,
-        "When the session's logs last said that the connection was opened, as Unix time; 0 if no line that the exporter has followed did. Kept across restarts.";
+        "When the session's logs last said that the connection was opened, as Unix time; 0 if they never did. Kept across restarts.";
     REPORTS: counter [logs] "baileys_auth_signal_reports_total" &["session", "pattern"],
-        "Of device_removed, connection_replaced, account_banned and creds_corrupt: events in a form that the library's logger or the bot's own report writes. Kept across restarts.";
+        "Events of device_removed, connection_replaced, account_banned and creds_corrupt that the library's logger or the bot itself reported. Kept across restarts.";
     HALF_MONITORED: gauge [logs] "baileys_auth_log_half_monitored" &["session"],
-        "1 where the session has log lines, but none of the library's logger was ever seen: only what the bot itself prints is counted.";
+        "1 where the session has log lines, but none of the library's logger was ever seen.";
     LOG_MISSING: gauge [logs] "baileys_auth_log_missing" SESSION,
-        "1 where a process of the session's own runs, and no log was found that belongs to the session and no line of it was ever read.";
+        "1 where a process of the session's own runs, and no log of the session was ever found.";
     PATTERN_INFO: gauge "baileys_exporter_log_pattern_info" &["pattern", "severity"],
         "A pattern that is looked for in the logs; the value is 1.";
     LOG_FILES: gauge "baileys_exporter_log_files" &[],
@@ -100,25 +100,25 @@ declare_metrics! {
     LOG_GLOB_MATCHED: gauge "baileys_exporter_log_glob_matched" &["glob"],
         "1 if a log file that is followed matches the configured glob.";
     LOG_UNREAD: gauge "baileys_exporter_log_unread_bytes" &[],
-        "Bytes that stand in the logs and are not counted and saved yet.";
+        "Bytes of the logs that are not counted and saved yet.";
     LOG_UNPLACED: counter "baileys_exporter_log_lines_unplaced_total" &[],
-        "Lines of logs that belong to no session that has a folder, had one within 30 days, or is declared. Kept across restarts.";
+        "Log lines that belong to no known session. Kept across restarts.";
     LOG_UNPLACED_SIGNALS: counter "baileys_exporter_log_unplaced_signals_total" &["glob", "pattern"],
-        "Signs of trouble in lines that belong to no session, by the configured glob that names the log, and by pattern. Kept across restarts.";
+        "Signs of trouble in lines that belong to no session, by the configured glob of the log and by pattern. Kept across restarts.";
     LOG_OVERLONG: counter "baileys_exporter_log_overlong_lines_total" &[],
-        "Lines of more than 64 KiB; they are judged to their end. Kept across restarts.";
+        "Lines of more than 64 KiB. Kept across restarts.";
     LOG_TRUNCATIONS: counter "baileys_exporter_log_truncations_total" &["copy"],
-        "Logs that were emptied or taken away, by whether a copy of what had not been read was found. Kept across restarts.";
+        "Logs that were emptied or taken away, by whether a copy of the unread part was found. Kept across restarts.";
     LOG_READ_ERRORS: counter "baileys_exporter_log_read_errors_total" &[],
-        "Attempts to look at a log that failed; the exporter's own log says which. Kept across restarts.";
+        "Failed attempts to look at a log; the exporter's own log says which. Kept across restarts.";
     LOG_COMMITTED: gauge "baileys_exporter_log_last_commit_timestamp_seconds" &[],
-        "When the counts of the logs were last known to be saved, as Unix time; they are not shown before.";
+        "When the counts of the logs were last saved, as Unix time.";
     BUILD_INFO: gauge "baileys_exporter_build_info" &["version"],
         "Version of the exporter; the value is 1.";
     SUCCESS: gauge "baileys_exporter_scrape_collector_success" &["collector"],
         "1 if everything that the collector was to look at could be looked at.";
     OLDEST_SCAN: gauge "baileys_exporter_oldest_scan_timestamp_seconds" &[],
-        "The earliest time at which one of the auth folders was last scanned file by file, as Unix time; at most 5 minutes ago. Names, counts and creds.json are of the scrape itself, ages and activity of the scan.";
+        "The earliest time at which one of the auth folders was last scanned file by file, as Unix time; at most 5 minutes ago.";
     DURATION: gauge "baileys_exporter_scrape_collector_duration_seconds" &["collector"],
         "How long the collector took.";
     SESSIONS: gauge "baileys_exporter_sessions" &[],

@@ -22,7 +22,7 @@ declare_metrics! {
     BUILD_INFO: gauge "baileys_remediator_build_info" &["version"],
         "Version of the remediator; the value is 1.";
     JOURNAL_UP: gauge "baileys_remediator_journal_up" &[],
-        "1 if the journal can be read and written and is still the file in the state directory. At 0 no run begins; where it cannot be read, the metrics that come from it are absent.";
+        "1 if the journal can be read and written; at 0 no run begins.";
     RUNS: counter "baileys_remediator_runs_total" &["action"],
         "Runs that ended, by action: plan (dry run), cleanup, emergency, undo, restore (of a creds.json). Kept across restarts.";
     FAILURES: counter "baileys_remediator_run_failures_total" &["action"],
@@ -38,33 +38,33 @@ declare_metrics! {
     QUEUE: gauge "baileys_remediator_queue_length" &[],
         "Runs accepted and not ended.";
     QUEUE_AGE: gauge "baileys_remediator_queue_age_seconds" &["action"],
-        "How long the run has waited that has waited longest, by action (plan, cleanup, emergency); 0 where none waits.";
+        "How long the oldest waiting run has waited, by action (plan, cleanup, emergency); 0 where none waits.";
     LAST_SUCCESS: gauge "baileys_remediator_last_success_timestamp_seconds" &[],
         "When the last clean-up that moved files ended, as Unix time; 0 if there was none.";
     CLEANUPS: counter "baileys_remediator_cleanups_total" &["action"],
-        "Clean-ups that moved files and succeeded, by action: cleanup, emergency. An undo does not lower it. Kept across restarts.";
+        "Clean-ups that moved files and succeeded, by action (cleanup, emergency), also if undone since. Kept across restarts.";
     LAST_RUN: gauge "baileys_remediator_last_run_timestamp_seconds" &["session", "action", "status", "reason"],
-        "When the session's latest clean-up run ended, as Unix time, with what it was (cleanup, emergency) and how it ended (done, refused, failed); one series a session, absent before its first.";
+        "When the session's latest clean-up run ended, as Unix time, with its action and how it ended; absent before its first.";
     REFUSED_SINCE: gauge "baileys_remediator_refused_since_timestamp_seconds" &["session", "reason"],
-        "Since when the clean-ups that alerts ask for are being refused, as Unix time, with the reason of the latest refusal; absent unless the latest was refused and ended within the last hour.";
+        "Since when the clean-ups that alerts ask for are refused, as Unix time, with the latest reason; absent unless the latest was refused and ended within the last hour.";
     LAST_CLEANUP: gauge "baileys_remediator_last_cleanup_timestamp_seconds" &["session"],
-        "When the session's last clean-up that moved files ended, as Unix time, even if it was undone since.";
+        "When the session's last clean-up that moved files ended, as Unix time, also if undone since.";
     LAST_CLEANUP_FILES: gauge "baileys_remediator_last_cleanup_accumulated_files" &["session"],
         "Accumulated files right after the session's last clean-up that moved files.";
     LAST_CLEANUP_LEAD: gauge "baileys_remediator_last_cleanup_lead_seconds" &["session"],
-        "From the first alert of the episode to the end of the session's last clean-up that moved files; absent if an operator cleaned without an alert.";
+        "From the first alert of the episode to the end of the session's last clean-up that moved files; absent without an alert.";
     ARMED: gauge "baileys_remediator_armed_runs" &["session", "action"],
-        "1 for each clean-up that was refused because its bot is connected, and waits until the bot is found stopped or for a maintenance window.";
+        "1 for each clean-up that waits until its bot is found stopped, or for a maintenance window.";
     PAUSED: gauge "baileys_remediator_paused" &[],
         "1 while an operator has paused automatic actions.";
     BREAKER_OPEN: gauge "baileys_remediator_breaker_open" &[],
-        "1 while the circuit breaker is open: automatic actions are off until an operator resumes them.";
+        "1 while the circuit breaker is open: no automatic actions until an operator resumes them.";
     STOPS: counter "baileys_remediator_service_stops_total" &[],
         "Services stopped for a clean-up. Kept across restarts.";
     DOWN: gauge "baileys_remediator_services_down" &[],
-        "Services with a pending restart: the remediator has stopped them, or was about to, and has not seen them run again.";
+        "Services that the remediator has stopped, or was about to stop, and has not seen run again.";
     NOT_BACK: gauge "baileys_remediator_service_not_back" &["service", "session", "reason", "run"],
-        "1 for each session that has not come back after a restart of its service: not_connected (it runs) or down (it does not run, or that is unknown). The label run is the session's own run, for undo; - if no file was moved.";
+        "1 for each session that has not come back after a restart: not_connected (it runs) or down (it does not run, or that is unknown). run is the session's own run, for undo, or -.";
     QUARANTINED: gauge "baileys_remediator_quarantined_bytes" &[],
         "Bytes in all quarantines, as of the last sweep or run.";
     INSURED: gauge "baileys_remediator_creds_insured_sessions" &[],
@@ -78,7 +78,7 @@ declare_metrics! {
     SESSIONS: gauge "baileys_remediator_sessions" &[],
         "Auth folders that this remediator knows, as of the last scan.";
     PERMISSION_PROBLEMS: gauge "baileys_remediator_permission_problems" &[],
-        "Auth folders where the last permission check found a problem that makes clean-ups fail, such as a read-only mount, and configured paths, a state directory or a token file with a problem. Checked at the start and every 10 minutes; see `doctor`.";
+        "What the last permission check found that makes clean-ups fail, in folders, paths, state directory and token file; see `doctor`.";
     REQUESTS: counter "baileys_remediator_webhook_requests_total" &["code"],
         "Requests to the webhook since the start, by HTTP status.";
     ALERTS: counter "baileys_remediator_webhook_alerts_total" &["outcome"],
@@ -86,15 +86,15 @@ declare_metrics! {
     ALERTMANAGER_UP: gauge "baileys_remediator_alertmanager_up" &["alertmanager"],
         "1 if the last poll of this Alertmanager succeeded, else 0; absent where none is polled.";
     POLLED: gauge "baileys_remediator_polled_alerts" &["outcome"],
-        "Alerts for this host at the last poll of the Alertmanagers, or at the last evaluation of the local trigger, by outcome; absent with neither.";
+        "Alerts for this host at the last poll, or at the last evaluation of the local trigger, by outcome; absent with neither.";
     LOCAL_EVALUATED: gauge "baileys_remediator_local_evaluation_timestamp_seconds" &[],
-        "When the local trigger last evaluated all folders, as Unix time; 0 before the first time, and without --trigger=local.";
+        "When the local trigger last evaluated all folders, as Unix time; 0 before, and without it.";
     LOCAL_UNREAD: gauge "baileys_remediator_local_unread_sessions" &[],
-        "Auth folders that the local trigger could not read at its last evaluation; 0 without --trigger=local.";
+        "Auth folders that the local trigger could not read at its last evaluation; 0 without it.";
     NOTIFICATIONS: counter "baileys_remediator_notifications_total" &["outcome"],
         "Messages of `notify` since the start, by outcome: sent, failed (and tried again).";
     OTHER_HOSTS: gauge "baileys_remediator_unmatched_alerts" &[],
-        "Alerts about auth folders while none of them has the labels of this host: alertmanager.match, as of the last look at all hosts, and webhook.match, as of the last hour; 0 while one has (webhook: within 24 hours).";
+        "Alerts about auth folders while none of them has the labels of this host (alertmanager.match, webhook.match); 0 while one has.";
     RELOAD_SUCCESS: gauge "baileys_remediator_config_last_reload_successful" &[],
         "1 if the last load of the configuration succeeded; after a failure the former one stays in force.";
     RELOAD_TIME: gauge "baileys_remediator_config_last_reload_success_timestamp_seconds" &[],

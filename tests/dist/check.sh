@@ -73,6 +73,9 @@ done <"$work/sources"
 promtool check rules "$work/baileys/alerting-rules/baileys.rules.yml" >/dev/null || fail "the rules of the bundle"
 tar -C "$work" -xzf "$dist"/prometheus-baileys-exporter-*.tgz
 cmp "$work/prometheus-baileys-exporter/files/baileys.rules.yml" alerting-rules/baileys.rules.yml || fail "the rules of the chart"
+while read -r link; do
+  [[ -e $work/prometheus-baileys-exporter/$link ]] || fail "the chart's README.md leads to $link, which is not packed"
+done < <(grep -oP '\]\(\K[^)]*' "$work/prometheus-baileys-exporter/README.md")
 status=0
 tests/kubernetes/tools.sh || status=$?
 if [[ $status == 0 ]]; then

@@ -139,7 +139,7 @@ def check(where, objects):
         template = thing.get("spec", {}).get("template")
         if not template:
             continue
-        if thing["kind"] == "StatefulSet" and thing["spec"]["podManagementPolicy"] != "Parallel":
+        if thing["kind"] == "StatefulSet" and thing["spec"].get("podManagementPolicy") != "Parallel":
             problem(inside, "a wrong configuration does not heal by its correction")
         claims = {claim["metadata"]["name"] for claim in thing["spec"].get("volumeClaimTemplates", [])}
         labels = template["metadata"]["labels"]

@@ -40,7 +40,7 @@ artefacts() {
   scripts/images.sh "$from" "$work/images"
   cp "$work"/images/*_image-*.tar.gz "$to"
   pack "$to/prometheus-baileys-exporter-$(sed -n 's/^version: //p' "$chart/Chart.yaml").tgz" \
-    prometheus-baileys-exporter "$chart" . ':!ci'
+    prometheus-baileys-exporter "$chart" .
   pack "$to/baileys_bundle-$version.tar.gz" baileys . LICENSE CHANGELOG.md docs alerting-rules dashboards deploy \
     ':!dashboards/render' ':!dashboards/src' ':!deploy/debian' ':!deploy/demo' ':!alerting-rules/tests'
   "$work/images/context/baileys_exporter" rules --format=prometheusrule --config.file=/dev/null >"$to/$name-prometheusrule.yml"

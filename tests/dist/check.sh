@@ -73,18 +73,22 @@ done <"$work/sources"
 promtool check rules "$work/baileys/alerting-rules/baileys.rules.yml" >/dev/null || fail "the rules of the bundle"
 tar -C "$work" -xzf "$dist"/prometheus-baileys-exporter-*.tgz
 cmp "$work/prometheus-baileys-exporter/files/baileys.rules.yml" alerting-rules/baileys.rules.yml || fail "the rules of the chart"
-if [[ -x target/kubernetes/bin/python ]]; then
+while read -r link; do
+  [[ -e $work/prometheus-baileys-exporter/$link ]] || fail "the chart's README.md leads to $link, which is not packed"
+done < <(grep -oP '\]\(\K[^)]*' "$work/prometheus-baileys-exporter/README.md")
+status=0
+tests/kubernetes/tools.sh || status=$?
+if [[ $status == 0 ]]; then
   target/kubernetes/bin/python -c 'import sys, helm_python as helm
 report = helm.lint(sys.argv[1], {"auth": {"hostPath": "/a"}}, strict=True)
 sys.exit(any(message["severity"] >= 2 for message in report["messages"]))' "$(echo "$dist"/prometheus-baileys-exporter-*.tgz)" || fail "the chart"
-fi
-# The overlay of docs/kubernetes.md, over the unpacked bundle.
-if command -v kubectl >/dev/null; then
+  # The overlay of docs/kubernetes.md, over the unpacked bundle.
   cp "$dist"/*-prometheusrule.yml "$work/prometheusrule.yml"
   awk '/^apiVersion: kustomize/ { f = 1 } /^```$/ { f = 0 } f' docs/kubernetes.md >"$work/kustomization.yaml"
-  kubectl kustomize "$work" >"$work/objects" || fail "the overlay of docs/kubernetes.md"
-  grep -qx 'kind: PrometheusRule' "$work/objects" || fail "the overlay has no rules"
-else
-  echo "NOT RUN: the overlay over the bundle: there is no kubectl"
+  target/kubernetes/bin/kubectl kustomize "$work" >"$work/objects" || fail "the overlay of docs/kubernetes.md"
+  awk -v RS='---\n' '/kind: PrometheusRule/ && /release: kube-prometheus-stack/ { f = 1 } END { exit !f }' "$work/objects" ||
+    fail "the overlay has no rules that Prometheus finds"
+elif [[ $status != 77 ]]; then
+  fail "tests/kubernetes/tools.sh"
 fi
 echo "$(ls "$dist" | wc -l) files: ok"

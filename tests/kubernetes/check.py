@@ -30,6 +30,16 @@ REFUSED = [
     ({"auth": {"hostPath": "/a"}, "exporter": {"image": {"digest": "sha256:1"}}}, "digest"),
     ({"auth": {"hostPath": "/a"}, "podSecurityContext": {"runAsUser": 0}}, "runAsUser"),
     ({"auth": {"hostPath": "/a"}, "securityContext": {"allowPrivilegeEscalation": True}}, "allowPrivilegeEscalation"),
+    ({"auth": {"hostPath": "/a"}, "podSecurityContext": {"runAsUser": None}}, "runAsUser"),
+    ({"auth": {"hostPath": "/a"}, "podSecurityContext": {"seccompProfile": {"type": "Unconfined"}}}, "seccompProfile"),
+    ({"auth": {"hostPath": "/a"}, "securityContext": {"seccompProfile": {"type": "Unconfined"}}}, "seccompProfile"),
+    ({"auth": {"hostPath": "/a"}, "securityContext": {"runAsUser": 0}}, "runAsUser"),
+    ({"auth": {"hostPath": "/a"}, "securityContext": {"runAsNonRoot": False}}, "runAsNonRoot"),
+    ({"auth": {"hostPath": "/a"}, "securityContext": {"capabilities": {"add": ["SYS_ADMIN"]}}}, "capabilities"),
+    ({"auth": {"hostPath": "/a"}, "securityContext": {"capabilities": {"drop": []}}}, "capabilities"),
+    ({"auth": {"hostPath": "/a"}, "securityContext": {"readOnlyRootFilesystem": False}}, "readOnlyRootFilesystem"),
+    ({"auth": {"hostPath": "/a"}, "service": {"enabled": False}, "serviceMonitor": {"enabled": True}}, "service.enabled"),
+    ({"auth": {"hostPath": "/a"}, "serviceMonitor": {"enabled": True}, "podMonitor": {"enabled": True}}, "enable one of them"),
     ({"auth": {"hostPath": "/a"}, "remediator": {"enabled": True}}, "config.alertmanager"),
     (
         {"auth": {"hostPath": "/a"}, "remediator": {"enabled": True}, "config": {"alertmanager": {"urls": ["http://a:9093"]}}},
@@ -90,6 +100,7 @@ def is_restricted(where, pod):
         if not kinds & volume.keys():
             problem(where, f"volume {volume['name']}")
     named = {volume["name"] for volume in pod.get("volumes", [])}
+    names = {container["name"] for container in pod["containers"]}
     for container in pod["containers"]:
         inside = f"{where}, container {container['name']}"
         context = container.get("securityContext", {})
@@ -104,6 +115,9 @@ def is_restricted(where, pod):
                 problem(inside, "no resources")
             if not {"livenessProbe", "startupProbe"} <= container.keys():
                 problem(inside, "no probes")
+            # Beside a bot it would take the bot out of its Service.
+            if ("readinessProbe" in container) != (len({"exporter", "remediator"} & names) == len(names)):
+                problem(inside, "readiness")
             read_only = {mount["name"]: mount.get("readOnly", False) for mount in container["volumeMounts"]}
             if read_only["auth"] != (container["name"] == "exporter"):
                 problem(inside, "the exporter only reads the auth folders, the remediator writes them")
@@ -125,6 +139,8 @@ def check(where, objects):
         template = thing.get("spec", {}).get("template")
         if not template:
             continue
+        if thing["kind"] == "StatefulSet" and thing["spec"].get("podManagementPolicy") != "Parallel":
+            problem(inside, "a wrong configuration does not heal by its correction")
         claims = {claim["metadata"]["name"] for claim in thing["spec"].get("volumeClaimTemplates", [])}
         labels = template["metadata"]["labels"]
         # A Job has none.
@@ -132,7 +148,7 @@ def check(where, objects):
             problem(inside, "its selector is not that of its pods")
         for container_name, container, named in is_restricted(inside, template["spec"]):
             for mount in container.get("volumeMounts", []):
-                if mount["name"] not in named | claims | {"cache"}:
+                if mount["name"] not in named | claims:
                     problem(container_name, f"no volume {mount['name']}")
         for other in objects:
             selector = other.get("spec", {}).get("selector") or other.get("spec", {}).get("podSelector", {})
@@ -283,7 +299,7 @@ for thing in monitors:
 of_operator += monitors
 
 for overlay in sorted(OVERLAYS.iterdir()):
-    done = subprocess.run(["kubectl", "kustomize", overlay], capture_output=True, text=True)
+    done = subprocess.run([pathlib.Path(sys.executable).parent / "kubectl", "kustomize", overlay], capture_output=True, text=True)
     if done.returncode != 0:
         problem(overlay.name, done.stderr)
         continue
@@ -295,6 +311,11 @@ for overlay in sorted(OVERLAYS.iterdir()):
         for thing in objects
         if any(c["name"] == "exporter" for c in thing.get("spec", {}).get("template", {}).get("spec", {}).get("containers", []))
     ]
+    images = set(re.findall(r"image: (.*(?:own|baileys).*)", done.stdout))
+    if images != {"registry.example.net/own:9.9.9"}:
+        problem(overlay.name, f"the image of the overlay is {images}")
+    if overlay.name == "nodes" and (overlay / "config.yml").read_text() not in [thing.get("data", {}).get("config.yml") for thing in objects]:
+        problem(overlay.name, "the configuration of the overlay is not used")
     if with_exporter != {"nodes": ["baileys-exporter"], "sidecar": ["shop"]}[overlay.name]:
         problem(overlay.name, f"the exporter is in {with_exporter}")
     print(f"ok    kustomize {overlay.name}: {len(objects)} objects")
@@ -310,6 +331,10 @@ if len(values["config"]) < 3 or "StatefulSet" not in {thing["kind"] for thing in
     problem("docs/kubernetes.md", "no values are shown")
 if not any(thing["kind"] == "Job" for thing in shown):
     problem("docs/kubernetes.md", "no Job is shown")
+version = re.search(r'^version = "(.*)"', (ROOT / "Cargo.toml").read_text(), re.M)[1]
+tags = re.findall(r"(?:baileys_(?:exporter|remediator):|newTag: |prometheus-baileys-exporter-)([0-9][0-9.]*[0-9])", page)
+if len(tags) < 5 or set(tags) != {version}:
+    problem("docs/kubernetes.md", f"the versions are {tags}, not {version}")
 
 operator_file = WORK / "operator.json"
 operator_file.write_text(json.dumps(of_operator))

@@ -54,6 +54,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if and (eq .Values.mode "sidecar") (not .Values.bot.image) }}
 {{- fail "mode sidecar needs bot.image: the container of your bot" }}
 {{- end }}
+{{- if and .Values.serviceMonitor.enabled .Values.podMonitor.enabled }}
+{{- fail "serviceMonitor and podMonitor: enable one of them, or each series is scraped twice" }}
+{{- end }}
+{{- if and .Values.serviceMonitor.enabled (eq .Values.mode "daemonset") (not .Values.service.enabled) }}
+{{- fail "serviceMonitor needs service.enabled" }}
+{{- end }}
 {{- range .Values.config.processes }}
 {{- if .allow_restart }}
 {{- fail "config.processes: allow_restart has no place in Kubernetes. The remediator does not stop bots there; see docs/kubernetes.md" }}
@@ -80,11 +86,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
       fieldPath: {{ ternary "spec.nodeName" "metadata.name" (eq .Values.mode "daemonset") }}
 - name: BAILEYS_INSTANCE
   value: {{ if eq .Values.mode "sidecar" }}{{ .Release.Namespace }}/{{ end }}$(BAILEYS_INSTANCE_NAME):{{ .Values.exporter.port }}
-{{- if .Values.webConfig.existingSecret }}
 # Kubernetes lets the group of the pod read a Secret, as systemd does with credentials.
 - name: CREDENTIALS_DIRECTORY
-  value: /etc/baileys-web
-{{- end }}
+  value: /etc/baileys-secrets
 {{- end }}
 
 {{- define "baileys.relabelings" -}}
@@ -104,12 +108,18 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - {action: labeldrop, regex: pod|container|endpoint|service}
 {{- end }}
 
-{{/* The probes ask over HTTP; with a web configuration the program asks itself. */}}
+{{/* The probes ask over HTTP; with a web configuration the program asks itself. Beside a bot there
+is none for readiness: it would take the bot out of its Service. */}}
 {{- define "baileys.probes" -}}
-{{- $exec := list .program "health" (printf "--web.listen-address=:%d" (int .port)) "--web.config.file=/etc/baileys-web/web-config.yml" }}
-{{- range $probe, $times := dict "startupProbe" (dict "periodSeconds" 5 "failureThreshold" 60) "livenessProbe" (dict "periodSeconds" 30 "failureThreshold" 4) "readinessProbe" (dict "periodSeconds" 10 "failureThreshold" 3) }}
+{{- $web := .root.Values.webConfig.existingSecret }}
+{{- $exec := list .program "health" (printf "--web.listen-address=:%d" (int .port)) "--web.config.file=/etc/baileys-secrets/web/web-config.yml" }}
+{{- $probes := dict "startupProbe" (dict "periodSeconds" 5 "failureThreshold" 60) "livenessProbe" (dict "periodSeconds" 30 "failureThreshold" 4) }}
+{{- if eq .root.Values.mode "daemonset" }}
+{{- $_ := set $probes "readinessProbe" (dict "periodSeconds" 10 "failureThreshold" 3) }}
+{{- end }}
+{{- range $probe, $times := $probes }}
 {{ $probe }}:
-  {{- if $.web }}
+  {{- if $web }}
   exec:
     command: {{ toJson $exec }}
   {{- else }}
@@ -130,7 +140,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
     - --config.file=/etc/baileys/config.yml
     - --web.listen-address=:{{ .Values.exporter.port }}
     {{- if .Values.webConfig.existingSecret }}
-    - --web.config.file=/etc/baileys-web/web-config.yml
+    - --web.config.file=/etc/baileys-secrets/web/web-config.yml
     {{- end }}
     {{- with .Values.exporter.extraArgs }}
     {{- toYaml . | nindent 4 }}
@@ -143,7 +153,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   ports:
     - name: metrics
       containerPort: {{ .Values.exporter.port }}
-  {{- include "baileys.probes" (dict "program" "/baileys_exporter" "name" "metrics" "port" .Values.exporter.port "web" .Values.webConfig.existingSecret) | nindent 2 }}
+  {{- include "baileys.probes" (dict "root" . "program" "/baileys_exporter" "name" "metrics" "port" .Values.exporter.port) | nindent 2 }}
   resources:
     {{- toYaml .Values.exporter.resources | nindent 4 }}
   securityContext:
@@ -164,7 +174,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
     - --config.file=/etc/baileys/config.yml
     - --web.listen-address=:{{ .Values.remediator.port }}
     {{- if .Values.webConfig.existingSecret }}
-    - --web.config.file=/etc/baileys-web/web-config.yml
+    - --web.config.file=/etc/baileys-secrets/web/web-config.yml
     {{- end }}
     {{- with .Values.remediator.extraArgs }}
     {{- toYaml . | nindent 4 }}
@@ -177,7 +187,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   ports:
     - name: remediator
       containerPort: {{ .Values.remediator.port }}
-  {{- include "baileys.probes" (dict "program" "/baileys_remediator" "name" "remediator" "port" .Values.remediator.port "web" .Values.webConfig.existingSecret) | nindent 2 }}
+  {{- include "baileys.probes" (dict "root" . "program" "/baileys_remediator" "name" "remediator" "port" .Values.remediator.port) | nindent 2 }}
   resources:
     {{- toYaml .Values.remediator.resources | nindent 4 }}
   securityContext:
@@ -195,7 +205,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - {name: logs, mountPath: {{ . | quote }}, readOnly: true}
 {{- end }}
 {{- if .Values.webConfig.existingSecret }}
-- {name: web-config, mountPath: /etc/baileys-web, readOnly: true}
+- {name: web-config, mountPath: /etc/baileys-secrets/web, readOnly: true}
+{{- end }}
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
 {{- end }}
 {{- end }}
 
@@ -261,6 +274,9 @@ spec:
     {{- with .Values.webConfig.existingSecret }}
     - name: web-config
       secret: {secretName: {{ . }}, defaultMode: 0400}
+    {{- end }}
+    {{- with .Values.extraVolumes }}
+    {{- toYaml . | nindent 4 }}
     {{- end }}
   {{- with .Values.nodeSelector }}
   nodeSelector:

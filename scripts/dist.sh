@@ -41,7 +41,8 @@ artefacts() {
   cp "$work"/images/*_image-*.tar.gz "$to"
   pack "$to/prometheus-baileys-exporter-$(sed -n 's/^version: //p' "$chart/Chart.yaml").tgz" \
     prometheus-baileys-exporter "$chart" .
-  pack "$to/baileys_bundle-$version.tar.gz" baileys . LICENSE CHANGELOG.md docs alerting-rules dashboards deploy \
+  pack "$to/baileys_bundle-$version.tar.gz" baileys . LICENSE CHANGELOG.md CONTRIBUTING.md README.md docs tests/safety/promises.md \
+    alerting-rules dashboards deploy \
     ':!dashboards/render' ':!dashboards/src' ':!deploy/debian' ':!deploy/demo' ':!alerting-rules/tests'
   "$work/images/context/baileys_exporter" rules --format=prometheusrule --config.file=/dev/null >"$to/$name-prometheusrule.yml"
   python3 scripts/sbom.py "$to/$name-sbom.cdx.json"
@@ -62,6 +63,11 @@ same() {
 }
 
 if [[ ! $packages ]]; then
+  [[ -z $(git status --porcelain) ]] || {
+    echo "dist.sh: uncommitted changes would be in the release" >&2
+    git status --short >&2
+    exit 1
+  }
   packages=$work/packages
   scripts/package.sh "$packages"
   rm -rf "target/${profile/dev/debug}"

@@ -34,6 +34,8 @@ PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 24, 38
 CAPABILITIES = {"DAC_READ_SEARCH": 2}
 # In the place of an image that cannot be had here.
 DEBIAN = {"prometheus": "/usr/bin/prometheus", "alertmanager": "/usr/bin/prometheus-alertmanager"}
+# Directories of the host that the services mount.
+HOST = {name: WORK / "host" / name.lstrip("/") for name in ("/var/lib/docker/containers", "/var/log/bots", "/srv/baileys/exporter")}
 # Bounds the whole: everything is waited for within this time.
 END = time.monotonic() + 600
 
@@ -88,7 +90,7 @@ def volumes(service):
             path.mkdir(parents=True, exist_ok=True)
             yield path, target, False
         else:
-            source = WORK / "deploy/compose" / volume["source"]
+            source = HOST.get(volume["source"], WORK / "deploy/compose" / volume["source"])
             yield source.resolve(), volume["target"], volume.get("read_only", False)
 
 
@@ -107,10 +109,14 @@ def check(services):
         for source, target, _ in volumes(service):
             if not source.exists():
                 fail(f"{name}: {source}, to be mounted at {target}, does not exist")
-    ours = {name: service for name, service in services.items() if service["image"].startswith("baileys_")}
-    for name, service in ours.items():
-        if not (service["read_only"] and service["cap_drop"] == ["ALL"] and "no-new-privileges:true" in service["security_opt"]):
-            fail(f"{name} is not hardened")
+        limits = service.get("logging", {})
+        if limits.get("driver") != "json-file" or not {"max-size", "max-file"} <= limits.get("options", {}).keys():
+            fail(f"{name}: its log has no limit")
+        is_ours = service["image"].startswith("baileys_")
+        if service.get("cap_drop") != ["ALL"] or "no-new-privileges:true" not in service.get("security_opt", []):
+            fail(f"{name} has more privileges than it needs")
+        if is_ours and not (service.get("read_only") and service.get("pull_policy") == "never"):
+            fail(f"{name}: its root can be written, or its image is looked for in a registry")
     inhibited = [
         yaml.safe_load((WORK / name / "alertmanager.yml").read_text())["inhibit_rules"]
         for name in ("alerting-rules", "deploy/compose/alertmanager")
@@ -163,7 +169,32 @@ class Service:
         if manifest["RepoTags"] != [self.service["image"]]:
             fail(f"the image is {manifest['RepoTags']}, compose.yml names {self.service['image']}")
         subprocess.run(["tar", "-C", self.root, "--numeric-owner", "-xpf", image / manifest["Layers"][0]], check=True)
-        return json.loads((image / manifest["Config"]).read_text())["config"]
+        config = json.loads((image / manifest["Config"]).read_text())["config"]
+        self.check_image(config)
+        return config
+
+    def check_image(self, config):
+        """The image runs as nobody else, says what it is, and holds nothing else."""
+        program, version = self.service["image"].split(":")
+        if config["User"] != "65532:65532":
+            fail(f"{program}: the user of the image is {config['User']}")
+        labels = {key.removeprefix("org.opencontainers.image."): value for key, value in config["Labels"].items()}
+        revision = labels.pop("revision")
+        if not labels.pop("description") or not re.fullmatch("[0-9a-f]{40}", revision):
+            fail(f"{program}: the labels of the image are {config['Labels']}")
+        if labels != {"title": program, "licenses": "Apache-2.0", "version": version}:
+            fail(f"{program}: the labels of the image are {config['Labels']}")
+        state = f"var/lib/{program}"
+        expected = {program, "LICENSE", "etc/ssl/certs/ca-certificates.crt", state}
+        expected |= {str(parent) for path in expected for parent in pathlib.PurePath(path).parents[:-1]}
+        found = {str(path.relative_to(self.root)) for path in self.root.rglob("*")}
+        if found != expected:
+            fail(f"{program}: the image holds {sorted(found)}")
+        for path in found:
+            status = (self.root / path).lstat()
+            owner, mode = ((65532, 65532), 0o40700) if path == state else ((0, 0), None)
+            if (status.st_uid, status.st_gid) != owner or mode not in (None, status.st_mode) or status.st_mode & 0o022:
+                fail(f"{program}: {path} in the image is {status.st_uid}:{status.st_gid} {status.st_mode:o}")
 
     def path(self, target):
         return self.root / target.lstrip("/")
@@ -270,10 +301,12 @@ class Bot(http.server.BaseHTTPRequestHandler):
     """The status endpoint of the bots."""
 
     connected = True
+    key = "key-of-the-bot"
 
     def do_GET(self):
-        body = json.dumps({"connected": Bot.connected}).encode()
-        self.send_response(200)
+        is_known = self.headers["X-Api-Key"] == Bot.key
+        body = json.dumps({"connected": Bot.connected} if is_known else {}).encode()
+        self.send_response(200 if is_known else 401)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -282,12 +315,30 @@ class Bot(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def folder(path):
+def as_the_page_says():
+    """Runs the commands of docs/containers.md that prepare deploy/compose, as a person whose umask
+    is 077. The editor writes the settings of this test."""
+    page = (REPOSITORY / "docs/containers.md").read_text()
+    block = re.search(r"```sh\n(cd deploy/compose\n.*?)```", page, re.S)[1]
+    lines = [line for line in block.splitlines() if not line.startswith("docker compose")]
+    secret = re.search(r"`(sudo chown UID FILE .*?)`", page)[1].replace("UID", str(UID)).replace("FILE", "baileys/apikey")
+    editor = WORK / "editor"
+    settings = "".join(f"{name}={value}\n" for name, value in ENVIRONMENT.items())
+    editor.write_text(f'#!/bin/sh\n[ "$1" != .env ] || cat >.env <<"END"\n{settings}END\n')
+    editor.chmod(0o700)
+    commands = "\n".join(["umask 077", 'sudo() { "$@"; }', *lines, secret])
+    environment = {"PATH": os.environ["PATH"], "EDITOR": str(editor)}
+    subprocess.run(["bash", "-euc", commands], cwd=WORK, env=environment, check=True)
+    if (WORK / "deploy/compose/.env").stat().st_mode & 0o7777 != 0o600:
+        fail("others can read .env, which holds a password")
+
+
+def folder(path, silent=1200):
     """An auth folder of 387 files whose newest is 20 minutes old."""
     path.mkdir(parents=True)
     subprocess.run(["tar", "-C", path, "-xzf", REPOSITORY / "tests/fixtures/bloated-classic-387.tar.gz"], check=True)
     files = list(path.iterdir())
-    by = time.time() - 1200 - max(file.stat().st_mtime for file in files)
+    by = time.time() - silent - max(file.stat().st_mtime for file in files)
     for file in files:
         at = file.stat().st_mtime + by
         os.utime(file, (at, at))
@@ -307,10 +358,13 @@ subprocess.run(["chown", "-R", "0:0", WORK], check=True)
 WORK.chmod(0o755)
 # The test does not wait half a minute for a poll.
 config = WORK / "deploy/compose/baileys/config.yml"
-config.write_text(config.read_text().replace("\nalertmanager:\n", "\nalertmanager:\n  interval: 1s\n"))
-(WORK / "state").mkdir()
-os.chown(WORK / "state", UID, UID)
-(WORK / "state").chmod(0o700)
+text = config.read_text().replace("\nalertmanager:\n", "\nalertmanager:\n  interval: 1s\n")
+header = "    header: {name: X-Api-Key, file: /etc/baileys/apikey}\n"
+config.write_text(text.replace("    pointer: /connected\n", f"    pointer: /connected\n{header}"))
+(config.parent / "apikey").write_text(Bot.key)
+# Unpacked by a person whose umask is 077.
+subprocess.run(["chmod", "-R", "go=", *(WORK / name for name in ("alerting-rules", "dashboards", "deploy"))], check=True)
+as_the_page_says()
 auth = folder(WORK / "sessions" / SESSION)
 
 described = compose("compose.yml")
@@ -380,15 +434,17 @@ print("ok    https finds the public authorities")
 # The Job of docs/kubernetes.md, on volumes as Kubernetes mounts them with fsGroup: the root
 # belongs to root and the group, and what is in them to the group as well.
 page = (REPOSITORY / "docs/kubernetes.md").read_text()
-arguments = re.search(r"args: \[(clean, .*)\]", page)[1].split(", ")
+arguments = re.search(r"args: \[(clean, [^]]*--yes[^]]*)\]", page)[1].split(", ")
 claim = folder(WORK / "claim" / arguments[1])
+dormant = folder(WORK / "claim" / "dormant", silent=30 * 86400)
 (WORK / "claim-state").mkdir()
 for path in (WORK / "claim", WORK / "claim-state"):
     os.chown(path, 0, UID)
     path.chmod(0o2775)
-for path in claim.iterdir():
+for path in (*claim.iterdir(), *dormant.iterdir()):
     path.chmod(0o660)
-claim.chmod(0o2770)
+for path in (claim, dormant):
+    path.chmod(0o2770)
 job = {
     "image": described["remediator"]["image"],
     "user": f"{UID}:{UID}",
@@ -398,27 +454,55 @@ job = {
         {"source": str(WORK / "claim-state"), "target": "/var/lib/baileys_remediator"},
     ],
 }
-code, said = Service("job", job).run("/baileys_remediator", *arguments)
-if code != 0 or len(list(claim.glob(".baileys_quarantine/**/pre-key-*"))) < 200:
-    fail(f"{' '.join(arguments)}: {code} {said}")
-print("ok    the Job of docs/kubernetes.md cleans a folder")
+job = Service("job", job)
+
+
+def files(path):
+    return sorted(file.name for file in path.iterdir() if file.is_file())
+
+
+def job_runs(*arguments, code=0):
+    got, said = job.run("/baileys_remediator", *arguments)
+    if got != code:
+        fail(f"{' '.join(arguments)}: {got} {said}")
+    return said
+
+
+before = files(claim)
+dry = ["--dry-run" if argument == "--yes" else argument for argument in arguments]
+job_runs(*dry)
+if files(claim) != before:
+    fail(f"{' '.join(dry)} has moved files")
+job_runs(*arguments)
+if len(before) - len(files(claim)) < 200:
+    fail(f"{' '.join(arguments)} has moved {len(before) - len(files(claim))} files")
+shared = arguments[-1:]
+run = json.loads(job_runs("runs", "--output=json", *shared))[0]["run"]
+job_runs("undo", run, "--force", "--yes", *shared)
+if files(claim) != before:
+    fail("undo has not brought all files back")
+# Why the page has a person look at the plan first: --force opens a dormant folder as well.
+said = job_runs("plan", "dormant", *shared, code=1)
+if "dormant: " not in said:
+    fail(f"plan of a dormant folder: {said}")
+job_runs(arguments[0], "dormant", *arguments[2:])
+if len(files(dormant)) >= len(before):
+    fail("--force leaves a dormant folder as it is")
+print("ok    the Job of docs/kubernetes.md cleans a folder, and brings it back")
 
 # Docker's logs, by the name of the container.
 text = config.read_text()
 logs = re.search(r"# logs:\n(#   .*\n?)+", text)[0]
 config.write_text(text.replace(logs, re.sub(r"^# ", "", logs, flags=re.M)))
-kept = WORK / "containers"
+kept = HOST["/var/lib/docker/containers"]
 number = "4" * 64
 (kept / number).mkdir(parents=True)
 log = kept / number / f"{number}-json.log"
 log.touch()
 for path, mode in ((kept, 0o710), (kept / number, 0o710), (log, 0o640)):
     path.chmod(mode)
-with_logs = compose("compose.yml", "docker-logs.yml")["exporter"]
-for volume in with_logs["volumes"]:
-    if isinstance(volume, dict) and volume["source"] == "/var/lib/docker/containers":
-        volume["source"] = str(kept)
-exporter = Service("exporter", with_logs)
+both = compose("compose.yml", "docker-logs.yml")
+exporter = Service("exporter", both["exporter"])
 exporter.start()
 wait_for("the exporter is healthy", exporter.is_healthy)
 line = {"log": "Session error:Error: Bad MAC Error: Bad MAC\n", "stream": "stderr", "attrs": {"tag": SESSION}}
@@ -432,6 +516,44 @@ if not re.search(rf'^baileys_auth_folder_up\{{session="{SESSION}"\}} 1$', metric
     fail("the exporter cannot read the folder of another user")
 exporter.stop()
 print("ok    Docker's logs are read by the name of the container")
+
+# The remediator, which has no mount of the logs, still asks the bot.
+Bot.connected = True
+remediator = Service("remediator", both["remediator"])
+remediator.start()
+wait_for("the remediator is healthy", remediator.is_healthy)
+code, said = remediator.run("/baileys_remediator", "doctor")
+if not re.search(rf"^{SESSION} +connected\b", said, re.M):
+    fail(f"doctor of the remediator, with logs that only the exporter has: {code} {said}")
+if "no file matches" not in said:
+    fail(f"doctor does not say that there is no log: {said}")
+remediator.stop()
+print("ok    the remediator works without the logs that only the exporter sees")
+
+# Logs in files, as docs/containers.md mounts them for both.
+config.write_text(text + 'logs: {paths: ["/var/log/bots/*.log"]}\n')
+for name in ("/var/log/bots", "/srv/baileys/exporter"):
+    HOST[name].mkdir(parents=True)
+    HOST[name].chmod(0o700)
+    os.chown(HOST[name], UID, UID)
+log = HOST["/var/log/bots"] / f"{SESSION}.log"
+log.touch(0o600)
+os.chown(log, UID, UID)
+shutil.copy(WORK / "logs.yml", WORK / "deploy/compose")
+both = compose("compose.yml", "logs.yml")
+for name in ("exporter", "remediator"):
+    service = services[name] = Service(name, both[name])
+    service.start()
+    wait_for(f"{name} is healthy", service.is_healthy)
+with open(log, "a") as file:
+    file.write(line["log"] * 3)
+wait_for("the lines are counted", lambda: re.search(counted, get("http://exporter:10273/metrics"), re.M))
+code, said = services["remediator"].run("/baileys_remediator", "doctor")
+if code != 0 or "no file matches" in said:
+    fail(f"doctor of the remediator, with logs in files: {code} {said}")
+for name in ("exporter", "remediator"):
+    services[name].stop()
+print("ok    logs in files are read by both programs")
 for service in services.values():
     if service.name not in ("exporter", "remediator"):
         service.process.kill()

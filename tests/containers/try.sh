@@ -27,7 +27,10 @@ if ! cmp -s tests/containers/requirements.txt "$tools/installed"; then
   cp tests/containers/requirements.txt "$tools/installed"
 fi
 "$tools/bin/hadolint" deploy/docker/*.Dockerfile || fail "hadolint"
-"$tools/bin/check-jsonschema" --builtin-schema vendor.compose-spec deploy/compose/*.yml || fail "the compose schema"
+work=$(mktemp -d)
+trap 'rm -rf --one-file-system "$work"' EXIT
+awk '/^<!-- test: logs.yml -->$/ { f = 1 } c && /^```$/ { exit } c; f && /^```yaml$/ { c = 1 }' docs/containers.md >"$work/logs.yml"
+"$tools/bin/check-jsonschema" --builtin-schema vendor.compose-spec deploy/compose/*.yml "$work/logs.yml" || fail "the compose schema"
 yamllint --strict -c deploy/.yamllint deploy/compose || fail "yamllint"
 amtool check-config deploy/compose/alertmanager/alertmanager.yml >/dev/null || fail "alertmanager.yml"
 "$tools/bin/amlint" check --strict --rules alerting-rules/baileys.rules.yml alerting-rules/alertmanager.yml \
@@ -35,9 +38,11 @@ amtool check-config deploy/compose/alertmanager/alertmanager.yml >/dev/null || f
   cat "$tools/amlint"
   fail "amlint"
 }
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n1)
+images=$(grep -roE 'baileys_(exporter|remediator):[0-9][0-9.]*[0-9]' deploy/docker deploy/compose docs/containers.md)
+(($(wc -l <<<"$images") > 5)) || fail "the pages name only: $images"
+! grep -v ":$version$" <<<"$images" || fail "the version is $version"
 
-work=$(mktemp -d)
-trap 'rm -rf --one-file-system "$work"' EXIT
 for round in 1 2; do
   scripts/images.sh "$packages" "$work/images$round"
 done
@@ -57,7 +62,7 @@ if docker info >/dev/null 2>&1; then
 else
   echo "NOT RUN: the images under a container engine: there is none here; they run in a root of their own"
 fi
-echo "NOT RUN: Grafana: its image cannot be had here; what is mounted into it is checked"
+echo "NOT RUN: Grafana and Prometheus 3: their images cannot be had here; what is mounted is checked"
 
 ((EUID == 0)) || not_run "what compose.yml describes: this needs root"
 unshare --mount --net --pid --fork true 2>/dev/null || not_run "what compose.yml describes: no namespaces here"

@@ -30,4 +30,35 @@ for job in baileys:10273 baileys_remediator:10274; do
     grep -q "\"__address__\": \"$host.example.org:${job#*:}\"" "$work/found" || fail "no address of $host"
   done
 done
-echo "the configurations of $page: ok"
+# What 1,000 sessions cost is what `make bench-prometheus` and the tests wrote into docs/metrics.md.
+python3 - "$page" docs/metrics.md <<'PYTHON' || fail "the table of $page is not what docs/metrics.md has"
+import re
+import sys
+
+page, metrics = (open(path).read() for path in sys.argv[1:])
+
+
+def rows(text, *first):
+    for name in first:
+        found = re.findall(rf"^\| {name} \|(.*)\|$", text, re.M)
+        assert len(found) == 1, f"{len(found)} rows {name}"
+        yield [float(cell.replace(",", "")) for cell in found[0].split("|")]
+
+
+def rounded(number):
+    return float(f"{number:.2g}")
+
+
+def block(name):
+    return re.search(rf"<!-- BEGIN {name} -->(.*?)<!-- END {name} -->", metrics, re.S)[1]
+
+
+for kind in ("with logs", "without logs"):
+    shown, = rows(page, f"Baileys 7, {kind}")
+    measured, = rows(block("make bench-prometheus"), f"default, {kind}")
+    assert shown == [measured[0], rounded(measured[1]), rounded(measured[0] / 60)], f"{kind}: {shown} {measured}"
+    six, seven, _ = next(rows(block("series"), f"default, {kind}"))
+    less = f"Baileys 6 has {1000 * (seven - six):,.0f} series fewer"
+    assert less in page, f"{kind}: {less}"
+PYTHON
+echo "the configurations and the table of $page: ok"

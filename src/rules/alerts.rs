@@ -12,9 +12,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::TEMPLATE;
 use crate::logs::Severity;
 use crate::policy::Tier;
+
+const TEMPLATE: &str = include_str!("template.rules.yml");
 
 /// What the configuration changes of rules, by their names.
 pub type AlertSettings = BTreeMap<String, AlertSetting>;
@@ -156,7 +157,7 @@ pub fn template(settings: &AlertSettings) -> String {
         }
         let Some(rule) = AlertRule::of(block) else {
             for line in block {
-                super::push(&mut out, line);
+                push(&mut out, line);
             }
             continue;
         };
@@ -169,20 +170,26 @@ pub fn template(settings: &AlertSettings) -> String {
         let has_hold = block.iter().any(|line| line.starts_with("        for: "));
         for line in block {
             match line.trim_start() {
-                text if text.starts_with("for: ") => super::push(&mut out, &hold_line),
+                text if text.starts_with("for: ") => push(&mut out, &hold_line),
                 text if text.starts_with("severity: ") => {
                     let severity = severity_of(&name, &rule, settings);
-                    super::push(&mut out, &format!("          severity: {severity}"));
+                    push(&mut out, &format!("          severity: {severity}"));
                 }
                 "labels:" if !has_hold && !hold.is_zero() => {
-                    super::push(&mut out, &hold_line);
-                    super::push(&mut out, line);
+                    push(&mut out, &hold_line);
+                    push(&mut out, line);
                 }
-                _ => super::push(&mut out, &with_hold(line, hold, &shipped, settings)),
+                _ => push(&mut out, &with_hold(line, hold, &shipped, settings)),
             }
         }
     }
     out
+}
+
+/// Adds a line.
+pub(super) fn push(out: &mut String, line: &str) {
+    out.push_str(line);
+    out.push('\n');
 }
 
 /// A line of a rule's text.

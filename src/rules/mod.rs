@@ -22,10 +22,9 @@ use std::time::Duration;
 
 use globset::Glob;
 
+use self::alerts::push;
 use crate::policy::ladder::LOOK_BACK;
 use crate::policy::{Thresholds, Tier};
-
-const TEMPLATE: &str = include_str!("template.rules.yml");
 
 /// Settings of the rules besides the tiers: section `rules` of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -206,11 +205,6 @@ pub fn prometheus_rule(rules: &str) -> String {
         push(&mut out, &format!("{indent}{line}"));
     }
     out
-}
-
-fn push(out: &mut String, line: &str) {
-    out.push_str(line);
-    out.push('\n');
 }
 
 fn with_settings(line: &str, settings: &RuleSettings) -> String {

@@ -232,7 +232,7 @@ fn with_hold(
 /// A span of whole seconds as Prometheus writes it.
 fn in_promql(span: Duration) -> String {
     match span.as_secs() {
-        seconds if seconds % 60 == 0 => format!("{}m", seconds / 60),
+        seconds if seconds.is_multiple_of(60) => format!("{}m", seconds / 60),
         seconds => format!("{seconds}s"),
     }
 }
@@ -248,7 +248,7 @@ fn in_words(span: Duration) -> String {
     ];
     let fits = units
         .into_iter()
-        .find(|(unit, _)| seconds > 0 && seconds % unit == 0);
+        .find(|(unit, _)| seconds > 0 && seconds.is_multiple_of(*unit));
     let (unit, word) = fits.unwrap_or((1, "second"));
     match seconds / unit {
         1 => format!("1 {word}"),

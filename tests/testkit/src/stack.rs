@@ -578,7 +578,7 @@ impl Drop for Stack {
 pub fn short_rules(alert_for: Duration) -> Result<String> {
     let held = format!("        for: {}s\n", alert_for.as_secs());
     let changes = [
-        ("        for: 2m\n", held.as_str(), 7),
+        ("        for: 2m\n", held.as_str(), 6),
         ("        keep_firing_for: 1h\n", "", 3),
     ];
     adapt("baileys.rules.yml", &changes)

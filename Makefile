@@ -76,7 +76,7 @@ soak:
 	ERRNOS=all $(CARGO) test --release --test crash_safety -- --nocapture every_errno
 	SOAK_SECONDS=$${SOAK_SECONDS:-600} $(CARGO) test --release --test creds_insurance any_call
 	node tests/dashboards/soak.mjs
-	node tests/dashboards/rules.mjs
+	node tests/dashboards/rules.mjs --sessions=$${RULES_SESSIONS:-500}
 
 # See docs/fuzzing.md. Without a sanitizer: there is no unsafe code to sanitize.
 FUZZ_TARGETS ?= webhook names session creds config web_config logs

@@ -13,7 +13,7 @@ use std::path::Path;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use testkit::alertmanager::{Alertmanager, Options};
+use testkit::alertmanager::{Alertmanager, Options, shipped};
 use testkit::canned::{Canned, CannedServer};
 use testkit::fixture::Snapshot;
 use testkit::net;
@@ -250,6 +250,74 @@ fn what_is_silenced_or_inhibited_on_any_is_recorded_and_not_acted_on() {
 
     second.end_silence(&silence).unwrap();
     wait_until_cleaned(&world, "bot");
+    world.finish();
+}
+
+/// Every alert of the shipped rules fires at once, for the session and for its host, and none but a
+/// higher tier keeps a tier from the remediator.
+#[test]
+fn no_other_alert_keeps_a_tier_from_the_remediator_that_polls() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = alertmanager(&dir.path().join("a"), Options::default());
+    let (world, _) = host_with_bot(&config(&[server.url()], ""), "h", "emergency");
+    for session in ["cleanup", "warning"] {
+        world.bot(session, BLOATED, "disconnected");
+    }
+    ready(&world, &server);
+
+    let rules: Value = serde_saphyr::from_str(&shipped("baileys.rules.yml").unwrap()).unwrap();
+    let groups = rules["groups"].as_array().unwrap().iter();
+    let rules = groups.flat_map(|group| group["rules"].as_array().unwrap());
+    let alerts: Vec<&Value> = rules.filter(|rule| rule["alert"].is_string()).collect();
+    assert!(alerts.len() > 25);
+    let tiers = ["warning", "cleanup", "emergency"];
+    let rank = |tier: &str| tiers.iter().position(|known| *known == tier);
+    let mut firing = Vec::new();
+    for session in tiers {
+        for rule in &alerts {
+            // A higher tier asks for more than this one.
+            if rank(rule["labels"]["tier"].as_str().unwrap()) > rank(session) {
+                continue;
+            }
+            for job in ["baileys", "baileys_remediator"] {
+                let mut one = alert("h", session, session, 0);
+                one["labels"].as_object_mut().unwrap().remove("ladder");
+                for (name, value) in rule["labels"].as_object().unwrap() {
+                    one["labels"][name] = value.clone();
+                }
+                one["labels"]["alertname"] = rule["alert"].clone();
+                one["labels"]["job"] = job.into();
+                let is_tier = rank(rule["labels"]["tier"].as_str().unwrap()).is_some();
+                if !is_tier {
+                    // The same without a session, as of a host.
+                    let mut of_host = one.clone();
+                    of_host["labels"].as_object_mut().unwrap().remove("session");
+                    firing.push(of_host);
+                } else if job != "baileys" {
+                    continue;
+                }
+                firing.push(one);
+            }
+        }
+    }
+    server.post(firing).unwrap();
+    for session in tiers {
+        world.wait("a run", || match world.runs_of(session).len() {
+            0 => Err(format!("none of {session}")),
+            _ => Ok(()),
+        });
+    }
+    world.wait_until_idle();
+    for (session, action) in [
+        ("emergency", "emergency"),
+        ("cleanup", "cleanup"),
+        ("warning", "plan"),
+    ] {
+        assert_eq!(world.run_of(session)["action"], action);
+    }
+    for session in ["emergency", "cleanup"] {
+        assert!(!world.quarantined(session).is_empty(), "{session}");
+    }
     world.finish();
 }
 

@@ -238,6 +238,45 @@ fn sessions_with_tiers_of_their_own_fire_at_their_own_numbers_only() {
     );
 }
 
+#[test]
+fn hold_times_and_severities_are_those_of_the_configuration() {
+    let rules = Rules::of(
+        "rules: {alerts: {BaileysPreKeysExhausted: {for: 25m, severity: critical}, BaileysBotDown/critical: {severity: info}}}",
+    );
+    let said = rules.promtool("check", "baileys.rules.yml");
+    assert!(!said.to_lowercase().contains("duplicate"), "{said}");
+    let expected = json!({
+        "exp_labels": {
+            "severity": "critical", "tier": "none", "job": "baileys", "instance": "a:10273",
+            "session": "bot",
+        },
+        "exp_annotations": {
+            "summary": "A bot has no pre-key left.",
+            "description": "bot on a:10273 is paired and has had no pre-key for 25 minutes. A first message of a \
+                            new contact cannot be read until a retry. Run on a: baileys_exporter status 'bot'",
+            "runbook_url": "https://runbooks.invalid/baileys/baileysprekeysexhausted",
+            "dashboard_url": "https://grafana.invalid/d/baileys-session?var-instance=a%3A10273&var-session=bot",
+        },
+    });
+    let alert = "BaileysPreKeysExhausted";
+    rules.test(
+        &[
+            series("baileys_auth_pre_keys", "bot", "", "0x60"),
+            series("baileys_auth_logged_in", "bot", "", "1x60"),
+        ],
+        &[at("24m", alert, &[]), at("26m", alert, &[expected])],
+        &[],
+    );
+}
+
+#[test]
+fn check_config_refuses_a_hold_time_of_a_tier_on_which_the_remediator_acts() {
+    let world =
+        testkit::world!().configured("rules: {alerts: {BaileysAuthFilesEmergency: {for: 30m}}}");
+    let said = "rules.alerts.BaileysAuthFilesEmergency: the remediator acts on this tier";
+    world.exporter(&["check-config"]).must(2, &[said]);
+}
+
 /// Each entry has a warning tier that no other has, so that the tier tells the entry.
 const GLOBS: [&[&str]; 9] = [
     &["star*"],

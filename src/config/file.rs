@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::alertmanager::AlertmanagerSection;
 use super::error::ConfigError;
-use super::hint::hint;
+use super::hint::{hint, nearest};
 use super::list::{list, optional_values, optional_words};
 use super::position::Position;
 use crate::connection::Probe;
@@ -21,6 +21,7 @@ use crate::page_links::PageAddresses;
 use crate::policy::insurance::Keep;
 use crate::policy::measure::{CLASSIC_BATCH, MODERN_BATCH};
 use crate::policy::{BatchSetting, CredsPlace, Thresholds};
+use crate::rules::alerts::{self, AlertSetting};
 use crate::rules::{RuleSettings, is_base_url};
 use exporter_toolkit::secret;
 
@@ -123,18 +124,46 @@ pub struct RulesSection {
     dashboards: Option<String>,
     #[serde(deserialize_with = "span")]
     refused_for: Option<Duration>,
+    alerts: BTreeMap<String, AlertSection>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct AlertSection {
+    #[serde(rename = "for", deserialize_with = "span")]
+    hold: Option<Duration>,
+    severity: Option<Severity>,
 }
 
 impl RulesSection {
     /// Errors: a key, and what it should be.
     pub fn build(self) -> Result<RuleSettings, String> {
         let default = RuleSettings::default();
+        let known = alerts::names();
+        let known = || known.iter().map(String::as_str);
+        for name in self.alerts.keys() {
+            let is_alert = |known: &str| known.split('/').next() == Some(name);
+            if !known().any(|known| known == name || is_alert(known)) {
+                let near = nearest(name, known());
+                let hint = near.map(|near| format!("; did you mean `{near}`?"));
+                return Err(format!(
+                    "rules.alerts: no alert is named {name:?}{}",
+                    hint.unwrap_or_default()
+                ));
+            }
+        }
+        let setting = |section: AlertSection| AlertSetting {
+            hold: section.hold,
+            severity: section.severity,
+        };
+        let alerts = self.alerts.into_iter();
         let rules = RuleSettings {
             exporter_job: self.exporter_job.unwrap_or(default.exporter_job),
             remediator_job: self.remediator_job.unwrap_or(default.remediator_job),
             runbooks: self.runbooks.unwrap_or(default.runbooks),
             dashboards: self.dashboards.unwrap_or(default.dashboards),
             refused_for: self.refused_for.unwrap_or(default.refused_for),
+            alerts: alerts.map(|(name, own)| (name, setting(own))).collect(),
             labels: default.labels,
         };
         rules.check().map_err(|error| format!("rules.{error}"))?;

@@ -53,7 +53,7 @@ fn unknown_field(message: &str) -> Option<(&str, impl Iterator<Item = &str>)> {
 }
 
 /// The word that differs least, if it differs little.
-fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(super) fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let most = (unknown.chars().count() + 1) / 3;
     known
         .map(|word| (distance(unknown, word), word))

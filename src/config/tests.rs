@@ -316,6 +316,31 @@ fn errors_say_where_and_what() {
         (path, "rules: {refused_for: 1m}", "rules.refused_for"),
         (
             path,
+            "rules: {alerts: {BaileysJurnalLost: {for: 5m}}}",
+            "rules.alerts: no alert is named \"BaileysJurnalLost\"; did you mean `BaileysJournalLost`?",
+        ),
+        (
+            path,
+            "rules: {alerts: {BaileysBotDown: {for: 5m}}}",
+            "rules.alerts.BaileysBotDown: it has two severities",
+        ),
+        (
+            path,
+            "rules: {alerts: {BaileysJournalLost: {for: soon}}}",
+            "not a time span",
+        ),
+        (
+            path,
+            "rules: {alerts: {BaileysJournalLost: {severity: page}}}",
+            "an unknown word, expected one of critical, warning, info",
+        ),
+        (
+            path,
+            "rules: {alerts: {BaileysAuthFilesCleanup: {for: 10m}}}",
+            "rules.alerts.BaileysAuthFilesCleanup: the remediator acts on this tier",
+        ),
+        (
+            path,
             "logs:\n  patterns:\n    - {name: a, regex: x, severity: info, help: h}\n    - {name: b, regex: 'x\\ny', severity: info, help: h}\n",
             "config.yml:4:7: logs.patterns[1]:",
         ),

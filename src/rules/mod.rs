@@ -9,21 +9,22 @@
 //! | `<<{sessions}>>` | nothing, or the matcher of the group in braces |
 //! | `<<override>>` | nothing, or a label with the number of the group |
 //! | `<<warning>>` and so on | the group's threshold of that tier |
-//! | `<<hold warning>>` and so on | how long a folder holds that tier before its alert fires |
+//! | `<<hold warning>>`, `<<held>>`, `<<page RULE>>` | [`alerts`] |
 //! | `<<look back>>` | how old a reading may be, [`LOOK_BACK`] |
 //! | `<<refused seconds>>` | [`RuleSettings`] |
 //! | `<<exporter_job>>`, `<<remediator_job>>`, `<<runbooks>>`, `<<dashboards>>` | the same |
 //!
 //! `alerting-rules/baileys.rules.yml` is the output for the default configuration.
 
+pub mod alerts;
+
 use std::time::Duration;
 
 use globset::Glob;
 
+use self::alerts::push;
 use crate::policy::ladder::LOOK_BACK;
 use crate::policy::{Thresholds, Tier};
-
-const TEMPLATE: &str = include_str!("template.rules.yml");
 
 /// Settings of the rules besides the tiers: section `rules` of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub struct RuleSettings {
     pub dashboards: String,
     /// How long clean-ups may be refused before an alert fires.
     pub refused_for: Duration,
+    /// Hold times and severities of their own, by the names of the rules.
+    pub alerts: alerts::AlertSettings,
     /// Names of the labels that the operator adds to every series: alerts keep them.
     pub labels: Vec<String>,
 }
@@ -51,6 +54,7 @@ impl Default for RuleSettings {
             runbooks: "https://runbooks.invalid/baileys".into(),
             dashboards: "https://grafana.invalid".into(),
             refused_for: Duration::from_secs(86_400),
+            alerts: alerts::AlertSettings::new(),
             labels: Vec::new(),
         }
     }
@@ -92,7 +96,7 @@ impl RuleSettings {
                 "refused_for: at least 1h; clean-ups of a healthy bot are refused for hours".into(),
             );
         }
-        Ok(())
+        alerts::check(&self.alerts).map_err(|error| format!("alerts.{error}"))
     }
 }
 
@@ -157,8 +161,9 @@ pub fn render<'a>(
     settings: &RuleSettings,
 ) -> Result<String, String> {
     let scopes = scopes(common, own)?;
-    let mut out = String::with_capacity(2 * TEMPLATE.len());
-    let mut lines = TEMPLATE.lines();
+    let template = alerts::template(&settings.alerts);
+    let mut out = String::with_capacity(2 * template.len());
+    let mut lines = template.lines();
     while let Some(line) = lines.next() {
         if line.trim() != "#<each scope>" {
             push(&mut out, &with_settings(line, settings));
@@ -202,11 +207,6 @@ pub fn prometheus_rule(rules: &str) -> String {
     out
 }
 
-fn push(out: &mut String, line: &str) {
-    out.push_str(line);
-    out.push('\n');
-}
-
 fn with_settings(line: &str, settings: &RuleSettings) -> String {
     if let Some((key, name)) = line.split_once("<<runbooks>>/") {
         return format!("{key}{}", settings.runbook(name));
@@ -236,12 +236,10 @@ fn with_scope(line: &str, scope: &Scope) -> String {
     };
     let mut line = line.replace("<<look back>>", &minutes(LOOK_BACK));
     for tier in Tier::ALL {
-        line = line
-            .replace(
-                &format!("<<{tier}>>"),
-                &scope.thresholds.of(tier).to_string(),
-            )
-            .replace(&format!("<<hold {tier}>>"), &minutes(tier.hold()));
+        line = line.replace(
+            &format!("<<{tier}>>"),
+            &scope.thresholds.of(tier).to_string(),
+        );
     }
     // Quoted, because a name may contain YAML syntax.
     if let Some((key, expr)) = line.split_once("expr: ")

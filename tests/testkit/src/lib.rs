@@ -36,6 +36,7 @@ pub mod fixture;
 pub mod hosts;
 pub mod hung;
 pub mod net;
+pub mod notification;
 pub mod npm;
 pub mod performance;
 pub mod pm2;

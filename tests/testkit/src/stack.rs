@@ -438,12 +438,21 @@ impl Stack {
             .collect())
     }
 
-    /// `GET /api/v2/alerts` of Alertmanager.
-    pub fn alertmanager_alerts(&self) -> Result<Vec<Alert>> {
+    /// `GET /api/v2/alerts` of Alertmanager, as it answers.
+    ///
+    /// # Errors
+    /// It gives no list of alerts.
+    pub fn alertmanager_answer(&self) -> Result<Vec<Value>> {
         let url = format!("http://127.0.0.1:{}/api/v2/alerts", self.alertmanager_port);
         let answer: Value = serde_json::from_str(&net::get(&url)?.ok().doing(&url)?).doing(&url)?;
         let alerts = answer.as_array().ok_or("alertmanager: no list of alerts")?;
-        Ok(alerts
+        Ok(alerts.clone())
+    }
+
+    /// `GET /api/v2/alerts` of Alertmanager.
+    pub fn alertmanager_alerts(&self) -> Result<Vec<Alert>> {
+        Ok(self
+            .alertmanager_answer()?
             .iter()
             .map(|alert| Alert::from_json(alert, &alert["status"]["state"]))
             .collect())
@@ -569,7 +578,7 @@ impl Drop for Stack {
 pub fn short_rules(alert_for: Duration) -> Result<String> {
     let held = format!("        for: {}s\n", alert_for.as_secs());
     let changes = [
-        ("        for: 2m\n", held.as_str(), 7),
+        ("        for: 2m\n", held.as_str(), 6),
         ("        keep_firing_for: 1h\n", "", 3),
     ];
     adapt("baileys.rules.yml", &changes)

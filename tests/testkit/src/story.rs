@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::net::Metrics;
 use crate::stack::{Alert, Host, Stack};
-use crate::{Doing, Patience, Result, fixture};
+use crate::{Doing, Patience, Result, fixture, notification};
 
 /// The bot in trouble: an old folder of 387 files.
 pub const BLOATED: &str = "company_962302";
@@ -271,7 +271,39 @@ fn alerted(stack: &Stack, patience: &Patience, tell: &mut dyn FnMut(&str, &str))
         "alert",
         "Alertmanager: the emergency is active, it silences the two lower tiers",
     );
+    let text = page(stack, patience)?;
+    tell(
+        "page",
+        "A person gets this, by the template of alerting-rules/receivers/telegram.yml:",
+    );
+    text.lines().for_each(|line| tell("", &format!("  {line}")));
     Ok(())
+}
+
+/// The text that a person is sent for the bloated folder. It says what happened and to whom, and
+/// ends with a command and the runbook.
+fn page(stack: &Stack, patience: &Patience) -> Result<String> {
+    let alert = patience.wait_until(STEP, "page: Alertmanager has the page", || {
+        let alerts = stack.alertmanager_answer()?;
+        let page = alerts.into_iter().find(|alert| {
+            alert["labels"]["alertname"] == "BaileysLoginAtRisk"
+                && alert["labels"]["session"] == BLOATED
+        });
+        page.ok_or_else(|| "no BaileysLoginAtRisk".to_owned())
+    })?;
+    let text = notification::text(&alert, stack.dir())?;
+    let command = format!("baileys_remediator plan '{BLOATED}'");
+    for part in [
+        "A bot is about to lose its login.",
+        "387",
+        &command,
+        "/baileysloginatrisk",
+    ] {
+        if !text.contains(part) {
+            return Err(format!("page: no {part:?} in: {text}"));
+        }
+    }
+    Ok(text)
 }
 
 /// The remediator accepts the alert and cleans.

@@ -4,23 +4,14 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::rules::RuleSettings;
 
-/// Addresses of the pages of both programs: section `pages` of the configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Addresses of the pages of both programs, each a URL without a trailing slash: section `pages`
+/// of the configuration. Only a person knows what a browser reaches them by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PageAddresses {
-    /// Of the exporter: a URL without a trailing slash.
-    pub exporter: String,
+    /// Of the exporter.
+    pub exporter: Option<String>,
     /// Of the remediator.
-    pub remediator: String,
-}
-
-impl Default for PageAddresses {
-    fn default() -> Self {
-        // Where the programs listen unless told otherwise.
-        Self {
-            exporter: "http://127.0.0.1:10273".into(),
-            remediator: "http://127.0.0.1:10274".into(),
-        }
-    }
+    pub remediator: Option<String>,
 }
 
 /// The links of a page.
@@ -36,19 +27,20 @@ impl<'a> PageLinks<'a> {
         Self { addresses, rules }
     }
 
-    /// The exporter's page.
-    pub fn exporter(&self) -> String {
-        format!("{}/", self.addresses.exporter)
+    /// The exporter's page; `None` while `pages.exporter` is not configured.
+    pub fn exporter(&self) -> Option<String> {
+        Some(format!("{}/", self.addresses.exporter.as_ref()?))
     }
 
-    /// The remediator's page.
-    pub fn remediator(&self) -> String {
-        format!("{}/", self.addresses.remediator)
+    /// The remediator's page; `None` while `pages.remediator` is not configured.
+    pub fn remediator(&self) -> Option<String> {
+        Some(format!("{}/", self.addresses.remediator.as_ref()?))
     }
 
-    /// The plan of a session.
-    pub fn plan(&self, session: &str) -> String {
-        format!("{}{}", self.addresses.remediator, plan_path(session))
+    /// The plan of a session, on the remediator's page.
+    pub fn plan(&self, session: &str) -> Option<String> {
+        let base = self.addresses.remediator.as_ref()?;
+        Some(format!("{base}/{}", plan_query(session)))
     }
 
     /// The session's dashboard; `None` while `rules.dashboards` is not configured.
@@ -65,9 +57,9 @@ impl<'a> PageLinks<'a> {
     }
 }
 
-/// Path of the page of a session's plan.
-pub fn plan_path(session: &str) -> String {
-    format!("/plan?session={}", encoded(session))
+/// The page of a session's plan, relative to the remediator's first page.
+pub fn plan_query(session: &str) -> String {
+    format!("plan?session={}", encoded(session))
 }
 
 fn encoded(text: &str) -> String {

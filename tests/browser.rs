@@ -32,7 +32,11 @@ fn the_page_reads_well_on_a_desk_and_on_a_phone() {
     let scripts = install();
 
     let dir = tempfile::tempdir().unwrap();
-    let sessions = lay_out(dir.path());
+    let mut sessions = lay_out(dir.path());
+    let config = dir.path().join("config.yml");
+    let pages = "pages: {remediator: 'https://bots.example.org/remediator'}\n";
+    fs::write(&config, pages).unwrap();
+    sessions.push(format!("--config.file={}", config.display()));
     let port = net::free_port(None).unwrap();
     let log = dir.path().join("exporter.log");
     let listen = format!("--web.listen-address=127.0.0.1:{port}");

@@ -1226,7 +1226,7 @@ fn it_conducts_itself_as_an_exporter() {
     }
     let page = ask(&world, "GET", "/", "");
     assert!(page.headers["content-type"].starts_with("text/html"));
-    assert!(page.body.contains("href=\"/exposed\""));
+    assert!(page.body.contains("href=\"./exposed\""));
     for path in [
         "/metrics",
         "/exposed/",

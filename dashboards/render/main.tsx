@@ -197,8 +197,16 @@ class PromDS extends DataSourceApi<any, any> {
     }
     return { data, state: LoadingState.Done };
   }
-  async metricFindQuery(q: any) {
+  async metricFindQuery(q: any, options: any) {
     const s = (window as any).__interp(typeof q === 'string' ? q : q.query);
+    const result = s.match(/^query_result\((.+)\)$/);
+    if (result) {
+      const query = new URLSearchParams({ query: result[1], time: String(options.range.to.valueOf() / 1000) });
+      const { data } = await (await fetch(`${PROM}/api/v1/query?${query}`)).json();
+      // As Grafana writes it, for the variable's regular expression.
+      const labels = (metric: any) => Object.entries(metric).map(([name, value]) => `${name}="${value}"`).join(',');
+      return data.result.map(({ metric, value }: any) => ({ text: `{${labels(metric)}} ${value[1]} ${value[0] * 1e3}` }));
+    }
     const m = s.match(/^label_values\((?:(.*),\s*)?([a-zA-Z_]\w*)\)$/s);
     const r = await (await fetch(`${PROM}/api/v1/label/${m[2]}/values${m[1] ? '?match[]=' + encodeURIComponent(m[1]) : ''}`)).json();
     return r.data.map((text: string) => ({ text }));
@@ -272,7 +280,7 @@ async function main() {
           query: v.query,
           regex: v.regex,
           hide: v.hide,
-          refresh: 1,
+          refresh: v.refresh,
           isMulti: v.multi,
           includeAll: v.includeAll,
           allValue: v.allValue,

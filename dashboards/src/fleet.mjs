@@ -47,6 +47,9 @@ const unseen = `sum(instance:baileys_auth_sessions_unknown:count{${T}})`;
 const removed = `session:baileys_auth_device_removed:active{${S}}`;
 const login = `max by (${BY}) (${removed}) * 0 + 3 or on (${BY}) max by (${BY}) (baileys_auth_creds_valid{${S}} + baileys_auth_logged_in{${S}})`;
 
+// What pages a person: of the tiers that the remediator acts on, none does.
+const critical = `{alertname=~"Baileys.+",severity="critical",tier!="emergency",instance=~"$instance|$remediator|"`;
+
 const monitored = {
   height: 3,
   panels: [
@@ -54,8 +57,8 @@ const monitored = {
       24,
       g.stat(
         'Is all of it monitored?',
-        'Whether these dashboards have what they draw: the exporters are scraped, the recording rules are loaded, and no exporter is down.',
-        [g.now(`sum(${down}) > 0 or -2 * absent(baileys_auth_folder_up{${T}}) or -1 * absent(session:baileys_auth_tier:last6h{${T}}) or vector(0)`)],
+        'Whether these dashboards have what they draw: the exporters are scraped, the recording rules are loaded, no exporter is down, and logs are read.',
+        [g.now(`sum(${down}) > 0 or -2 * absent(baileys_auth_folder_up{${T}}) or -1 * absent(session:baileys_auth_tier:last6h{${T}}) or -3 * absent(baileys_exporter_log_unread_bytes{${T}}) or vector(0)`)],
         {
           isState: true,
           options: { textMode: 'value', text: { valueSize: 16 } },
@@ -63,9 +66,10 @@ const monitored = {
             ...g.words({
               '-2': ['Nothing is monitored yet. Add the scrape job of baileys_exporter to Prometheus, and check its --sessions.path.', C.unknown],
               '-1': ['The recording rules are missing. Load baileys.rules.yml into Prometheus; it needs five minutes.', C.cleanup],
+              '-3': ['Yes, but no logs are read: a device that WhatsApp removed is not seen as such. Set --logs.path of baileys_exporter.', C.unknown],
               0: ['Yes: every exporter answers.', C.normal],
             }),
-            ...g.from(1, 'No: an exporter is down. Its sessions are grey and have the tier of before. See the table Exporters below.', C.emergency),
+            ...g.from(1, 'No: an exporter is down. Its sessions are grey, with their last tier. The row “What is and is not watched” has its host.', C.emergency),
           ],
         },
       ),
@@ -81,12 +85,12 @@ const sessionsNow = {
       g.stat(
         'Sessions',
         'Auth folders that are watched now; sessions of the last 6 hours that are missing now although their exporter answers (lost); and sessions whose exporter is down (unknown).',
-        [g.now(`count(${rank}) or vector(-1)`, 'watched'), g.now(`count(${lost}) or vector(0)`, 'lost'), g.now(`${unseen} or vector(0)`, 'unknown')],
+        [g.now(`count(${rank}) or vector(-1)`, 'watched'), g.now(`count(${lost}) or 0 * count(${last}) or vector(-1)`, 'lost'), g.now(`${unseen} or 0 * count(${last}) or vector(-1)`, 'unknown')],
         { mappings: NO_DATA, overrides: [g.override('lost', { thresholds: g.none() }), g.override('unknown', { thresholds: g.none(C.unknown) })], options: { orientation: 'auto' } },
       ),
     ],
     [3, g.stat('In emergency', 'Sessions in the tier emergency (180 files) or fatal (200): WhatsApp may remove their device soon. The last tier counts for those that are lost or unknown.', [g.now(`count(${last} >= 4) or 0 * count(${last}) or vector(-1)`)], { thresholds: g.none(), mappings: NO_DATA })],
-    [3, g.stat('Critical alerts', 'Alerts of severity critical that fire now.', [g.now(`count(ALERTS{alertname=~"Baileys.+",alertstate="firing",severity="critical",instance=~"$instance|$remediator|"}) or 0 * count(${last}) or vector(-1)`)], { thresholds: g.none(), mappings: NO_DATA })],
+    [3, g.stat('Critical alerts', 'Alerts that page a person and fire now.', [g.now(`count(ALERTS${critical},alertstate="firing"}) or 0 * count(${last}) or vector(-1)`)], { thresholds: g.none(), mappings: NO_DATA })],
     [
       4,
       g.stat(
@@ -111,10 +115,13 @@ const sessionsNow = {
 };
 
 const hours = `session:baileys_auth_hours_to_emergency:forecast{${S}}`;
-/** Seconds until a tier: those of a session that does not grow, or of which it is not known, come after all others. */
-const until = (forecast, of) =>
-  `max by (${BY}) (${forecast} * 3600 and on (${BY}) ${of}) or on (${BY}) max by (${BY}) (${pace} * 0 + ${g.NOT_GROWING} and on (${BY}) ${of}) or on (${BY}) max by (${BY}) (${of}) * 0 + ${g.NOT_KNOWN}`;
-const atRisk = `(${last} >= 2 or ${last} and on (${BY}) ${hours} < ${SOON})`;
+/**
+ * Seconds until a tier: those of a session that does not grow, or of which it is not known, come
+ * after all others. `reached` has a session whose last tier it was, seen now or not.
+ */
+const until = (forecast, of, reached) =>
+  `max by (${BY}) (${forecast} * 3600 and on (${BY}) ${of})${reached ? ` or on (${BY}) 0 * (${reached})` : ''} or on (${BY}) max by (${BY}) (${pace} * 0 + ${g.NOT_GROWING} and on (${BY}) ${of}) or on (${BY}) max by (${BY}) (${of}) * 0 + ${g.NOT_KNOWN}`;
+const atRisk = `(${last} >= 2 or ${last} and on (${BY}) ${hours} < ${SOON} or ${last} and on (${BY}) ${lost})`;
 const risky = `max by (${BY}) (${g.withHost(`max by (${BY}) ${atRisk}`)})`;
 const hosted = g.withHost(`max by (${BY}) ${atRisk}`);
 const ofRemediator = (by, expr) => `max by (${['host', ...by].join(', ')}) (${g.withHost(expr)})`;
@@ -137,8 +144,8 @@ const worst = {
       24,
       g.table(
         'At risk, the next to lose its login first',
-        `Sessions in the tier warning or above, and those that reach the emergency tier within ${SOON} hours as they grow now. Emergency is the tier (180 files) from which WhatsApp may remove the device at any time. Not cleaned: why the remediator on its host has not cleaned it yet. Click a name for the whole picture.`,
-        [g.rows(until(hours, risky)), g.rows(`(${seen}) and on (${BY}) ${risky}`), g.rows(`max by (${BY}) (last_over_time(${files}[6h]) and on (${BY}) ${risky})`), g.rows(why)],
+        `Sessions in the tier warning or above, those that reach the emergency tier within ${SOON} hours as they grow now, and those that are lost. Emergency is the tier (180 files) from which WhatsApp may remove the device at any time; unknown, until half an hour was seen. Not cleaned: why the remediator on its host has not cleaned it yet. Click a name for the whole picture.`,
+        [g.rows(until(hours, risky, `${risky} >= 4`)), g.rows(`(${seen}) and on (${BY}) ${risky}`), g.rows(`max by (${BY}) (last_over_time(${files}[6h]) and on (${BY}) ${risky})`), g.rows(why)],
         {
           sortBy: ['Emergency in', { displayName: 'Files', desc: true }],
           desc: false,
@@ -158,7 +165,6 @@ const worst = {
   ],
 };
 
-const critical = `{alertname=~"Baileys.+",severity="critical",instance=~"$instance|$remediator|"`;
 const isDown = `max by (${BY}) (baileys_auth_connection_state{${S},state="disconnected"} == 1) or on (${BY}) (${login}) != 2`;
 const alarms = {
   height: 8,
@@ -167,7 +173,7 @@ const alarms = {
       12,
       g.table(
         'Critical alerts, the newest first',
-        'Alerts of severity critical that fire now, the newest first. The notification of each has its runbook.',
+        'Alerts that page a person and fire now, the newest first. The notification of each has its runbook.',
         [g.rows(`max by (alertname, session, instance) (ALERTS_FOR_STATE${critical}} and ignoring (alertstate) ALERTS${critical},alertstate="firing"}) * 1000`)],
         {
           sortBy: 'Since',
@@ -206,7 +212,8 @@ const alarms = {
 };
 
 const score = `max_over_time(session:baileys_auth_tier:rank5m{${S}}[1d] @ end()) + on (${BY}) ${last} @ end() / 10`;
-const drawn = `(${rankDrawn} or on (${BY}) ${g.LOST} * (${lost}))`;
+// Without a name, so that a session that is lost later is one line.
+const drawn = `(${rankDrawn} + 0 or on (${BY}) ${g.LOST} * (${lost}))`;
 const tiers = {
   title: 'Tier over time',
   height: 12,
@@ -217,8 +224,8 @@ const tiers = {
         `Tier of the ${SHOWN} worst sessions, the worst first`,
         `The tier of each session over time: of the ${SHOWN} sessions that reached the highest tiers in the 24 hours before the end of the time shown. Grey is not known. Choose sessions above to see others.`,
         // One query for each tier, so that the highest stand first.
-        g.TIERS.map((_, tier) => g.TIERS.length - 1 - tier).map((tier) => g.range(`${drawn} and on (${BY}) topk(${SHOWN}, ${score}) >= ${tier} < ${tier + 1}`, '{{session}}')),
-        { mappings: [...g.TIER_WORDS, ...g.words({ [g.LOST]: ['lost', C.unknown] }), ...g.unknown('unknown')], thresholds: g.steps(...g.TIERS.map(([, color], value) => [value || null, color])), options: { perPage: SHOWN } },
+        g.TIERS.map((_, tier) => g.TIERS.length - 1 - tier).map((tier) => g.range(`${drawn} and on (${BY}) topk(${SHOWN}, ${score}) >= ${tier} < ${tier + 1}`, '{{session}} · {{instance}}')),
+        { mappings: [...g.words({ [g.LOST]: ['lost', C.unknown] }), ...g.TIER_WORDS, ...g.unknown('unknown')], thresholds: g.steps(...g.TIERS.map(([, color], value) => [value || null, color])), options: { perPage: SHOWN } },
       ),
     ],
   ],
@@ -247,7 +254,7 @@ const counts = {
       g.timeseries(
         `Accumulated files of the ${LINES} largest`,
         `Of the ${LINES} sessions with the most accumulated files at the end of the time shown. The dashed lines are 100 (monitor), 120 (warning), 150 (cleanup) and 180 (emergency); a session may have thresholds of its own, see the dashboard Session.`,
-        [g.range(`${filesDrawn} and on (${BY}) topk(${LINES}, ${files} @ end())`, '{{session}}')],
+        [g.range(`${filesDrawn} and on (${BY}) topk(${LINES}, ${files} @ end())`, '{{session}} · {{instance}}')],
         { thresholds: { ...g.FILE_STEPS, steps: [{ value: null, color: 'transparent' }, ...g.FILE_STEPS.steps.slice(1)] }, custom: { ...g.DASHED, axisSoftMax: 200 }, legend: g.TABLE_LEGEND('lastNotNull'), defaults: { decimals: 0 } },
       ),
     ],
@@ -394,7 +401,7 @@ const watchers = {
   panels: [
     [4, g.stat('Folders not read', 'Auth folders that the exporter could not look at: nothing is known of them.', [g.now(`sum(baileys_auth_folder_up{${S}} == bool 0) or vector(-1)`)], { thresholds: g.none(), mappings: NO_DATA })],
     [4, g.stat('Folders left out', 'Auth folders and paths that the exporter leaves out, such as two of one name; its log says which.', [g.now(`sum(baileys_exporter_sessions_skipped{${T}}) or vector(-1)`)], { thresholds: g.none(C.cleanup), mappings: NO_DATA })],
-    [4, g.stat('Pre-key batch unknown', 'Sessions whose folder does not tell for sure how many pre-keys a login makes; set pre_key_batch in the configuration.', [g.now(`sum(baileys_auth_pre_key_batch_ambiguous{${S}}) or vector(-1)`)], { mappings: NO_DATA })],
+    [4, g.stat('Pre-key batch unknown', 'Sessions whose folder does not tell how many pre-keys a login makes (30 or 812), so their tier may be wrong. The dashboard Session says what to do.', [g.now(`sum(baileys_auth_pre_key_batch_ambiguous{${S}}) or vector(-1)`)], { mappings: NO_DATA })],
     [4, g.stat('Not used for 14 days', 'Sessions in which no chat was active within 14 days (dormant); a clean-up refuses them.', [g.now(`sum(baileys_auth_dormant{${S}}) or vector(-1)`)], { mappings: NO_DATA })],
     [4, g.stat('Log bytes not read yet', 'Bytes that stand in the logs and are not counted yet.', [g.now(`sum(baileys_exporter_log_unread_bytes{${T}}) or vector(-1)`)], { unit: 'bytes', thresholds: g.none(C.cleanup, 16777216), mappings: NO_LOGS })],
     [4, g.stat('Log lines with keys, 24 h', 'Log lines that show a private key, as libsignal’s dumps of sessions do, in the last 24 hours.', [g.now(`round(sum(increase(baileys_auth_log_secret_lines_total{${S}}[1d]))) or vector(-1)`)], { thresholds: g.none(C.cleanup), mappings: NO_LOGS })],

@@ -326,8 +326,6 @@ const query = (name, label, description, expr, more = {}) => ({
   ...more,
 });
 
-/** Everything where nobody chose, also series that do not have the label. */
-const optional = (name, label, description) => query(name, label, description, `label_values(baileys_auth_folder_up, ${name})`, { allValue: '.*' });
 const PLACE = 'cluster=~"$cluster",namespace=~"$namespace"';
 const one = { multi: false, includeAll: false, allValue: undefined, current: {} };
 
@@ -346,6 +344,20 @@ const DATASOURCE_VARIABLE = {
   type: 'datasource',
 };
 
+// What was seen lately, whatever the time shown: an exporter that has been down for longer stays
+// in the lists. `label_values` lists only what has a series in the time shown.
+const lately = (labels, expr) => `query_result(group by (${labels}) (${expr}))`;
+const EXPORTER_JOBS = 'last_over_time(instance:baileys_auth_sessions:count[7d]) or on (job) baileys_auth_folder_up';
+// `up` is there of a target that is down, too, and has the labels of a cluster. What is no target
+// any more has sessions for 6 hours, in every cluster.
+const EXPORTERS = `up{job=~"$job",${PLACE}} and on (job) (${EXPORTER_JOBS}) or last_over_time(instance:baileys_auth_sessions:count{job=~"$job"}[6h]) unless on (job, instance) up{job=~"$job"}`;
+const sessionsOf = (more = '') => `(last_over_time(session:baileys_auth_tier:rank5m{job=~"$job"${more}}[7d]) or baileys_auth_folder_up{job=~"$job"${more}}) and on (job, instance) (${EXPORTERS})`;
+/** The label's value in an answer of query_result, `{label="value"} 1 1700000000000`. */
+const only = (label, value = '.+', rest = '') => ({ regex: `/^\\{${label}="(${value})${rest}"\\} /` });
+
+/** Everything where nobody chose, also series that do not have the label. */
+const optional = (name, label, description) => query(name, label, description, lately(name, `up{${name}!=""} and on (job) (${EXPORTER_JOBS})`), { allValue: '.*', ...only(name) });
+
 // `All` of the instances is a list of them: recorded series have no cluster and no namespace, and
 // so the choice of these acts through the instances.
 export const variables = ({ oneSession = false } = {}) => {
@@ -353,20 +365,20 @@ export const variables = ({ oneSession = false } = {}) => {
     DATASOURCE_VARIABLE,
     optional('cluster', 'Cluster', 'The label `cluster`, where the series have one.'),
     optional('namespace', 'Namespace', 'The label `namespace`, where the series have one.'),
-    query('job', 'Job', 'Scrape job of the exporters.', `label_values(baileys_auth_folder_up{${PLACE}}, job)`),
+    query('job', 'Job', 'Scrape job of the exporters.', lately('job', `up{${PLACE}} and on (job) (${EXPORTER_JOBS})`), only('job')),
   ];
   return oneSession
     ? [
         ...head,
         // One; chosen as it is, so no regular expression is made of its name.
-        query('session', 'Session', 'Auth folder.', `label_values(baileys_auth_folder_up{job=~"$job",${PLACE}}, session)`, one),
-        query('instance', 'Host', 'The exporter that watches it. Two hosts may have a session of one name: choose one of them.', `label_values(baileys_auth_folder_up{job=~"$job",${PLACE},session="$session"}, instance)`, one),
-        query('host', 'Host name', 'The host without its port: the remediator on it.', `label_values(baileys_auth_folder_up{job=~"$job",instance="$instance"}, instance)`, { ...one, hide: 2, regex: '/^(.+?)(?::[0-9]+)?$/' }),
+        query('session', 'Session', 'Auth folder, seen within 7 days.', lately('session', sessionsOf()), { ...one, ...only('session') }),
+        query('instance', 'Host', 'The exporter that watches it. Two hosts may have a session of one name: choose one of them.', lately('instance', sessionsOf(',session="$session"')), { ...one, ...only('instance') }),
+        query('host', 'Host name', 'The host without its port: the remediator on it.', 'query_result(label_replace(vector(1), "host", "$instance", "", ""))', { ...one, hide: 2, ...only('host', '.+?', '(?::[0-9]+)?') }),
       ]
     : [
         ...head,
-        query('instance', 'Host', 'Exporters, one a host.', `label_values(baileys_auth_folder_up{job=~"$job",${PLACE}}, instance)`, { allValue: undefined }),
-        query('session', 'Session', 'Auth folders.', `label_values(baileys_auth_folder_up{${TARGET}}, session)`),
+        query('instance', 'Host', 'Exporters, one a host, those that are down too.', lately('instance', EXPORTERS), { allValue: undefined, ...only('instance') }),
+        query('session', 'Session', 'Auth folders, seen within 7 days.', lately('session', sessionsOf(',instance=~"$instance"')), only('session')),
         query('remediator', 'Remediator', 'Remediators, one a host.', `label_values(baileys_remediator_build_info{${PLACE}}, instance)`, { allValue: undefined }),
       ];
 };

@@ -79,7 +79,7 @@ const sessions = {
 };
 
 const waiting = {
-  height: 7,
+  height: 10,
   panels: [
     [
       24,

@@ -16,8 +16,8 @@ const scraped = `max(${files})`;
 const here = `max(baileys_remediator_build_info{${g.REMEDIATOR_HERE}})`;
 const never = (text, color) => [...g.words({ '-1': [text, color] }), ...g.unknown('no data')];
 const NO_DATA = g.words({ '-1': ['–', C.unknown] });
-/** Seconds until a tier; what does not grow, and what is not known, has a word. */
-const until = (forecast) => `min(${forecast} * 3600) or max(${pace}) * 0 + ${g.NOT_GROWING} or vector(${g.NOT_KNOWN})`;
+/** Seconds until a tier, which has a rank; what does not grow, and what is not known, has a word. */
+const until = (forecast, tierRank) => `min(${forecast} * 3600) or 0 * (max(${last}) >= ${tierRank}) or max(${pace}) * 0 + ${g.NOT_GROWING} or vector(${g.NOT_KNOWN})`;
 const UNTIL = { unit: 's', defaults: { decimals: 0 }, thresholds: g.UNTIL.thresholds, mappings: g.UNTIL.mappings };
 const connection = `max(3 * baileys_auth_connection_state{${S},state="connected"} + on (instance) 2 * baileys_auth_connection_state{${S},state="unknown"} + on (instance) baileys_auth_connection_state{${S},state="disconnected"})`;
 // A device that WhatsApp removed has a valid creds.json until somebody scans a new code.
@@ -38,8 +38,8 @@ const what = {
   panels: [
     [4, g.stat('Tier', 'Where the session stands on the ladder of its own thresholds. lost: it was there within 6 hours and is not there now. unknown: its exporter is down.', [g.now(`${tier} or vector(-1)`)], { isState: true, mappings: [...g.words({ '-1': ['not monitored', C.unknown] }), ...g.TIER_WORDS] })],
     [3, g.stat('Files', 'Accumulated files, which the tiers count: those a classic folder would hold.', [g.now(orNone(`max(${files})`))], { thresholds: g.plain(), mappings: NO_DATA })],
-    [4, g.stat('Clean-up tier in', 'Time until the tier cleanup (150 files unless configured otherwise) at the pace of now.', [g.now(until(`session:baileys_auth_hours_to_cleanup:forecast{${S}}`))], UNTIL)],
-    [4, g.stat('Emergency tier in', 'Time until the tier emergency (180 files unless configured otherwise), from which WhatsApp may remove the device, at the pace of now.', [g.now(until(`session:baileys_auth_hours_to_emergency:forecast{${S}}`))], UNTIL)],
+    [4, g.stat('Clean-up tier in', 'Time until the tier cleanup (150 files unless configured otherwise) at the pace of now.', [g.now(until(`session:baileys_auth_hours_to_cleanup:forecast{${S}}`, 3))], UNTIL)],
+    [4, g.stat('Emergency tier in', 'Time until the tier emergency (180 files unless configured otherwise), from which WhatsApp may remove the device, at the pace of now.', [g.now(until(`session:baileys_auth_hours_to_emergency:forecast{${S}}`, 4))], UNTIL)],
     [3, g.stat('Connection', 'What the evidence says of the bot. Nothing is cleaned unless it is disconnected.', [g.now(orNone(connection))], { isState: true, mappings: g.CONNECTION_WORDS })],
     [3, g.stat('Login', 'ok: creds.json is valid and paired. device removed: WhatsApp has removed it, and somebody has to scan a QR code. logged out: valid, but not paired. creds.json broken: missing, empty, cut off or unreadable.', [g.now(orNone(login))], { isState: true, mappings: g.LOGIN_WORDS, options: { text: { valueSize: 18 } } })],
     [3, g.stat('Last clean-up', 'When a clean-up last moved files, by the remediator on this host.', [g.now(orNever(`max(baileys_remediator_last_cleanup_timestamp_seconds{${R}}) * 1000`, here))], { ...AGO, mappings: [...g.words({ '-1': ['never', C.unknown] }), ...g.unknown('no remediator')], options: { text: { valueSize: 18 } } })],
@@ -47,7 +47,7 @@ const what = {
 };
 
 const reasons = {
-  height: 4,
+  height: 5,
   panels: [
     [
       12,
@@ -117,9 +117,9 @@ const states = {
       g.stateTimeline(
         'Connection, login and tier over time',
         'What the bot was doing: whether it was connected, whether it was logged in, and its tier. Grey is not known.',
-        [g.range(connection, 'connection'), g.range(login, 'login'), g.range(`max(${rank}) or ${g.LOST} * max(session:baileys_auth_lost{${S}} == 1)`, 'tier')],
+        [g.range(connection, 'connection'), g.range(login, 'login'), g.range(`max(${rank}) or max(${last}) + ${g.LOST} * max(session:baileys_auth_lost{${S}} == 1)`, 'tier')],
         {
-          mappings: [...g.TIER_WORDS, ...g.words({ [g.LOST]: ['lost', C.unknown] }), ...g.unknown('unknown')],
+          mappings: [...g.TIER_WORDS, ...g.unknown('unknown')],
           overrides: [g.override('connection', { mappings: [...g.CONNECTION_WORDS, ...g.unknown('unknown')] }), g.override('login', { mappings: [...g.LOGIN_WORDS, ...g.unknown('unknown')] })],
         },
       ),
@@ -279,7 +279,7 @@ const preKeyFacts = {
   panels: [
     [6, g.stat('Pre-keys in the folder', 'One-time pre-keys in the folder, and how many a login makes.', [g.now(orNone(`max(baileys_auth_pre_keys{${S}})`), 'held'), g.now(orNone(`max(baileys_auth_pre_key_batch{${S}})`), 'batch')], { mappings: NO_DATA, options: { orientation: 'auto' } })],
     [6, g.stat('Newest pre-key', 'Whether the file of the pre-key made last is there. missing: a contact used it, or something deleted it.', [g.now(orNone(`max(baileys_auth_newest_pre_key_missing{${S}})`))], { mappings: g.words({ '-1': ['–', C.unknown], 0: ['there'], 1: ['missing', C.cleanup] }) })],
-    [6, g.stat('Pre-key batch', 'unknown: the folder does not tell how many pre-keys a login makes, so its count may be wrong; set pre_key_batch for the session.', [g.now(orNone(`max(baileys_auth_pre_key_batch_ambiguous{${S}})`))], { mappings: g.words({ '-1': ['–', C.unknown], 0: ['known'], 1: ['unknown', C.cleanup] }) })],
+    [6, g.stat('Pre-keys at a login', 'How many one-time pre-keys this bot makes at a login, its batch: 30 up to Baileys 7.0.0-rc.5, 812 later. unknown: the folder does not tell, so its count of files, and its tier, may be wrong. To set it, run npm ls baileys @whiskeysockets/baileys in the directory of the bot, and write the number as pre_key_batch of the session into the configuration.', [g.now(orNone(`(max(baileys_auth_pre_key_batch_ambiguous{${S}}) == 1) * -2 or max(baileys_auth_pre_key_batch{${S}})`))], { mappings: g.words({ '-1': ['–', C.unknown], '-2': ['unknown: set pre_key_batch', C.cleanup] }) })],
   ],
 };
 

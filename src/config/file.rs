@@ -96,16 +96,15 @@ pub struct PagesSection {
 impl PagesSection {
     /// Errors: a key, and what it should be.
     pub fn build(self) -> Result<PageAddresses, String> {
-        let default = PageAddresses::default();
         let pages = PageAddresses {
-            exporter: self.exporter.unwrap_or(default.exporter),
-            remediator: self.remediator.unwrap_or(default.remediator),
+            exporter: self.exporter,
+            remediator: self.remediator,
         };
         for (key, url) in [
             ("exporter", &pages.exporter),
             ("remediator", &pages.remediator),
         ] {
-            if !is_base_url(url) {
+            if url.as_ref().is_some_and(|url| !is_base_url(url)) {
                 return Err(format!(
                     "pages.{key}: a URL such as https://bots.example.org/{key}, without a trailing slash"
                 ));

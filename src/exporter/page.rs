@@ -102,6 +102,9 @@ pub fn page(
         format!("{} sessions", rows.len())
     };
     let title = format!("baileys_exporter: {sessions}{}", worst(rows));
+    let has_links = rows.iter().any(|row| !more(row, links).is_empty());
+    // The last column is that of the links.
+    let columns = &COMPACT[..COMPACT.len() - usize::from(!has_links)];
     let body = html! {
         header {
             h1 { "Baileys auth folders" }
@@ -114,14 +117,16 @@ pub fn page(
             (page::find("Find a session"))
             details.all open[rows.len() <= OPEN_UP_TO] {
                 summary { "All sessions (" (rows.len()) ")" }
-                (page::compact_table(&COMPACT, &compact_rows(rows, links)))
+                (page::compact_table(columns, &compact_rows(rows, links, has_links)))
             }
-            (page::meanings(&COMPACT.map(|(column, _)| column)))
+            (page::meanings(&columns.iter().map(|(column, _)| *column).collect::<Vec<_>>()))
         } @else {
             p.note { "No auth folder was found. Check " code { "--sessions.path" } " and the log." }
         }
         footer {
-            a href=(links.remediator()) { "Clean-ups" } " · " a href=(metrics_path) { "Metrics" }
+            @if let Some(remediator) = links.remediator() { a href=(remediator) { "Clean-ups" } " · " }
+            // Relative, so that it leads right below a path of a reverse proxy, too.
+            a href={ "." (metrics_path) } { "Metrics" }
             " · baileys_exporter " (env!("CARGO_PKG_VERSION"))
         }
     };
@@ -138,6 +143,9 @@ fn problems(rows: &[SessionRow], worst: &SessionRow, links: &PageLinks<'_>) -> M
             p.sub { "No session is in the tier warning or above, every creds.json is fine, and no bot is known to be disconnected." }
         } @else {
             (legend(worst))
+            @if links.remediator().is_none() {
+                p.sub { "What a clean-up would move: run " code { "baileys_remediator plan SESSION" } " on this host." }
+            }
             (page::table(&COLUMNS, &shown.map(|row| table_row(row, links)).collect::<Vec<_>>()))
             @if all.len() > MOST_PROBLEMS {
                 p.sub { "The " (MOST_PROBLEMS) " worst; " (all.len() - MOST_PROBLEMS) " more are in the table of all sessions." }
@@ -146,34 +154,49 @@ fn problems(rows: &[SessionRow], worst: &SessionRow, links: &PageLinks<'_>) -> M
     }
 }
 
-/// Links to what else there is of a session.
-fn more(row: &SessionRow, links: &PageLinks<'_>) -> Markup {
+/// What else there is of a session: a word and where it leads.
+fn more(row: &SessionRow, links: &PageLinks<'_>) -> Vec<(&'static str, String)> {
     let runbook = row.runbook().and_then(|name| links.runbook(name));
+    let all = [
+        ("plan", links.plan(&row.session)),
+        ("runbook", runbook),
+        ("dashboard", links.dashboard(&row.session)),
+    ];
+    all.into_iter()
+        .filter_map(|(word, url)| Some((word, url?)))
+        .collect()
+}
+
+fn more_links(more: &[(&str, String)]) -> Markup {
     html! {
-        a href=(links.plan(&row.session)) { "plan" }
-        @if let Some(runbook) = runbook { " · " a href=(runbook) { "runbook" } }
-        @if let Some(dashboard) = links.dashboard(&row.session) { " · " a href=(dashboard) { "dashboard" } }
+        @for (nth, (word, url)) in more.iter().enumerate() { @if nth > 0 { " · " } a href=(url) { (word) } }
     }
 }
 
 /// The rows of the table of all sessions. What is said of those in the table above is not said
 /// again.
-fn compact_rows(rows: &[SessionRow], links: &PageLinks<'_>) -> Vec<Markup> {
+fn compact_rows(rows: &[SessionRow], links: &PageLinks<'_>, has_links: bool) -> Vec<Markup> {
     let mut above = MOST_PROBLEMS;
     let rows = rows.iter().map(|row| {
         let is_above = row.needs_attention() && above > 0;
         above -= usize::from(is_above);
-        compact_row(row, links, !is_above)
+        compact_row(row, links, !is_above, has_links)
     });
     rows.collect()
 }
 
-fn compact_row(row: &SessionRow, links: &PageLinks<'_>, has_notes: bool) -> Markup {
+fn compact_row(
+    row: &SessionRow,
+    links: &PageLinks<'_>,
+    has_notes: bool,
+    has_links: bool,
+) -> Markup {
     let number = |n: Option<usize>| n.map_or("?".to_owned(), |n| n.to_string());
     html! {
         tr data-find {
             td.name {
-                a href=(links.plan(&row.session)) { (row.session) }
+                @if let Some(plan) = links.plan(&row.session) { a href=(plan) { (row.session) } }
+                @else { (row.session) }
                 @if has_notes {
                     @for said in row.error.iter().chain(&row.notes) { span.error { (said) } }
                 }
@@ -186,7 +209,7 @@ fn compact_row(row: &SessionRow, links: &PageLinks<'_>, has_notes: bool) -> Mark
             td.n.more data-v=[row.oldest_active_session_seconds] { (row.oldest_active_word()) }
             td title=(row.connection_evidence.join("; ")) { (row.connection) }
             td.more { (row.creds.unwrap_or("?")) }
-            td.more { (more(row, links)) }
+            @if has_links { td.more { (more_links(&more(row, links))) } }
         }
     }
 }
@@ -264,7 +287,11 @@ fn table_row(row: &SessionRow, links: &PageLinks<'_>) -> Markup {
         tr data-session=(row.session) data-tier=(row.tier_word()) {
             td.name {
                 (row.session)
-                span.links { (more(row, links)) }
+                @let more = more(row, links);
+                @if !more.is_empty() { span.links { (more_links(&more)) } }
+                // Why it is here, where the tier does not say.
+                @if !row.are_creds_fine() && row.creds.is_some() { span.error { "creds.json: " (creds) } }
+                @else if row.connection == "disconnected" { span.error { "the bot is disconnected" } }
                 @for said in row.error.iter().chain(&row.notes) { span.error { (said) } }
             }
             td data-label=(label(&TIER)) { (chip(tier_word(row), row.tier)) }

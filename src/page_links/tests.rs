@@ -7,6 +7,13 @@ fn what_is_not_configured_is_no_link() {
     let links = PageLinks::new(&addresses, &rules);
     assert_eq!(links.dashboard("bot"), None);
     assert_eq!(links.runbook("baileyscredsbroken"), None);
+    assert_eq!(links.plan("bot"), None);
+    assert_eq!(links.exporter(), None);
+    assert_eq!(links.remediator(), None);
+    let addresses = PageAddresses {
+        exporter: Some("https://bots.example.org/exporter".into()),
+        remediator: Some("https://bots.example.org/remediator".into()),
+    };
     let rules = RuleSettings {
         runbooks: "https://wiki.example.org/{page}.md".into(),
         dashboards: "https://grafana.example.org".into(),
@@ -21,8 +28,8 @@ fn what_is_not_configured_is_no_link() {
         links.dashboard("a&b/c").as_deref(),
         Some("https://grafana.example.org/d/baileys-session?var-session=a%26b%2Fc")
     );
-    assert_eq!(
-        links.plan("a b"),
-        "http://127.0.0.1:10274/plan?session=a%20b"
-    );
+    let at = |page: &str| Some(format!("https://bots.example.org/{page}"));
+    assert_eq!(links.plan("a b"), at("remediator/plan?session=a%20b"));
+    assert_eq!(links.exporter(), at("exporter/"));
+    assert_eq!(links.remediator(), at("remediator/"));
 }

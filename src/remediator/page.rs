@@ -8,7 +8,7 @@ use maud::{Markup, html};
 use crate::cli::examples::grouped;
 use crate::connection::State;
 use crate::folder::Timestamp;
-use crate::page_links::{PageLinks, plan_path};
+use crate::page_links::{PageLinks, plan_query};
 use exporter_toolkit::page::{self, Column};
 
 use super::overview::{Overview, StatusNoticeKind};
@@ -141,7 +141,7 @@ pub fn front(front: &Front, at: Timestamp, links: &PageLinks<'_>) -> String {
                 summary { "All sessions (" (front.sessions.len()) ")" }
                 ul.sessions {
                     @for session in front.sessions.iter().take(MAX_SESSIONS) {
-                        li data-find { a href=(plan_path(session)) { (session) } }
+                        li data-find { a href={ "./" (plan_query(session)) } { (session) } }
                     }
                 }
             }
@@ -159,8 +159,15 @@ pub fn front(front: &Front, at: Timestamp, links: &PageLinks<'_>) -> String {
     )
 }
 
+/// Links are relative, so that they lead right below a path of a reverse proxy, too.
 fn footer(links: &PageLinks<'_>) -> Markup {
-    html! { footer { a href="/" { "Runs" } " · " a href=(links.exporter()) { "Auth folders" } " · " a href="/metrics" { "Metrics" } " · baileys_remediator " (env!("CARGO_PKG_VERSION")) } }
+    html! {
+        footer {
+            a href="./" { "Runs" } " · "
+            @if let Some(exporter) = links.exporter() { a href=(exporter) { "Auth folders" } " · " }
+            a href="./metrics" { "Metrics" } " · baileys_remediator " (env!("CARGO_PKG_VERSION"))
+        }
+    }
 }
 
 /// RFC 3339 as `2026-01-02 03:04:05 UTC`.
@@ -265,7 +272,7 @@ fn run_row(run: &Run, earlier: &[&Run]) -> Markup {
     let label = |column: &Column| column.0;
     html! {
         tr data-run=(run.id) {
-            td.name { a href={ "/run?id=" (run.id) } { (run.session) } }
+            td.name { a href={ "./run?id=" (run.id) } { (run.session) } }
             td data-label=(label(&ASKED)) { (without_zone(&run.created)) }
             td data-label=(label(&ACTION)) { (run.action.label()) }
             td.by data-label=(label(&BY)) { (run.requested_by) }
@@ -278,7 +285,7 @@ fn run_row(run: &Run, earlier: &[&Run]) -> Markup {
             td.by data-label=(label(&REASON)) { (breakable(run.cause())) }
             td.n data-label=(label(&FILES)) { (run.moved()) }
             td.n data-label=(label(&ACCUMULATED)) { (run.accumulated("→")) }
-            td.n data-label=(label(&NUMBER)) { a href={ "/run?id=" (run.id) } { "#" (run.id) } }
+            td.n data-label=(label(&NUMBER)) { a href={ "./run?id=" (run.id) } { "#" (run.id) } }
         }
     }
 }
@@ -357,7 +364,7 @@ pub fn run(record: &RunDetails, links: &PageLinks<'_>) -> String {
     }
     let body = html! {
         header {
-            h1 { "Run #" (run.id) ": " (run.action.label()) " of " a href=(plan_path(&run.session)) { (run.session) } }
+            h1 { "Run #" (run.id) ": " (run.action.label()) " of " a href={ "./" (plan_query(&run.session)) } { (run.session) } }
             p.sub { "Requested by " (run.requested_by) ", " (to_the_second(&run.created)) "." }
         }
         p.summary {
@@ -375,7 +382,7 @@ pub fn run(record: &RunDetails, links: &PageLinks<'_>) -> String {
             }
         }
         @if !record.related.is_empty() {
-            p.sub { "Other runs with the same files:" @for id in &record.related { " " a href={ "/run?id=" (id) } { "#" (id) } } }
+            p.sub { "Other runs with the same files:" @for id in &record.related { " " a href={ "./run?id=" (id) } { "#" (id) } } }
         }
         h2 { "Steps" }
         (page::table(&[STEP, TIME, DETAIL], &record.steps.iter().map(|step| html! {

@@ -24,7 +24,7 @@ const expected = status.map(row => ({
 	oldest: row.error ? '?' : row.oldest_active_session_seconds === null ? 'none' : `${span(row.oldest_active_session_seconds)} ago`,
 	connection: row.connection,
 	creds: row.creds ?? '?',
-	error: row.error ?? '',
+	error: row.error ?? (['ok', 'elsewhere'].includes(row.creds) ? (row.connection === 'disconnected' ? 'the bot is disconnected' : '') : `creds.json: ${row.creds}`),
 }))
 
 // What the first table shows: what needs a person.
@@ -281,7 +281,8 @@ try {
 	const page = await desk.newPage()
 	const response = await page.goto(url)
 	assert.equal(response.headers()['content-encoding'], 'gzip')
-	assert.equal(await page.locator('footer a').first().getAttribute('href'), 'http://127.0.0.1:10274/', 'the remediator')
+	assert.equal(await page.locator('footer a').first().getAttribute('href'), 'https://bots.example.org/remediator/', 'the remediator')
+	assert.equal(await page.locator('footer a').last().getAttribute('href'), './metrics')
 	await searchAndSort(page)
 	await desk.close()
 	await withoutScript()

@@ -117,7 +117,7 @@ try {
 			await nothingClipped(page, width)
 			// From the list to a run, and from there to the plan and back, as a reader goes.
 			const cleaned = runs.find(run => run.status === 'done' && run.action === 'cleanup')
-			await page.click(`tr[data-run="${cleaned.id}"] a[href^="/run"]`)
+			await page.click(`tr[data-run="${cleaned.id}"] a[href^="./run"]`)
 			await page.waitForURL(/run\?id=/)
 			assert.match(await page.title(), new RegExp(`run ${cleaned.id}: cleanup of ${cleaned.session}`))
 			for (const word of ['asked_again', cleaned.run, 'disconnected', 'moved']) assert.ok((await page.innerText('body')).includes(word), word)
@@ -129,7 +129,7 @@ try {
 			await page.waitForURL(/plan\?session=/)
 			assert.ok((await page.innerText('#answer')).includes('accumulated files') || (await page.innerText('#answer')).includes('No file would be moved'))
 			await looked('plan-cleaned')
-			await page.click('footer a[href="/"]')
+			await page.click('footer a[href="./"]')
 			assert.ok(await page.locator('.find input').isVisible())
 			await page.locator('.sessions a').first().click()
 			await page.waitForURL(/plan\?session=/)

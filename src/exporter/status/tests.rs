@@ -95,6 +95,30 @@ fn the_page_of_many_sessions_is_short() {
     assert!(html(&rows).contains("Need attention (0)"));
 }
 
+/// What is not configured is no link and no column; a link of the page's own is relative.
+#[test]
+fn the_page_links_only_where_it_is_known_to_lead() {
+    let rows = [made("bot".into(), Some(Tier::Cleanup), "unknown")];
+    let html = |addresses: &PageAddresses| {
+        let rules = RuleSettings::default();
+        let links = PageLinks::new(addresses, &rules);
+        page(&rows, &[], Timestamp::from_secs(0), "/metrics", &links)
+    };
+    let alone = html(&PageAddresses::default());
+    assert_eq!(alone.matches("href=").count(), 1, "{alone}");
+    assert!(alone.contains(r#"<a href="./metrics">Metrics</a>"#));
+    assert!(alone.contains("<code>baileys_remediator plan SESSION</code>"));
+    assert!(!alone.contains(">More</"));
+    let linked = html(&PageAddresses {
+        remediator: Some("https://bots.example.org/remediator".into()),
+        ..PageAddresses::default()
+    });
+    let plan = r#"<a href="https://bots.example.org/remediator/plan?session=bot">plan</a>"#;
+    assert_eq!(linked.matches(plan).count(), 2, "in full and in the list");
+    assert!(linked.contains(">More</th>"));
+    assert!(!linked.contains("plan SESSION"));
+}
+
 /// A row has a runbook only where there is one in this repository.
 #[test]
 fn a_runbook_that_is_linked_exists() {

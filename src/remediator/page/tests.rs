@@ -74,7 +74,16 @@ fn what_an_operator_should_know_comes_first() {
     let links = PageLinks::new(&addresses, &rules);
     let empty = front(&Front::default(), Timestamp::from_secs(0), &links);
     assert!(empty.contains(">acting<"));
-    assert!(empty.contains("http://127.0.0.1:10273/"), "the exporter");
+    assert!(!empty.contains("Auth folders"), "no link to a guess");
+    let addresses = PageAddresses {
+        exporter: Some("https://bots.example.org/exporter".into()),
+        ..PageAddresses::default()
+    };
+    let links = PageLinks::new(&addresses, &rules);
+    let linked = front(&Front::default(), Timestamp::from_secs(0), &links);
+    assert!(linked.contains(r#"<a href="https://bots.example.org/exporter/">Auth folders</a>"#));
+    // A reverse proxy may have put the page below a path.
+    assert!(!linked.contains(r#"href="/"#) && linked.contains(r#"href="./metrics""#));
 }
 
 /// A bot that stays connected adds a refusal with each repeat of its alert.

@@ -154,6 +154,7 @@ pub fn names(data: &[u8]) {
         own_lid: None,
         logged_in: true,
         next_pre_key_id: Some(900),
+        login: None,
     };
     let inventory = Inventory::new(entries, Creds::Valid(facts));
     assert_eq!(

@@ -318,6 +318,26 @@ fn a_creds_json_of_another_session_that_could_not_be_put_back() {
     );
 }
 
+/// The same for a session of the process that is left out of the runs.
+#[test]
+fn a_creds_json_that_is_left_out_is_copied_before_the_stop() {
+    let (mut world, before) = testkit::supervised_bot!();
+    world.configure(&format!("{OF_TWO}\nsessions: {{exclude: [two]}}"));
+    let folder = world.path("sessions/two");
+    let quiet = std::time::SystemTime::now() - std::time::Duration::from_secs(900);
+    fixture::unpack("bloated-classic-387", &folder, quiet).unwrap();
+    let left_out = fixture::Snapshot::take(&folder).unwrap();
+    world.start();
+    let run = world.asked("emergency");
+    assert_eq!(run["status"], "done", "{run}\n{}", world.read("log"));
+    assert!(world.moved(&before) > 100);
+    // The insurance of `serve` does not look at it, so this is the copy before the stop.
+    let copies = fs::read_dir(world.path("state/creds/two")).unwrap();
+    assert_ne!(copies.count(), 0);
+    let after = fixture::Snapshot::take(&folder).unwrap();
+    assert_eq!(left_out.differences(&after), [""; 0]);
+}
+
 /// A second session of the process, whose creds.json has a copy and is missing: a person is
 /// about to pair it anew.
 fn unpaired(world: &mut SupervisedBot) -> PathBuf {

@@ -490,3 +490,84 @@ fn a_directory_that_cannot_be_looked_into_is_left_out_with_a_reason() {
     close("srv/p1/company_1");
     status().must(2, &["p1", "auth folders: 1", "company_1", "`exclude`"]);
 }
+
+/// Copies the folder of a session as a person does.
+fn copy(world: &World, flags: &str, from: &str, to: &str) {
+    let (from, to) = (world.folder(from), world.folder(to));
+    let args = [flags.as_ref(), from.as_os_str(), to.as_os_str()];
+    let (status, _, errors) = testkit::process::run(Path::new("cp"), args, SOON).unwrap();
+    assert!(status.success(), "{errors}");
+}
+
+#[test]
+fn a_copy_of_a_folder_has_no_tiers_and_is_not_cleaned() {
+    let mut world = testkit::world!();
+    world.with_probe();
+    world.bot("ventas", BLOATED, "disconnected");
+    world.bot("other", BLOATED, "disconnected");
+    copy(&world, "-a", "ventas", "ventas.bak");
+    copy(&world, "-r", "ventas", "antes");
+    world.probe_says("ventas.bak", "disconnected");
+    let before = world.snapshot("ventas.bak");
+
+    let ran = world.exporter(&["status"]);
+    let names = "2 sessions (antes, ventas.bak): it is a copy of the session ventas: ";
+    assert!(ran.out.contains(names), "{}", ran.out);
+    world.start_exporter();
+    let metrics = world.metrics();
+    let of = |name: &str, session: &str| metrics.sum(name, &[("session", session)]).ok();
+    for session in ["ventas", "other"] {
+        let accumulated = of("baileys_auth_accumulated_files", session);
+        assert_eq!(accumulated, Some(387.0), "{session}");
+    }
+    for session in ["ventas.bak", "antes"] {
+        // What an alert on the tiers or the connection looks at.
+        for name in [
+            "baileys_auth_accumulated_files",
+            "baileys_auth_tier_threshold_files",
+            "baileys_auth_removable_files",
+            "baileys_auth_pre_key_batch_ambiguous",
+            "baileys_auth_connection_state",
+        ] {
+            assert_eq!(of(name, session), None, "{name} of {session}");
+        }
+        // Without these, the folder would have vanished.
+        assert_eq!(of(UP, session), Some(1.0));
+        assert_eq!(of("baileys_auth_creds_valid", session), Some(1.0));
+    }
+    let copies = metrics.sum(SKIPPED, &[("reason", "copy")]);
+    assert_eq!(copies, Ok(2.0));
+    world.stop();
+
+    world.start_remediator();
+    assert_eq!(world.accepted(&[alert("ventas.bak", "emergency")]), 1);
+    world.wait_until_idle();
+    let run = world.run_of("ventas.bak");
+    assert_eq!(run["status"], "refused", "{run:#}");
+    assert_eq!(run["reason"], "copy", "{run:#}");
+    for args in [
+        &["plan", "ventas.bak"][..],
+        &["clean", "ventas.bak", "--force", "--yes"],
+    ] {
+        let ran = world.remediator(args);
+        assert_eq!(ran.code, 1, "{args:?}: {}{}", ran.out, ran.err);
+        let said = format!("{}{}", ran.out, ran.err);
+        assert!(said.contains("a copy of the session ventas"), "{said}");
+    }
+    let ran = world.remediator(&["doctor", "--all"]);
+    assert_eq!(
+        ran.out
+            .matches("it is a copy of the session ventas:")
+            .count(),
+        2,
+        "{}",
+        ran.out
+    );
+    let after = world.snapshot("ventas.bak");
+    assert_eq!(before.differences(&after), [""; 0]);
+    // The bot itself is cleaned as before.
+    assert_eq!(world.accepted(&[alert("ventas", "cleanup")]), 1);
+    world.wait_until_idle();
+    assert_eq!(world.run_of("ventas")["status"], "done");
+    world.finish();
+}

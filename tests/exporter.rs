@@ -1152,6 +1152,7 @@ print(sum(len(family.samples) for family in parse(sys.stdin.read())))",
                     "nothing_matched",
                     "directory_unreadable",
                     "too_many_directories",
+                    "copy",
                     "missing",
                 ]
                 .contains(&value),

@@ -198,6 +198,7 @@ impl Case {
                 own_lid: Some(OWN_LID.to_owned()),
                 logged_in: true,
                 next_pre_key_id: None,
+                login: None,
             }),
             now: TODAY,
             limits: Limits::default(),
@@ -449,6 +450,7 @@ fn circumstances(setup: u64, question: u64) -> (Case, i64) {
             .map(str::to_owned),
         logged_in: genes.below(4) != 3,
         next_pre_key_id: genes.of(&[None, Some(31), Some(45), Some(812), Some(813), Some(1)]),
+        login: None,
     };
     let creds = match genes.below(16) {
         15 => Creds::Missing,

@@ -494,6 +494,12 @@ impl Settings {
         )
     }
 
+    /// The same without a filter; `None` where there is none.
+    pub fn unfiltered_discovery(&self) -> Option<Discovery> {
+        let is_filtered = self.include.is_some() || !self.exclude.is_empty();
+        is_filtered.then(|| Discovery::new(self.sources.clone(), None, GlobSet::empty()))
+    }
+
     /// All sessions of the configured paths, whatever `include` and `exclude` leave out.
     pub fn all_sessions(&self) -> AllSessions {
         AllSessions::new(self.sources.clone())

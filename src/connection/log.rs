@@ -25,6 +25,28 @@ pub struct LogEvent {
     /// Why a close may be that of another connection; continues "the connection was closed,
     /// but".
     pub unclear: Option<String>,
+    /// The process that opened last; `None` where it is unknown whether it runs.
+    pub opener: Option<Opener>,
+}
+
+/// A process of this host that opened a connection, as the log names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opener {
+    /// Its number.
+    pub pid: u32,
+    /// It still runs. Otherwise it was seen running, and has ended.
+    pub runs: bool,
+}
+
+impl LogEvent {
+    /// The opener still runs, so that nothing is gone: evidence against that.
+    pub(super) fn opener_runs(&self) -> Option<Evidence> {
+        let Opener { pid, .. } = self.opener.filter(|opener| opener.runs)?;
+        let detail = format!(
+            "the process that opened the connection, by its log, still runs (pid {pid}): `processes` may name another one"
+        );
+        Some(Evidence::new("log", Finding::NoAnswer, detail))
+    }
 }
 
 /// A reader of the bots' logs.
@@ -85,6 +107,7 @@ pub fn log_says(
         at,
         last_line,
         unclear,
+        opener,
         ..
     } = match event {
         Ok(Some(event)) => event,
@@ -124,6 +147,9 @@ pub fn log_says(
         return nothing("the last line is too old to tell anything");
     }
     match (opened, at) {
+        (Some(true), _) if opener.is_some_and(|opener| !opener.runs) => {
+            nothing("the process that opened the connection has ended")
+        }
         (Some(true), _) => (
             Finding::Connected,
             format!("the connection was opened {ago}"),

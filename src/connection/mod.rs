@@ -23,7 +23,7 @@ mod template;
 mod verdict;
 
 use log::written_after;
-pub use log::{LogEvent, LogView, log_says};
+pub use log::{LogEvent, LogView, Opener, log_says};
 use probe::probe_id;
 pub use probe::{Probe, ProbeError};
 use shared::LastRequests;
@@ -413,6 +413,8 @@ impl Connection {
         if let Some((id, event)) = asked.log {
             let gone = evidence.iter().any(|e| e.finding == Finding::Gone);
             evidence.extend(written_after(&event, asked.ended_by.filter(|_| gone)));
+            let known = event.as_ref().ok().and_then(Option::as_ref);
+            evidence.extend(known.filter(|_| gone).and_then(LogEvent::opener_runs));
             let (finding, detail) = log_says(
                 event,
                 gone,

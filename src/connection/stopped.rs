@@ -53,6 +53,9 @@ impl Connection {
             Some((_, Ok(Some(event)))) => event.last_line > since.plus(TICK),
             _ => false,
         };
+        if let Some((_, Ok(Some(event)))) = &asked.log {
+            evidence.extend(event.opener_runs());
+        }
         if log_written {
             evidence.push(Evidence::new(
                 "log",

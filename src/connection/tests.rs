@@ -41,6 +41,7 @@ async fn a_log_counts_once_it_showed_an_opened_connection() {
             last_line: ago(60),
             last_text: None,
             unclear: None,
+            opener: None,
         });
         connection.log = Some(Arc::new(FixedLog(event, opened.map(ago))));
         let verdict = connection.verdict(&session, &quiet_folder()).await;

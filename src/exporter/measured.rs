@@ -7,8 +7,8 @@ use crate::config::Settings;
 use crate::folder::{Creds, Inventory, Kind, SessionName, Timestamp};
 use crate::policy::guard::INACTIVE_FOR;
 use crate::policy::{
-    Batches, CleanupMode, CredsPlace, Refusal, Tier, accumulated, changes_by_time, is_dormant,
-    newest_pre_key_missing, possible, pre_keys,
+    Batches, CleanupMode, CredsPlace, LoginFolder, Refusal, Tier, accumulated, changes_by_time,
+    is_dormant, newest_pre_key_missing, possible, pre_keys,
 };
 
 /// A folder, measured.
@@ -22,6 +22,8 @@ pub struct Measured {
     pub creds: Creds,
     /// Its pre-key batch.
     pub batches: Batches,
+    /// What tells whether it is a copy of another folder.
+    pub login: Option<LoginFolder>,
     /// What the tiers count.
     pub accumulated: usize,
     /// Where that puts it; `None` is normal.
@@ -116,6 +118,7 @@ impl Measured {
         Self {
             files,
             kinds,
+            login: LoginFolder::of(inventory, now),
             batches,
             accumulated,
             tier: limits.thresholds.tier(accumulated),

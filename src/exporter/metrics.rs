@@ -17,7 +17,8 @@ use exporter_toolkit::metric_families::{MetricDeclaration, MetricFamilies};
 use exporter_toolkit::{Samples, declare_metrics, process_metrics};
 
 use super::latest::ConnectionReading;
-use super::snapshot::{Measured, Snapshot};
+use super::snapshot::{Measured, SessionView, Snapshot};
+use super::status::COPY;
 
 const SESSION: &[&str] = &["session"];
 const SESSION_KIND: &[&str] = &["session", "kind"];
@@ -124,7 +125,7 @@ declare_metrics! {
     SESSIONS: gauge "baileys_exporter_sessions" &[],
         "Auth folders found.";
     SKIPPED: gauge "baileys_exporter_sessions_skipped" &["reason"],
-        "Auth folders and paths left out, by reason; the log says which.";
+        "Auth folders and paths left out, by reason; the log says which. A copy of a session's folder is counted, and has no tiers.";
     RELOAD_SUCCESS: gauge "baileys_exporter_config_last_reload_successful" &[],
         "1 if the last load of the configuration succeeded; after a failure the former one stays in force.";
     RELOAD_TIME: gauge "baileys_exporter_config_last_reload_success_timestamp_seconds" &[],
@@ -144,8 +145,7 @@ pub fn metric_families<'a>(
         families: MetricFamilies::default(),
         groups,
     };
-    let sessions = snapshot.sessions.iter();
-    let readings: Readings<'_> = sessions
+    let readings: Readings<'_> = sessions(snapshot)
         .map(|view| (view.session.as_str(), connection(&view.session)))
         .collect();
     add_folders(&mut out, snapshot);
@@ -173,6 +173,8 @@ pub fn metric_families<'a>(
             let skipped = skipped.filter(|skipped| skipped.reason == reason).count();
             out.add(&[reason.label()], skipped as f64);
         }
+        let copies = snapshot.sessions.iter().filter(|view| view.is_copy());
+        out.add(&[COPY], copies.count() as f64);
     });
     out.add_value(&RELOAD_SUCCESS, f64::from(reload.successful));
     out.add_value(&RELOAD_TIME, reload.loaded_at.seconds());
@@ -200,7 +202,7 @@ impl<'a> ShownMetrics<'a, '_> {
         self.add(declared, move |out| out.add(&[], value));
     }
 
-    /// One value of each folder that could be looked at, or none.
+    /// One value of each folder that could be looked at, copies included, or none.
     fn add_of_folders(
         &mut self,
         declared: &MetricDeclaration,
@@ -215,12 +217,38 @@ impl<'a> ShownMetrics<'a, '_> {
             }
         });
     }
+
+    /// One value of each session whose folder could be looked at, or none.
+    fn add_of_sessions(
+        &mut self,
+        declared: &MetricDeclaration,
+        snapshot: &'a Snapshot,
+        value: impl Fn(&Measured) -> Option<f64> + 'a,
+    ) {
+        self.add(declared, move |out| {
+            for (session, measured) in measured_sessions(snapshot) {
+                if let Some(value) = value(measured) {
+                    out.add(&[session], value);
+                }
+            }
+        });
+    }
 }
 
 /// The folders that could be looked at.
 fn measured(snapshot: &Snapshot) -> impl Iterator<Item = (&str, &Measured)> {
     let sessions = snapshot.sessions.iter();
     sessions.filter_map(|view| Some((view.session.as_str(), view.state.as_deref().ok()?)))
+}
+
+/// The sessions: what has a login of its own.
+fn sessions(snapshot: &Snapshot) -> impl Iterator<Item = &SessionView> {
+    snapshot.sessions.iter().filter(|view| !view.is_copy())
+}
+
+/// The sessions whose folder could be looked at.
+fn measured_sessions(snapshot: &Snapshot) -> impl Iterator<Item = (&str, &Measured)> {
+    sessions(snapshot).filter_map(|view| Some((view.session.as_str(), view.state.as_deref().ok()?)))
 }
 
 /// By session, in the order of the snapshot.
@@ -374,7 +402,7 @@ fn add_folders<'a>(out: &mut ShownMetrics<'a, '_>, snapshot: &'a Snapshot) {
         }
     });
     out.add(&THRESHOLD, |out| {
-        for view in &snapshot.sessions {
+        for view in sessions(snapshot) {
             for tier in Tier::ALL {
                 let files = view.thresholds.of(tier) as f64;
                 out.add(&[view.session.as_str(), tier.label()], files);
@@ -404,7 +432,7 @@ fn add_measured<'a>(out: &mut ShownMetrics<'a, '_>, snapshot: &'a Snapshot) {
         }
     });
     out.add(&OLDEST, move |out| {
-        for (session, measured) in measured(snapshot) {
+        for (session, measured) in measured_sessions(snapshot) {
             for (kind, files) in &measured.kinds {
                 if let Some((oldest, _)) = files.modified {
                     out.add(&[session, kind.label()], oldest.seconds());
@@ -413,7 +441,7 @@ fn add_measured<'a>(out: &mut ShownMetrics<'a, '_>, snapshot: &'a Snapshot) {
         }
     });
     out.add(&NEWEST, move |out| {
-        for (session, measured) in measured(snapshot) {
+        for (session, measured) in measured_sessions(snapshot) {
             for (kind, files) in &measured.kinds {
                 if let Some((_, newest)) = files.modified {
                     out.add(&[session, kind.label()], newest.seconds());
@@ -422,7 +450,7 @@ fn add_measured<'a>(out: &mut ShownMetrics<'a, '_>, snapshot: &'a Snapshot) {
         }
     });
     out.add(&REMOVABLE, move |out| {
-        for (session, measured) in measured(snapshot) {
+        for (session, measured) in measured_sessions(snapshot) {
             for (column, kinds) in &measured.removable {
                 // While the process may live, no sender-key-memory is moved.
                 for kind in MOVABLE_KINDS
@@ -435,34 +463,34 @@ fn add_measured<'a>(out: &mut ShownMetrics<'a, '_>, snapshot: &'a Snapshot) {
             }
         }
     });
-    out.add_of_folders(&ACCUMULATED, snapshot, |of| Some(of.accumulated as f64));
-    out.add_of_folders(&PRE_KEYS, snapshot, |of| Some(of.pre_keys as f64));
-    out.add_of_folders(&BATCH, snapshot, |of| Some(f64::from(of.batches.measured)));
-    out.add_of_folders(&AMBIGUOUS, snapshot, |of| {
+    out.add_of_sessions(&ACCUMULATED, snapshot, |of| Some(of.accumulated as f64));
+    out.add_of_sessions(&PRE_KEYS, snapshot, |of| Some(of.pre_keys as f64));
+    out.add_of_sessions(&BATCH, snapshot, |of| Some(f64::from(of.batches.measured)));
+    out.add_of_sessions(&AMBIGUOUS, snapshot, |of| {
         Some(f64::from(of.batches.is_ambiguous()))
     });
-    out.add_of_folders(&SESSION_UNREADABLE, snapshot, |of| {
+    out.add_of_sessions(&SESSION_UNREADABLE, snapshot, |of| {
         Some(of.unreadable_sessions as f64)
     });
-    out.add_of_folders(&NEXT_PRE_KEY, snapshot, |of| {
+    out.add_of_sessions(&NEXT_PRE_KEY, snapshot, |of| {
         Some(f64::from(of.creds.facts()?.next_pre_key_id?))
     });
-    out.add_of_folders(&NEWEST_MISSING, snapshot, |of| {
+    out.add_of_sessions(&NEWEST_MISSING, snapshot, |of| {
         of.newest_pre_key_missing.map(f64::from)
     });
-    out.add_of_folders(&DORMANT, snapshot, |of| Some(f64::from(of.dormant)));
-    out.add_of_folders(&OLDEST_ACTIVE, snapshot, |of| {
+    out.add_of_sessions(&DORMANT, snapshot, |of| Some(f64::from(of.dormant)));
+    out.add_of_sessions(&OLDEST_ACTIVE, snapshot, |of| {
         Some(of.oldest_active_session?.seconds())
     });
     let age = |at: Timestamp| snapshot.at.seconds() - at.seconds();
-    out.add_of_folders(&OLDEST_AGE, snapshot, move |of| {
+    out.add_of_sessions(&OLDEST_AGE, snapshot, move |of| {
         Some(age(of.files.modified?.0))
     });
-    out.add_of_folders(&NEWEST_AGE, snapshot, move |of| {
+    out.add_of_sessions(&NEWEST_AGE, snapshot, move |of| {
         Some(age(of.files.modified?.1))
     });
     out.add_of_folders(&SIZE, snapshot, |of| Some(of.files.bytes as f64));
-    out.add_of_folders(&CREDS_ELSEWHERE, snapshot, |of| {
+    out.add_of_sessions(&CREDS_ELSEWHERE, snapshot, |of| {
         of.creds_elsewhere.map(f64::from)
     });
     out.add_of_folders(&CREDS_VALID, snapshot, |of| {

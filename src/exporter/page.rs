@@ -8,7 +8,7 @@ use crate::page_links::PageLinks;
 use crate::policy::Tier;
 use exporter_toolkit::page::{self, Column};
 
-use super::status::SessionRow;
+use super::status::{COPY, SessionRow};
 
 const STYLE: &str = include_str!("page.css");
 /// Stands where a tier would, for a folder that could not be looked at.
@@ -218,6 +218,7 @@ fn compact_row(
 /// creds.json, may stand before it.
 fn worst(rows: &[SessionRow]) -> String {
     let words = rows.iter().filter_map(|row| row.tier);
+    let words = words.filter(|word| *word != COPY);
     let unseen = rows.iter().filter(|row| row.tier.is_none()).count();
     let worst = words.max_by_key(|word| Tier::from_label(word));
     match (worst, unseen) {
@@ -250,7 +251,7 @@ fn summary(rows: &[SessionRow]) -> Markup {
         .into_iter()
         .rev()
         .map(Tier::label)
-        .chain(["normal"]);
+        .chain(["normal", COPY]);
     let broken = rows
         .iter()
         .filter(|row| row.tier.is_some() && !row.are_creds_fine())

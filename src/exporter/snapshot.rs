@@ -14,7 +14,7 @@ use crate::folder::bounded_blocking::Round;
 use crate::folder::discovery::{ProblemLog, Skipped, duplicate};
 use crate::folder::scan::{CREDS_LOOKS, CREDS_SECOND_LOOK, needs_second_look, read_creds};
 use crate::folder::{BoundedBlocking, Creds, Discovery, FolderPath, Found, SessionName, Timestamp};
-use crate::policy::Thresholds;
+use crate::policy::{LoginFolder, SameLogin, Thresholds, same_logins};
 
 use super::advice;
 use super::folder_cache::{FolderCache, ScanMode, ScanOutcome, due};
@@ -81,6 +81,15 @@ pub struct SessionView {
     pub thresholds: Thresholds,
     /// What was seen, or why nothing could be.
     pub state: Result<Arc<Measured>, FolderError>,
+    /// Another session has the same login.
+    pub same_login: Option<SameLogin>,
+}
+
+impl SessionView {
+    /// Whether its folder is a copy of another session's: it has no tiers.
+    pub fn is_copy(&self) -> bool {
+        self.same_login.as_ref().is_some_and(SameLogin::is_copy)
+    }
 }
 
 /// How long a look at one folder may take. A scrape may have to wait for a look that began
@@ -110,6 +119,8 @@ struct Folder {
     cache: Arc<Mutex<FolderCache>>,
     /// The last full look, as time since the boot of the machine.
     looked_at: Option<Duration>,
+    /// Its login when it could be looked at last.
+    login: Option<LoginFolder>,
 }
 
 impl Collector {
@@ -188,6 +199,7 @@ impl Collector {
             let state = match looked.and_then(|looked| looked) {
                 Ok(ScanOutcome::Measured(measured, moment)) => {
                     folder.looked_at = Some(moment.boot);
+                    folder.login = measured.login;
                     oldest_scan =
                         Some(oldest_scan.map_or(moment.wall, |at: Timestamp| at.min(moment.wall)));
                     Ok(measured)
@@ -202,7 +214,14 @@ impl Collector {
                 place: found.place.clone(),
                 thresholds: self.settings.limits(&found.session).thresholds,
                 state,
+                same_login: None,
             });
+        }
+        let logins = survey.found.iter().zip(&folders);
+        let logins = logins.filter_map(|(found, folder)| Some((&found.session, folder.login?)));
+        let mut same_logins = same_logins(logins, at);
+        for view in &mut sessions {
+            view.same_login = same_logins.remove(&view.session);
         }
         let places = survey.found.into_iter().map(|found| found.place);
         self.folders = places.zip(folders).collect();
@@ -222,6 +241,7 @@ impl Collector {
         Folder {
             cache: Arc::new(Mutex::new(FolderCache::new(self.clock.clone()))),
             looked_at: None,
+            login: None,
         }
     }
 
@@ -297,7 +317,12 @@ impl Collector {
             ))
         });
         let ambiguous = snapshot.sessions.iter().filter_map(|view| {
-            let batches = view.state.as_ref().ok()?.batches;
+            let batches = view
+                .state
+                .as_ref()
+                .ok()
+                .filter(|_| !view.is_copy())?
+                .batches;
             let doubt = advice::ambiguous(batches.ambiguity()?);
             Some(format!("session {}: {doubt}", view.session))
         });
@@ -306,7 +331,14 @@ impl Collector {
             (elsewhere == Some(false))
                 .then(|| format!("session {}: {}", view.session, advice::creds_here()))
         });
-        let noted = ambiguous.chain(creds_here);
+        let same_logins = snapshot.sessions.iter().filter_map(|view| {
+            Some(format!(
+                "session {}: {}",
+                view.session,
+                view.same_login.as_ref()?
+            ))
+        });
+        let noted = ambiguous.chain(creds_here).chain(same_logins);
         let passed_over = snapshot.passed_over.iter().cloned();
         let noted = noted.chain(passed_over);
         problems.report(skipped.chain(unseen).chain(noted));

@@ -26,6 +26,9 @@ use super::snapshot::{SessionView, Snapshot};
 /// The word for creds that are not in the folder, in the column `creds`.
 const CREDS_ELSEWHERE: &str = "elsewhere";
 
+/// The word for a copy of another session's folder, in the column `tier`.
+pub const COPY: &str = "copy";
+
 /// Probes that run at the same time.
 const PROBES_AT_ONCE: usize = 32;
 
@@ -41,7 +44,8 @@ pub struct SessionRow {
     pub files: Option<usize>,
     /// What the tiers count.
     pub accumulated_files: Option<usize>,
-    /// `normal`, `monitor`, `warning`, `cleanup`, `emergency` or `fatal`.
+    /// `normal`, `monitor`, `warning`, `cleanup`, `emergency` or `fatal`; `copy` for a copy of
+    /// another session's folder.
     pub tier: Option<&'static str>,
     /// Files that a clean-up could move now, whatever the connection.
     pub removable_files: Option<usize>,
@@ -128,10 +132,17 @@ pub fn lay_out(
 
 /// Asks for every session's connection, in the order of the sessions.
 pub async fn verdicts(snapshot: &Snapshot, connection: &Connection) -> Vec<Verdict> {
+    let unseen = || Verdict::unknown("folder", "it could not be looked at");
+    let mut verdicts: Vec<Verdict> = snapshot.sessions.iter().map(|_| unseen()).collect();
     let places = Arc::new(Semaphore::new(PROBES_AT_ONCE));
     let mut tasks = JoinSet::new();
     for (index, view) in snapshot.sessions.iter().enumerate() {
         let Ok(measured) = &view.state else { continue };
+        // Its answers would be those about the session.
+        if view.is_copy() {
+            verdicts[index] = Verdict::unknown("folder", "it is a copy");
+            continue;
+        }
         let (connection, places) = (connection.clone(), Arc::clone(&places));
         let (session, folder) = (view.session.clone(), view.place.clone());
         let newest_write = measured.newest_write();
@@ -141,8 +152,6 @@ pub async fn verdicts(snapshot: &Snapshot, connection: &Connection) -> Vec<Verdi
             (index, verdict)
         });
     }
-    let unseen = || Verdict::unknown("folder", "it could not be looked at");
-    let mut verdicts: Vec<Verdict> = snapshot.sessions.iter().map(|_| unseen()).collect();
     while let Some(joined) = tasks.join_next().await {
         if let Ok((index, verdict)) = joined {
             verdicts[index] = verdict;
@@ -213,13 +222,22 @@ fn row(view: &SessionView, verdict: &Verdict, now: Timestamp) -> SessionRow {
                 Some(true) => CREDS_ELSEWHERE,
                 _ => measured.creds.word(),
             });
-            row.notes = advice(measured, t);
+            row.notes = match view.is_copy() {
+                true => Vec::new(),
+                false => advice(measured, t),
+            };
             row.rank = match measured.creds {
                 Creds::Valid(_) => Rank::Tier(measured.tier),
                 _ if row.are_creds_fine() => Rank::Tier(measured.tier),
                 _ => Rank::BrokenCreds,
             };
         }
+    }
+    row.notes
+        .extend(view.same_login.iter().map(ToString::to_string));
+    if view.is_copy() && row.error.is_none() {
+        (row.tier, row.rank) = (Some(COPY), Rank::Tier(None));
+        row.removable_files = Some(0);
     }
     row
 }
@@ -384,7 +402,9 @@ pub fn table(all: &[SessionRow], worst: Option<usize>) -> String {
     }
     let mut text = out.to_string();
     // The sources of an answer, where one was asked and not all is well.
-    let doubtful = |row: &&SessionRow| row.connection != "connected" && row.error.is_none();
+    let doubtful = |row: &&SessionRow| {
+        row.connection != "connected" && row.error.is_none() && row.tier != Some(COPY)
+    };
     let asked = |row: &&SessionRow| {
         !row.connection_evidence
             .iter()

@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::json::Object;
 use super::time::Timestamp;
@@ -21,6 +23,52 @@ pub struct CredsFacts {
     pub logged_in: bool,
     /// The id the next minted pre-key gets.
     pub next_pre_key_id: Option<u32>,
+    /// Its login, if it is logged in.
+    pub login: Option<LoginId>,
+}
+
+/// Tells logins apart: a hash of the account's address with its device, and of the public
+/// identity key. Two folders with one login are copies of each other. It is compared in memory,
+/// and never shown or stored.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LoginId(u64);
+
+impl LoginId {
+    /// From any number, for tests.
+    pub const fn from_number(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The login of these bytes; `None` where they do not say whose they are.
+    fn of(bytes: &[u8]) -> Option<Self> {
+        let raw: RawLogin<'_> = serde_json::from_slice(bytes).ok()?;
+        let login = [raw.me.id.as_bytes(), raw.identity.public.get().as_bytes()];
+        Some(Self(xxh3_64(&login.join(&b'\n'))))
+    }
+}
+
+impl fmt::Debug for LoginId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LoginId(…)")
+    }
+}
+
+#[derive(Deserialize)]
+struct RawLogin<'a> {
+    me: RawAddress,
+    #[serde(rename = "signedIdentityKey", borrow)]
+    identity: RawIdentityKey<'a>,
+}
+
+#[derive(Deserialize)]
+struct RawAddress {
+    id: String,
+}
+
+#[derive(Deserialize)]
+struct RawIdentityKey<'a> {
+    #[serde(borrow)]
+    public: &'a RawValue,
 }
 
 impl fmt::Debug for CredsFacts {
@@ -30,6 +78,7 @@ impl fmt::Debug for CredsFacts {
             .field("own_lid", &self.own_lid.as_ref().map(|_| "…"))
             .field("logged_in", &self.logged_in)
             .field("next_pre_key_id", &self.next_pre_key_id)
+            .field("login", &self.login)
             .finish()
     }
 }
@@ -148,8 +197,10 @@ pub fn parse_creds(bytes: &[u8]) -> Result<CredsFacts, BrokenCreds> {
         },
         |me| me.0,
     );
+    let logged_in = me.id.as_ref().is_some_and(|id| !id.is_empty()) && raw.account.is_some();
     Ok(CredsFacts {
-        logged_in: me.id.as_ref().is_some_and(|id| !id.is_empty()) && raw.account.is_some(),
+        logged_in,
+        login: logged_in.then(|| LoginId::of(bytes)).flatten(),
         own_number: me.id.as_deref().and_then(jid_user),
         own_lid: me.lid.as_deref().and_then(jid_user),
         next_pre_key_id: raw.next_pre_key_id,

@@ -23,7 +23,7 @@ mod source;
 mod walk;
 
 pub use found::{Found, SkipReason, Skipped, duplicate, explain, few_of_each};
-pub use source::SessionsPath;
+pub use source::{SessionsPath, is_of_copies};
 
 use found::Filter;
 use look::{DirectoryCache, Looker};

@@ -8,7 +8,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::os::unix::ffi::OsStrExt;
 
-use super::creds::{Creds, SessionTimes};
+use super::creds::{Creds, LoginId, SessionTimes};
 use super::kind::{Kind, NameParts, PartRanges, is_telltale_name, parse_name};
 use super::time::Timestamp;
 
@@ -178,6 +178,14 @@ impl Entry {
         }
     }
 
+    /// The latest time in a session file; `None` for any other.
+    pub const fn last_use(&self) -> Option<Timestamp> {
+        match self.inside {
+            SessionActivity::Times(Some(inside)) => Some(inside.last),
+            _ => None,
+        }
+    }
+
     /// The earliest time in a session file; `None` for any other.
     pub const fn first_activity(&self) -> Option<Timestamp> {
         match self.inside {
@@ -239,6 +247,8 @@ pub struct Inventory {
 pub struct History {
     /// `nextPreKeyId`, as creds.json last said.
     pub next_pre_key_id: Option<u32>,
+    /// The login, as creds.json last said.
+    pub login: Option<LoginId>,
     /// There was a creds.json, or a companion of one.
     pub had_creds: bool,
     /// It was an auth folder.
@@ -254,6 +264,10 @@ impl History {
             next_pre_key_id: facts
                 .and_then(|facts| facts.next_pre_key_id)
                 .or(self.next_pre_key_id),
+            login: match facts {
+                Some(facts) => facts.login,
+                None => self.login,
+            },
             had_creds: self.had_creds || inventory.has_creds_file(),
             was_auth_folder: self.was_auth_folder || inventory.is_auth_folder(),
         }

@@ -20,7 +20,7 @@ pub mod unchanged;
 
 pub use all_sessions::{AllSessions, SessionNames};
 pub use bounded_blocking::BoundedBlocking;
-pub use creds::{Creds, CredsFacts, SessionTimes};
+pub use creds::{Creds, CredsFacts, LoginId, SessionTimes};
 pub use discovery::{Discovery, Found, SessionsPath, Survey};
 pub use inventory::{Entry, FileName, History, Inventory, SessionActivity, Shape, Stamp, Unit};
 pub use kind::Kind;

@@ -9,6 +9,7 @@ mod connections;
 mod dates;
 mod last_word;
 mod neighbours;
+mod opener;
 
 use std::collections::HashMap;
 use std::io;
@@ -32,9 +33,10 @@ use super::pattern::{Hit, RecordSigns, ScanState, Sign};
 use super::session_mapper::LogsSeen;
 use super::sessions::KnownSessions;
 use connections::Connections;
-use dates::{Written, date_in, is_final, origin_of, written};
+use dates::{Written, date_in, is_final, origin_of, pid_on, written};
 use last_word::{LastWord, OneLog, last_word};
 use neighbours::Neighbours;
+use opener::{NamedProcess, Openers};
 
 /// How many bytes are read at the end of a file.
 const WINDOW: u64 = 1 << 20;
@@ -73,6 +75,8 @@ struct LastEvent {
     last: Option<ConnectionEvent>,
     /// Why a close does not count.
     unclear: Option<String>,
+    /// The process that opened last.
+    opener: Option<NamedProcess>,
     opened: Option<Timestamp>,
     /// When the login was ended.
     logged_out: Option<Timestamp>,
@@ -105,6 +109,8 @@ pub struct LastEventReader {
     wide_looks: Arc<AtomicUsize>,
     looked_for: Duration,
     own: OwnLogs,
+    openers: Openers,
+    host: String,
     clock: Clock,
 }
 
@@ -135,6 +141,8 @@ impl LastEventReader {
             wide_looks: Arc::default(),
             looked_for: LOOKED_FOR,
             own: OwnLogs::of_this_process(),
+            openers: Openers::default(),
+            host: crate::host::name(),
             clock,
         }
     }
@@ -161,6 +169,7 @@ impl LastEventReader {
         }
         Self {
             seen: Mutex::new(seen),
+            openers: former.openers.clone(),
             looks: Arc::clone(&former.looks),
             wide_looks: Arc::clone(&former.wide_looks),
             ..self
@@ -197,6 +206,7 @@ impl LastEventReader {
             let event = event.get_or_insert(LastEvent {
                 last: None,
                 unclear: None,
+                opener: None,
                 opened: None,
                 logged_out: None,
                 last_line: written,
@@ -207,6 +217,10 @@ impl LastEventReader {
             }
             event.last_line = event.last_line.max(written);
             let connections = connections.cloned().unwrap_or_default();
+            let opener = connections.opener_here();
+            if opener.is_some() && connections.last_opened() >= event.opened {
+                event.opener = opener;
+            }
             event.opened = event.opened.max(connections.last_opened());
             event.logged_out = event.logged_out.max(connections.ended());
             logs.push(OneLog {
@@ -440,7 +454,12 @@ impl LastEventReader {
             let at = at.filter(|at| *at <= modified.plus(Duration::from_secs(2)));
             let events = events.entry(session).or_insert_with(new_log);
             match found.opened {
-                Some(true) => events.opened(at, origin_of(hit.text)),
+                Some(true) => {
+                    events.opened(at, origin_of(hit.text));
+                    if let Some(pid) = pid_on(&self.host, hit.text) {
+                        events.opened_here_by(pid);
+                    }
+                }
                 Some(false) => events.closed(at, origin_of(hit.text), is_final(hit.text)),
                 None => {}
             }
@@ -513,7 +532,13 @@ fn without_a_log(name: &str) -> String {
 
 impl LogView for LastEventReader {
     fn last_event(&self, session: &SessionName) -> Result<Option<LogEvent>, String> {
-        Ok(self.bounded(session)?.map(|event| LogEvent {
+        let Some(event) = self.bounded(session)? else {
+            return Ok(None);
+        };
+        Ok(Some(LogEvent {
+            opener: event
+                .opener
+                .and_then(|opener| self.openers.state_of(session, opener)),
             opened: event.last.map(|last| last.opened),
             at: event.last.and_then(|last| last.at),
             last_line: event.last_line,

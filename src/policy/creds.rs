@@ -18,6 +18,7 @@ static NOTHING_KNOWN: CredsFacts = CredsFacts {
     own_lid: None,
     logged_in: false,
     next_pre_key_id: None,
+    login: None,
 };
 
 impl CredsPlace {

@@ -1,6 +1,7 @@
 //! What counts and what may go: pure functions from an inventory, a verdict, a clock and
 //! limits to numbers, a plan or a refusal. No file is opened here.
 
+pub mod copies;
 pub mod creds;
 pub mod guard;
 pub mod immovable;
@@ -12,6 +13,7 @@ mod minted;
 pub mod stop;
 pub mod tiers;
 
+pub use copies::{LoginFolder, SameLogin, same_logins};
 pub use creds::CredsPlace;
 pub use guard::{
     CleanRequest, CleanupMode, Force, Limits, Move, Plan, Refusal, changes_by_time, decide,

@@ -14,13 +14,14 @@ use clock::Clock;
 
 use crate::app::App;
 use crate::config::Settings;
-use crate::connection::{Recent, State};
-use crate::folder::{Found, SessionName};
+use crate::connection::{Recent, State, Verdict};
+use crate::folder::{Found, SessionName, Timestamp};
 use crate::policy::guard::CleanupMode;
-use crate::policy::{CleanRequest, Force};
+use crate::policy::{CleanRequest, Force, Plan};
 
+use super::copies::refuse_copy;
 use super::insurance::store::limits_of;
-use super::outcome::{self, RunResult};
+use super::outcome::{self, RunError, RunResult};
 use super::plan_view::{PlanResult, PlanView};
 use super::quarantine::{Obstacle, QuarantineName, look_up};
 use super::restart::operator::pending_restart_of;
@@ -155,7 +156,7 @@ pub async fn plan(settings: Settings, session: &str, output: Output) -> Exit {
     };
     // A plan changes nothing, so it needs no state directory.
     let app = block_in_place(|| with_memory(settings));
-    let (verdict, plan) = runner::preview(&app, &found, ask).await;
+    let (verdict, plan) = preview_plan(&app, &found, ask).await;
     show_plan(&PlanView::new(session, &verdict, plan.as_ref()), output);
     if plan.is_err()
         && runner::look(&found)
@@ -233,9 +234,27 @@ pub async fn clean(settings: Settings, session: &str, options: CleanOptions) -> 
     clean_recorded(&ctx, &found, ask).await
 }
 
+/// What a clean-up would do, or why it would be refused.
+async fn preview_plan(
+    app: &App,
+    found: &Found,
+    ask: CleanRequest,
+) -> (Verdict, Result<Plan, RunError>) {
+    let (verdict, plan) = runner::preview(app, found, ask).await;
+    match refuse_copy_among(&app.settings, found).await {
+        Ok(()) => (verdict, plan),
+        Err(copy) => (verdict, Err(copy)),
+    }
+}
+
+async fn refuse_copy_among(settings: &Settings, found: &Found) -> Result<(), RunError> {
+    let known = block_in_place(|| settings.discovery().survey().found);
+    refuse_copy(found, known, Timestamp::now()).await
+}
+
 /// Shows what a clean-up would move, and whether it would be allowed.
 async fn preview(app: &App, found: &Found, ask: CleanRequest) -> Exit {
-    let (verdict, plan) = runner::preview(app, found, ask).await;
+    let (verdict, plan) = preview_plan(app, found, ask).await;
     show_plan(
         &PlanView::new(found.session.as_str(), &verdict, plan.as_ref()),
         Output::Table,
@@ -257,6 +276,7 @@ async fn clean_recorded(ctx: &Context, found: &Found, ask: CleanRequest) -> Exit
                 humantime::format_duration(force.inactive_for)
             )
         });
+        refuse_copy_among(&ctx.settings, found).await?;
         runner::clean(ctx, id, found, ask, ending).await
     })
     .await

@@ -12,6 +12,7 @@
 //! | [`runner`] | performs one run |
 //! | [`restart`] | stops a bot for a run and starts it again |
 //! | [`quarantine`] | moves files, and moves them back |
+//! | [`copies`] | which folders are copies of another session's |
 //! | [`insurance`] | keeps copies of each creds.json |
 //! | [`outcome`] | the result of a run: label, sentence, status, exit code |
 //! | [`console`], [`pause`], [`services`] | the operator's commands |
@@ -22,6 +23,7 @@
 //! | [`requester`] | who or what asked for a run |
 
 pub mod console;
+pub mod copies;
 pub mod insurance;
 pub mod local;
 pub mod metrics;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::cli::exit_codes;
 use crate::policy::insurance::RestoreRefusal;
-use crate::policy::{Refusal, StopRefusal};
+use crate::policy::{Refusal, SameLogin, StopRefusal};
 
 use super::quarantine::Obstacle;
 use super::store::StoreError;
@@ -224,6 +224,8 @@ pub enum RunError {
     UnknownSession,
     /// Several folders have the name of the session.
     DuplicateName,
+    /// The folder is a copy of another session's.
+    CopiedFolder(SameLogin),
     /// Only an operator may ask for this.
     OperatorOnly,
     /// The remediator ended during the run, which had no effect.
@@ -290,7 +292,7 @@ impl RunError {
             .into_iter()
             .chain(StopRefusal::LABELS)
             .chain(Obstacle::REFUSALS)
-            .chain(["unknown_session", "duplicate_name"])
+            .chain(["unknown_session", "duplicate_name", "copy"])
     }
 
     /// Value of the label `reason`.
@@ -305,6 +307,7 @@ impl RunError {
             RunError::Store(_) => "journal",
             RunError::UnknownSession => "unknown_session",
             RunError::DuplicateName => "duplicate_name",
+            RunError::CopiedFolder(_) => "copy",
             RunError::OperatorOnly => "unknown_action",
             RunError::Crashed(_) => "crashed",
             RunError::Interrupted(_) => "interrupted",
@@ -329,7 +332,8 @@ impl RunError {
             | RunError::Restore(_)
             | RunError::OtherIdentity
             | RunError::UnknownSession
-            | RunError::DuplicateName => Status::Refused,
+            | RunError::DuplicateName
+            | RunError::CopiedFolder(_) => Status::Refused,
             RunError::Obstacle(Obstacle::Io(_)) => Status::Failed,
             RunError::Obstacle(_) => Status::Refused,
             RunError::AfterStop { error, .. } => error.status(),
@@ -448,6 +452,7 @@ impl fmt::Display for RunError {
             RunError::DuplicateName => f.write_str(
                 "several auth folders have the name of this session; the log of the remediator names them",
             ),
+            RunError::CopiedFolder(same) => same.fmt(f),
             RunError::OperatorOnly => f.write_str("only an operator may request this"),
             RunError::Crashed(crash) => match crash {
                 Crash::WhileDown => f.write_str(

@@ -187,6 +187,7 @@ impl Question {
             own_lid: None,
             logged_in: true,
             next_pre_key_id: None,
+            login: None,
         };
         let mut files = self.files.clone();
         files.push(entry("session-79100000100.0.json", self.newest));
@@ -708,7 +709,7 @@ fn the_refusals_come_in_the_documented_order() {
         .into_iter()
         .chain(Obstacle::REFUSALS)
         .chain(restore)
-        .chain(["unknown_session", "duplicate_name"])
+        .chain(["unknown_session", "duplicate_name", "copy"])
     {
         assert!(
             text.contains(&format!("`{label}`")),

@@ -175,6 +175,22 @@ pub(crate) fn wall_clock(ticks: u64) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(boot) + since)
 }
 
+/// How far the wall clock may have been set since a process started.
+const CLOCK_SET: Duration = Duration::from_secs(60);
+
+/// Whether a process of this id runs that ran already at `by`. `None` where that cannot be told,
+/// as of a process of the kernel, or the first one: the id is of another PID namespace. Blocks.
+pub fn runs_since(pid: u32, by: SystemTime) -> Option<bool> {
+    if pid <= 1 {
+        return None;
+    }
+    match ProcDir::default().info(pid).ok()? {
+        Some(info) if info.is_kernel => None,
+        Some(info) if !info.is_zombie => Some(wall_clock(info.started)? <= by + CLOCK_SET),
+        _ => Some(false),
+    }
+}
+
 /// Whether a process has an established TCP connection to `port`. Blocks.
 ///
 /// Errors: this user cannot see the sockets of the process.

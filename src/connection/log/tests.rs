@@ -12,6 +12,7 @@ fn the_rules() {
             last_line: ago(line),
             last_text: None,
             unclear: None,
+            opener: None,
         })
     };
     let ahead = now.plus(Duration::from_secs(1));
@@ -22,6 +23,7 @@ fn the_rules() {
             last_line,
             last_text: None,
             unclear: None,
+            opener: None,
         })
     };
     for (event, gone, written, finding) in [
@@ -85,6 +87,7 @@ fn a_line_from_after_the_end_of_the_process() {
             last_line: after(3600),
             last_text,
             unclear: None,
+            opener: None,
         }))
     };
     let vetoes = |event: Result<Option<LogEvent>, String>, ended_by| {
@@ -114,6 +117,7 @@ fn an_unclear_close_says_why() {
         last_line: now.minus(Duration::from_secs(700)),
         last_text: None,
         unclear: Some("session b has no log of its own".into()),
+        opener: None,
     };
     for gone in [false, true] {
         let (quiet, fresh) = (Duration::from_secs(600), Duration::from_secs(900));
@@ -124,4 +128,30 @@ fn an_unclear_close_says_why() {
             "the connection was closed, but session b has no log of its own"
         );
     }
+}
+
+/// Of a process that runs it is not said that it is gone, nor of one that has ended that its
+/// connection is open.
+#[test]
+fn what_is_known_of_the_process_that_opened_counts() {
+    let now = Timestamp::from_secs(1_780_000_000);
+    let long_ago = now.minus(Duration::from_secs(3_600));
+    let event = |runs, last_line| LogEvent {
+        opened: Some(true),
+        at: Some(long_ago),
+        last_line,
+        last_text: Some(last_line),
+        unclear: None,
+        opener: Some(Opener { pid: 4242, runs }),
+    };
+    let says = |runs, gone| {
+        let minute = Duration::from_secs(60);
+        let event = Ok(Some(event(runs, now)));
+        log_says(event, gone, None, now, minute, minute).0
+    };
+    assert_eq!(says(true, false), Finding::Connected);
+    assert_eq!(says(false, false), Finding::Nothing);
+    assert!(event(false, long_ago).opener_runs().is_none());
+    let against = event(true, long_ago).opener_runs().unwrap();
+    assert_eq!(against.finding, Finding::NoAnswer);
 }

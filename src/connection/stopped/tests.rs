@@ -1,5 +1,5 @@
 use super::*;
-use crate::connection::Alive;
+use crate::connection::{Alive, Opener};
 use crate::folder::{Creds, Entry, FileName, SessionActivity, Shape, Stamp};
 
 fn asked(findings: &[Finding], log: Option<LogEvent>) -> Asked {
@@ -48,6 +48,7 @@ fn while_it_is_stopped() {
             last_line,
             last_text: None,
             unclear: None,
+            opener: None,
         })
     };
     for (findings, log, gone, written, state) in [
@@ -100,6 +101,7 @@ fn a_log_that_ends_with_an_opened_connection_is_not_enough() {
             last_line,
             last_text: None,
             unclear: None,
+            opener: None,
         })
     };
     let open = Some(true);
@@ -224,6 +226,7 @@ fn after_it_was_started() {
             last_line: Timestamp::now(),
             last_text: None,
             unclear: None,
+            opener: None,
         })
     };
     for (findings, log, back) in [
@@ -239,5 +242,31 @@ fn after_it_was_started() {
         let is_back =
             Connection::default().is_back(asked(findings, log.clone()), &folder(since), since);
         assert_eq!(is_back, back, "{findings:?} {log:?}");
+    }
+}
+
+/// The supervisor says that the bot is gone, and the process that opened the connection runs.
+#[test]
+fn a_process_that_opened_and_still_runs_keeps_the_files() {
+    let since = Timestamp::now().minus(Duration::from_secs(10));
+    for (opener, state) in [
+        (None, State::Disconnected),
+        (Some(false), State::Disconnected),
+        (Some(true), State::Unknown),
+    ] {
+        for opened in [Some(true), Some(false), None] {
+            let event = LogEvent {
+                opened,
+                at: Some(since),
+                last_line: since,
+                last_text: None,
+                unclear: None,
+                opener: opener.map(|runs| Opener { pid: 4242, runs }),
+            };
+            let asked = asked(&[Finding::Gone], Some(event));
+            let connection = Connection::default();
+            let verdict = connection.judge_stopped(asked, &folder(since), true, since);
+            assert_eq!(verdict.state, state, "{opener:?} {opened:?}");
+        }
     }
 }

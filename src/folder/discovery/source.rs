@@ -174,7 +174,7 @@ pub(super) fn is_plain(name: &OsStr) -> bool {
 }
 
 /// Whether a directory's name says that it holds copies.
-pub(super) fn is_of_copies(name: &OsStr) -> bool {
+pub fn is_of_copies(name: &OsStr) -> bool {
     let name = name.to_string_lossy().to_ascii_lowercase();
     let is_separator = |c: char| matches!(c, '.' | '-' | '_' | ' ');
     let begin = name.trim_end_matches(|c: char| c.is_ascii_digit() || is_separator(c));

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use crate::folder::Timestamp;
 
+use super::opener::NamedProcess;
+
 /// Maximum number of processes of one log that are tracked.
 const MOST_WRITERS: usize = 64;
 /// A process that wrote longer than this before its first connection in the log was running before.
@@ -93,6 +95,8 @@ pub(super) struct Connections {
     processes: BTreeMap<u64, Writer>,
     /// What reported the last "opened".
     opener: Option<Origin>,
+    /// Its number, if it was on this host.
+    opener_pid: Option<u32>,
     word: Option<LogWord>,
     /// The last dated "opened".
     opened: Option<Timestamp>,
@@ -170,7 +174,7 @@ impl Connections {
     /// A connection was opened.
     pub(super) fn opened(&mut self, at: Option<Timestamp>, by: Option<Origin>) {
         self.word = Some(LogWord::Opened { at });
-        self.opener = by;
+        (self.opener, self.opener_pid) = (by, None);
         self.opened = self.opened.max(at);
         self.is_closed = false;
         self.logged_out = None;
@@ -185,6 +189,18 @@ impl Connections {
             process.opened_at = at;
             process.opened_step = steps;
         }
+    }
+
+    /// The last "opened" was reported by the process of this number on this host.
+    pub(super) fn opened_here_by(&mut self, pid: u32) {
+        self.opener_pid = Some(pid);
+    }
+
+    /// The process of this host that opened last, and when.
+    pub(super) fn opener_here(&self) -> Option<NamedProcess> {
+        let opened = self.opened_by(self.opener()?)?;
+        let pid = self.opener_pid?;
+        Some(NamedProcess { pid, opened })
     }
 
     /// A connection was closed. `is_final`: the library writes nothing more about it; until then it

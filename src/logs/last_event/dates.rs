@@ -48,6 +48,36 @@ pub(super) fn written(line: &[u8]) -> Option<Written<'_>> {
 
 /// The process and its host, which pino writes into every line.
 fn process_of(record: &[u8]) -> Option<u64> {
+    Some(xxh3_64(&match process_words(record)? {
+        ProcessWords::Pretty(words) => words,
+        ProcessWords::Fields { pid, host } => [&pid[..], b"@", &host[..]].concat(),
+    }))
+}
+
+/// The number of the process that wrote a record, if the record names it and says that it was on
+/// this host.
+pub(super) fn pid_on(this_host: &str, record: &[u8]) -> Option<u32> {
+    let (pid, host) = match process_words(record)? {
+        ProcessWords::Fields { pid, host } => (pid, host),
+        ProcessWords::Pretty(words) => {
+            let at = memmem::find(&words, b" on ")?;
+            let pid = words[..at].rsplit(|byte| *byte == b'/').next()?;
+            (pid.to_vec(), words[at + 4..].to_vec())
+        }
+    };
+    let pid = std::str::from_utf8(&pid).ok()?.parse().ok()?;
+    (host == this_host.as_bytes()).then_some(pid)
+}
+
+/// What a record says of the process that wrote it.
+enum ProcessWords {
+    /// pino-pretty: `NUMBER`, `NUMBER on HOST` or `NAME/NUMBER on HOST`.
+    Pretty(Vec<u8>),
+    /// pino's own form.
+    Fields { pid: Vec<u8>, host: Vec<u8> },
+}
+
+fn process_words(record: &[u8]) -> Option<ProcessWords> {
     static PROCESS: LazyLock<Option<Regex>> = LazyLock::new(|| {
         Regex::new(concat!(
             r#"(?-u)[{,]"pid":(?<pid>\d+)|[{,]"hostname":"(?<host>[^"\\]{1,255})"|"#,
@@ -59,15 +89,18 @@ fn process_of(record: &[u8]) -> Option<u64> {
     for found in PROCESS.as_ref()?.captures_iter(record) {
         let of = |name: &str| found.name(name).map(|part| part.as_bytes().to_vec());
         if let Some(pretty) = of("pretty") {
-            return Some(xxh3_64(&pretty));
+            return Some(ProcessWords::Pretty(pretty));
         }
         pid = pid.or_else(|| of("pid"));
         host = host.or_else(|| of("host"));
-        if let (Some(pid), Some(host)) = (&pid, &host) {
-            return Some(xxh3_64(&[&pid[..], b"@", &host[..]].concat()));
+        if pid.is_some() && host.is_some() {
+            break;
         }
     }
-    None
+    Some(ProcessWords::Fields {
+        pid: pid?,
+        host: host?,
+    })
 }
 
 /// The process and the logger that wrote a record, if it names the process.

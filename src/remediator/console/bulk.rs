@@ -4,10 +4,11 @@ use tokio::task::block_in_place;
 
 use crate::cli::{complain, is_stopping, print};
 use crate::config::Settings;
-use crate::folder::Found;
+use crate::folder::{Found, Timestamp};
 use crate::policy::guard::CleanupMode;
 use crate::policy::{CleanRequest, Tier, accumulated_files};
 
+use super::super::copies;
 use super::super::insurance::store::limits_of;
 use super::super::runner;
 use super::{Exit, clean_recorded, context, fail, no_folder, preview, with_memory};
@@ -24,8 +25,14 @@ pub async fn clean_many(settings: Settings, tier: Option<Tier>, dry_run: bool) -
         return fail(&no_folder(&settings));
     }
     let mut chosen: Vec<Found> = Vec::new();
+    let same_logins = block_in_place(|| copies::of(&survey.found, Timestamp::now()));
     for found in survey.found.iter().cloned() {
         let name = found.session.as_str();
+        let copy = same_logins.get(&found.session);
+        if let Some(copy) = copy.filter(|same| same.is_copy()) {
+            complain(&format!("note: {name} is left out: {copy}"));
+            continue;
+        }
         match is_at(&settings, &found, tier).await {
             // Which of the two is meant is not known.
             Ok(true) if survey.duplicate(name).is_some() => {

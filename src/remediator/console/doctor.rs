@@ -14,7 +14,9 @@ use crate::connection::{Evidence, Finding, SessionSightings, State, Verdict};
 use crate::folder::discovery::few_of_each;
 use crate::folder::{Found, SessionName, Timestamp};
 use crate::logs::overview::{HALF_MONITORED, ProgramLogs};
+use crate::policy::SameLogin;
 
+use super::super::copies;
 use super::super::privileges::PermissionFinding;
 use super::super::runner;
 use super::alertmanagers;
@@ -27,6 +29,7 @@ struct CheckUp {
     sightings: SessionSightings,
     /// Its log shows no line of the library's logger.
     half_monitored: bool,
+    same_login: Option<SameLogin>,
     now: Timestamp,
     privileges: Vec<PermissionFinding>,
 }
@@ -92,12 +95,13 @@ pub async fn doctor(
             survey.found
         }
     };
-    let (logs, entries) = block_in_place(|| {
+    let (logs, entries, same_logins) = block_in_place(|| {
         let folders = settings.discovery().survey().found;
         let sessions = || folders.iter().map(|found| &found.session);
         let mut entries = settings.services.unused(sessions());
         entries.extend(settings.shared_sources());
-        (settings.log_overview(sessions()), entries)
+        let same_logins = copies::of(&folders, Timestamp::now());
+        (settings.log_overview(sessions()), entries, same_logins)
     });
     for entry in &entries {
         complain(&format!("warning: {entry}"));
@@ -129,6 +133,8 @@ pub async fn doctor(
         check_ups.extend(done.ok());
     }
     for check_up in &mut check_ups {
+        let name = SessionName::from_text(&check_up.session);
+        check_up.same_login = same_logins.get(&name).cloned();
         check_up.half_monitored = logs.half_monitored.contains(check_up.session.as_str());
     }
     check_ups.sort_by(|a, b| a.session.cmp(&b.session));
@@ -208,14 +214,24 @@ async fn check_up(app: &App, found: &Found, trial: bool) -> CheckUp {
         verdict,
         sightings,
         half_monitored: false,
+        same_login: None,
         now: Timestamp::of(&app.clock),
         privileges,
     }
 }
 
 impl CheckUp {
-    /// What an operator can do about an unknown verdict.
+    /// What an operator can do about an unknown verdict, and about a login that two folders have.
     fn advice(&self) -> Vec<String> {
+        let own = self.same_login.iter().map(ToString::to_string);
+        match &self.same_login {
+            // Nothing is to be known of its connection.
+            Some(same) if same.is_copy() => own.collect(),
+            _ => own.chain(self.advice_on_the_verdict()).collect(),
+        }
+    }
+
+    fn advice_on_the_verdict(&self) -> Vec<String> {
         let any = |finding| self.verdict.evidence.iter().any(|e| e.finding == finding);
         let negative = self
             .verdict
@@ -254,7 +270,7 @@ impl CheckUp {
 
     /// What it says besides names, times and details: check-ups with equal keys are told once.
     /// Those that need a person come first.
-    fn key(&self) -> (u8, Vec<(&'static str, &'static str, bool)>, bool) {
+    fn key(&self) -> (u8, Vec<(&'static str, &'static str, bool)>, bool, bool) {
         let order = match self.verdict.state {
             State::Unknown => 0,
             State::Disconnected => 1,
@@ -262,7 +278,8 @@ impl CheckUp {
         };
         let evidence = self.verdict.evidence.iter();
         let evidence = evidence.map(|e| (e.source, e.finding.label(), e.is_unvouched));
-        (order, evidence.collect(), self.half_monitored)
+        let shares = self.same_login.is_some();
+        (order, evidence.collect(), self.half_monitored, shares)
     }
 
     fn last_alive(&self, id: &str) -> Option<String> {
@@ -429,6 +446,10 @@ fn doctor_json(
         "sources": sources.collect::<Vec<_>>(),
         "to_fix": check_up.advice(),
         "half_monitored": check_up.half_monitored,
+        "copy_of": match &check_up.same_login {
+            Some(SameLogin::CopyOf(of)) => Some(of.as_str()),
+            _ => None,
+        },
         "alertmanagers": polled,
         "privileges": check_up.privileges.iter().chain(program.iter().copied()).map(privileges::json).collect::<Vec<_>>(),
     })

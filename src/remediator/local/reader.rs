@@ -10,9 +10,9 @@ use clock::Clock;
 use crate::config::Settings;
 use crate::folder::discovery::{ProblemLog, explain};
 use crate::folder::scan::{scan, scan_settled};
-use crate::folder::{BoundedBlocking, FolderPath, Found, ReadCache};
+use crate::folder::{BoundedBlocking, FolderPath, Found, ReadCache, Timestamp};
 use crate::policy::ladder::Reading;
-use crate::policy::{CredsPlace, accumulated_files};
+use crate::policy::{CredsPlace, LoginFolder, accumulated_files, same_logins};
 use crate::remediator::insurance::store::limits_of;
 
 /// How long a look at one folder may take.
@@ -44,6 +44,7 @@ impl FolderReader {
     pub fn read(&mut self, settings: &Settings, found: &[Found]) -> Vec<Reading> {
         let mut round = self.looks.round();
         let (mut readings, mut problems) = (Vec::new(), Vec::new());
+        let (mut logins, now) = (Vec::new(), Timestamp::of(&self.clock));
         let mut caches = HashMap::new();
         for found in found {
             let limits = limits_of(settings, &found.session);
@@ -64,6 +65,9 @@ impl FolderReader {
             caches.insert(found.place.clone(), cache);
             let accumulated = match look.and_then(|look| look) {
                 Ok(inventory) if inventory.history.was_auth_folder => {
+                    logins.extend(
+                        LoginFolder::of(&inventory, now).map(|login| (&found.session, login)),
+                    );
                     Some(accumulated_files(&inventory, limits.batch))
                 }
                 Ok(_) => {
@@ -89,6 +93,15 @@ impl FolderReader {
             });
         }
         self.caches = caches;
+        let mut copies = same_logins(logins, now);
+        copies.retain(|_, same| same.is_copy());
+        // A copy has no tiers.
+        readings.retain(|reading: &Reading| {
+            let mut names = copies.keys();
+            !names.any(|copy| copy.as_str() == reading.session)
+        });
+        let copies = copies.iter();
+        problems.extend(copies.map(|(copy, same)| format!("session {copy}: {same}")));
         self.problems.report(problems.into_iter());
         readings
     }

@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::folder::SessionName;
 
 fn all() -> Vec<RunError> {
     let why = || "why".to_owned();
@@ -18,6 +19,7 @@ fn all() -> Vec<RunError> {
         RunError::Store(why()),
         RunError::UnknownSession,
         RunError::DuplicateName,
+        RunError::CopiedFolder(SameLogin::CopyOf(SessionName::from_text("bot"))),
         RunError::Crashed(Crash::WhileDown),
         RunError::Crashed(Crash::NothingMoved),
         RunError::Crashed(Crash::NothingRestored),

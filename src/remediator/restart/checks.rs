@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use crate::connection::State;
 use crate::control::{Observation, Service};
+use crate::folder::all_sessions::LIST_TIMEOUT;
 use crate::folder::{Found, SessionName};
 use crate::policy::guard::CleanupMode;
 use crate::policy::{RestartBudget, StopInputs, StopRefusal, Stopped, Tier, may_stop};
 use crate::remediator::insurance::stop as insurance;
 use crate::remediator::insurance::store::limits_of;
 use crate::remediator::outcome::RunError;
-use crate::remediator::runner::{self, Folders};
+use crate::remediator::runner::{self, Folders, blocking};
 use crate::remediator::store::audit::Step;
 use crate::remediator::store::runs::{Ending, Run};
 use crate::remediator::store::{BlockingStore, Store, StoreError};
@@ -183,7 +184,8 @@ impl RestartCoordinator {
             && self.breaker_allows(&stops, resumed, name, Trigger::Window, fleet))
     }
 
-    /// Makes all checks before a stop. `folders`: those of the service, locked.
+    /// Makes all checks before a stop. `left_out`: see [`Self::left_out`]. `folders`: those of the
+    /// service, locked.
     #[allow(clippy::too_many_arguments)]
     pub(super) async fn check(
         &self,
@@ -192,6 +194,7 @@ impl RestartCoordinator {
         service: &Service,
         trigger: Trigger,
         known: &[Found],
+        left_out: &[Found],
         folders: &Folders,
         mut ending: Ending,
     ) -> Checked {
@@ -201,7 +204,8 @@ impl RestartCoordinator {
         let result = match result {
             Ok(true) => {
                 let siblings = self.siblings(found, service, known).await;
-                let all = self.found_of(service, found, known);
+                let mut all = self.found_of(service, found, known);
+                all.extend_from_slice(left_out);
                 let whole = insurance::before_a_stop(&self.ctx, &all, folders).await;
                 whole
                     .map(|whole| Some(Go { siblings, whole }))
@@ -348,6 +352,29 @@ impl RestartCoordinator {
             other.session != found.session && same.is_some_and(|same| same.name == service.name)
         });
         [found].into_iter().chain(others).cloned().collect()
+    }
+
+    /// The folders of a service's process that `include` and `exclude` leave out. Nothing in them
+    /// is cleaned, but the stop may tear their creds.json as well.
+    pub(super) async fn left_out(&self, service: &str, known: &[Found]) -> Vec<Found> {
+        let settings = &self.ctx.settings;
+        let Some(mut discovery) = settings.unfiltered_discovery() else {
+            return Vec::new();
+        };
+        let surveyed = blocking(move || discovery.survey().found);
+        let Ok(mut found) = self.ctx.clock.timeout(LIST_TIMEOUT, surveyed).await else {
+            tracing::warn!(
+                service,
+                "timeout: the sessions that are left out were not listed, and their creds.json is not copied before a stop"
+            );
+            return Vec::new();
+        };
+        found.retain(|found| {
+            let is_known = |one: &Found| one.session == found.session || one.place == found.place;
+            let own = settings.services.of(&found.session);
+            !known.iter().any(is_known) && own.is_some_and(|own| own.name == service)
+        });
+        found
     }
 
     pub(super) fn sessions_of(

@@ -1,5 +1,6 @@
 //! The clean-up of the folders of a service that is gone.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use clock::Clock;
 use crate::connection::Finding;
 use crate::folder::Found;
 use crate::policy::guard::CleanupMode;
-use crate::policy::{CleanRequest, Tier};
+use crate::policy::{CleanRequest, SameLogin, Tier};
+use crate::remediator::copies;
 use crate::remediator::outcome::{RunError, RunResult};
 use crate::remediator::quarantine::{Halt, QuarantineName, look_up};
 use crate::remediator::runner::{self, StoppedService, blocking};
@@ -107,7 +109,19 @@ impl RestartCoordinator {
             other.session != job.found.session
                 && service.is_some_and(|service| service.name == stopped.service.name)
         });
-        for other in others {
+        let others: Vec<&Found> = others.collect();
+        let same_logins = match others.is_empty() {
+            true => BTreeMap::new(),
+            false => {
+                let (known, now) = (job.known.clone(), self.ctx.now());
+                blocking(move || copies::of(&known, now)).await
+            }
+        };
+        let is_copy = |other: &Found| {
+            let same = same_logins.get(&other.session);
+            same.is_some_and(SameLogin::is_copy)
+        };
+        for other in others.iter().filter(|other| !is_copy(other)) {
             if !stopped.halt.is_halted() && clock.since(began) < self.bounds.all_clean {
                 self.clean_sibling(other, stopped, &job.sibling_runs).await;
             }

@@ -70,6 +70,8 @@ pub(super) struct Driver {
     pub service: Option<Service>,
     /// All sessions of the service whose folder was found.
     pub sessions: Vec<Found>,
+    /// Further folders of its process: see [`RestartCoordinator::left_out`].
+    left_out: Vec<Found>,
     pub known: Vec<Found>,
     pub state: Restart,
     pub live: Option<LiveRun>,
@@ -94,6 +96,7 @@ impl Driver {
         lease: ServiceLease,
         service: Option<Service>,
         known: &[Found],
+        left_out: Vec<Found>,
         state: Restart,
     ) -> Self {
         let of_service = |found: &&Found| {
@@ -104,6 +107,7 @@ impl Driver {
         };
         Self {
             sessions: known.iter().filter(of_service).cloned().collect(),
+            left_out,
             known: known.to_vec(),
             coordinator: Arc::clone(coordinator),
             lease: Some(lease),
@@ -122,6 +126,11 @@ impl Driver {
             reporting: None,
             call_lock: None,
         }
+    }
+
+    /// All folders whose creds.json the stop may tear.
+    fn folders_of_the_process(&self) -> Vec<Found> {
+        [&self.sessions[..], &self.left_out].concat()
     }
 
     fn clock(&self) -> &Clock {
@@ -373,7 +382,7 @@ impl Driver {
             self.clock().clone(),
             id,
             after,
-            self.sessions.clone(),
+            self.folders_of_the_process(),
             own,
             self.state.id(),
             self.last_held.clone(),
@@ -388,11 +397,12 @@ impl Driver {
         let (coordinator, known) = (Arc::clone(&self.coordinator), self.known.clone());
         let (run, found) = (live.run.clone(), live.found.clone());
         let (ending, trigger) = (live.ending.clone(), self.state.trigger);
-        let folders = self.folders.clone();
+        let (folders, left_out) = (self.folders.clone(), self.left_out.clone());
         self.await_task(async move {
-            let checked = coordinator
-                .check(&run, &found, &service, trigger, &known, &folders, ending)
-                .await;
+            let checked = coordinator.check(
+                &run, &found, &service, trigger, &known, &left_out, &folders, ending,
+            );
+            let checked = checked.await;
             let result = match checked.result {
                 Ok(Some(_)) => CheckResult::Go,
                 _ => CheckResult::No,
@@ -525,12 +535,12 @@ impl Driver {
             })
             .collect();
         let state = self.state.clone();
-        let folders = self.folders.clone();
+        let (folders, protected) = (self.folders.clone(), self.folders_of_the_process());
         self.await_task(async move {
             let (phase, again) = (state.phase, state.again);
             ctx.clock.sleep(after).await;
             if phase == Phase::StopIntended
-                && !locks::still_protect(&ctx.clock, folders, &sessions).await
+                && !locks::still_protect(&ctx.clock, folders, &protected).await
             {
                 return (Event::LockLost, EffectOutput::None);
             }
@@ -629,7 +639,8 @@ impl Driver {
             missing: self.state.started_ns.is_none(),
             claimed: self.coordinator.shared.claimed.clone(),
         };
-        let (coordinator, sessions) = (Arc::clone(&self.coordinator), self.sessions.clone());
+        let coordinator = Arc::clone(&self.coordinator);
+        let sessions = self.folders_of_the_process();
         self.await_task(async move {
             let cleaned = match job {
                 Some(job) => Some(coordinator.clean_all(job, &stopped).await),

@@ -103,7 +103,8 @@ impl RestartCoordinator {
                 let service = &state.service;
                 tracing::warn!(service, "an earlier call may be under way; waiting for it");
             }
-            let mut driver = Driver::new(self, lease, service, known, state);
+            let left_out = self.left_out(&state.service, known).await;
+            let mut driver = Driver::new(self, lease, service, known, left_out, state);
             driver.only_start = only_start;
             self.spawn(driver, first);
         }

@@ -106,7 +106,8 @@ impl RestartCoordinator {
         let (name, session) = (&service.name, found.session.as_str());
         let times = self.times(&service);
         let state = Restart::new(name, session, run.id, trigger, decided, times);
-        let mut driver = Driver::new(self, lease, Some(service), known, state);
+        let left_out = self.left_out(&service.name, known).await;
+        let mut driver = Driver::new(self, lease, Some(service), known, left_out, state);
         let (sender, result) = oneshot::channel();
         driver.live = Some(LiveRun {
             run: run.clone(),

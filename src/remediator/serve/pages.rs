@@ -14,6 +14,7 @@ use crate::policy::CleanRequest;
 use crate::policy::guard::CleanupMode;
 use exporter_toolkit::{self as web, Response};
 
+use super::super::copies::refuse_copy;
 use super::super::overview::overview;
 use super::super::page::{self, Front};
 use super::super::plan_view::PlanView;
@@ -195,6 +196,8 @@ impl Remediator {
             force: None,
         };
         let (verdict, plan) = runner::preview(&app, &found, ask).await;
+        let copy = refuse_copy(&found, current.sessions.known(), self.now()).await;
+        let plan = copy.and(plan);
         let view = PlanView::new(&session, &verdict, plan.as_ref());
         let settings = &current.ctx.settings;
         let links = PageLinks::new(&settings.pages, &settings.rules);

@@ -11,6 +11,7 @@ use crate::folder::Found;
 use crate::policy::{
     self, CleanRequest, CleanupMode, Plan, StopInputs, StopRefusal, Tier, may_stop,
 };
+use crate::remediator::copies::refuse_copy;
 use crate::remediator::insurance::store::limits_of;
 use crate::remediator::outcome::{RunError, RunOutcome, RunResult};
 use crate::remediator::restart::budget;
@@ -193,6 +194,7 @@ async fn session_of(current: &Configured, run: &Run) -> Result<Found, RunError> 
     if sessions.is_duplicate(&run.session) {
         return Err(RunError::DuplicateName);
     }
+    refuse_copy(&found, sessions.known(), current.ctx.now()).await?;
     Ok(found)
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Permissions};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -119,9 +120,30 @@ pub fn write(files: &[KeyFile], into: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Lays out a fixture in `into` as if it had been made at `now`.
+/// Lays out a fixture in `into` as if it had been made at `now`. A folder called as the
+/// fixture's bot has its login, every other one a login of its own: two folders of one login are
+/// one bot and its copy.
 pub fn unpack(name: &str, into: &Path, now: SystemTime) -> Result<()> {
-    write(&read(name, now)?, into)
+    let mut files = read(name, now)?;
+    if !into.ends_with("company_962302") {
+        for creds in files.iter_mut().filter(|file| file.name == "creds.json") {
+            creds.bytes = of_another_device(&creds.bytes, into)?;
+        }
+    }
+    write(&files, into)
+}
+
+/// The same creds.json with another device of the account, for each path another one.
+fn of_another_device(creds: &[u8], folder: &Path) -> Result<Vec<u8>> {
+    let mut hash = DefaultHasher::new();
+    folder.hash(&mut hash);
+    let text = std::str::from_utf8(creds).doing("creds.json")?;
+    let own = r#""id":"447700900001:12@s.whatsapp.net""#;
+    if !text.contains(own) {
+        return Err("creds.json has another account than expected".into());
+    }
+    let other = format!(r#""id":"447700900001:{}@s.whatsapp.net""#, hash.finish());
+    Ok(text.replace(own, &other).into_bytes())
 }
 
 /// Everything about a folder that a clean-up and its undo must bring back.

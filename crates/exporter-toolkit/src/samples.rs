@@ -1,16 +1,13 @@
-//! The samples of a scrape on their way to the writer: a part of one metric at a time.
+//! The samples of a scrape on their way to the writer. They are written as text at once: a metric
+//! may have a million.
 
-use std::io::Write;
-use std::slice;
+use std::io::{self, Write};
 
-use prometheus::TextEncoder;
-use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use crate::declaration::MetricDeclaration;
+use crate::{openmetrics, text_format};
 
-use crate::declaration::{MetricDeclaration, MetricKind};
-use crate::openmetrics;
-
-/// So many samples are built, then written. A metric may have a million.
-pub(crate) const PART: usize = 256;
+/// So many bytes of text are collected, then written.
+pub(crate) const PART_BYTES: usize = 16 << 10;
 
 /// A format of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,32 +18,16 @@ pub enum Format {
     OpenMetrics,
 }
 
-/// The family of a metric, without a sample.
-pub(crate) fn family(declared: &MetricDeclaration) -> MetricFamily {
-    let mut family = MetricFamily::default();
-    family.set_name(declared.name.to_owned());
-    family.set_help(declared.help.to_owned());
-    family.set_field_type(match declared.kind {
-        MetricKind::Gauge => MetricType::GAUGE,
-        MetricKind::Counter => MetricType::COUNTER,
-    });
-    family
-}
-
 /// Takes the samples of one metric.
 pub struct Samples<'a> {
     declared: MetricDeclaration,
-    /// The part that is being built. Its metrics are used again for the next part.
-    family: MetricFamily,
-    /// How many metrics of the part are built.
-    built: usize,
-    /// Whether a part was written.
+    /// Whether there was a sample.
     is_begun: bool,
-    written: prometheus::Result<()>,
+    written: io::Result<()>,
     /// Labels of every sample.
     labels: &'a [(&'a str, &'a str)],
     format: Format,
-    /// A buffer.
+    /// What is not written yet.
     text: &'a mut String,
     out: &'a mut dyn Write,
 }
@@ -60,10 +41,9 @@ impl<'a> Samples<'a> {
         text: &'a mut String,
         out: &'a mut dyn Write,
     ) -> Self {
+        text.clear();
         Self {
-            family: family(&declared),
             declared,
-            built: 0,
             is_begun: false,
             written: Ok(()),
             labels,
@@ -78,89 +58,75 @@ impl<'a> Samples<'a> {
     pub fn add(&mut self, values: &[&str], value: f64) {
         let declared = &self.declared;
         debug_assert_eq!(declared.labels.len(), values.len(), "{}", declared.name);
-        if self.built == self.family.get_metric().len() {
-            let metric = self.new_metric(values.len());
-            self.family.mut_metric().push(metric);
-        }
-        let metric = &mut self.family.mut_metric()[self.built];
-        for (pair, value) in metric.mut_label().iter_mut().zip(values) {
-            pair.set_value((*value).to_owned());
-        }
-        match self.declared.kind {
-            MetricKind::Gauge => {
-                let mut gauge = Gauge::default();
-                gauge.set_value(value);
-                metric.set_gauge(gauge);
-            }
-            MetricKind::Counter => {
-                let mut counter = Counter::default();
-                counter.set_value(value);
-                metric.set_counter(counter);
+        if !self.is_begun {
+            self.is_begun = true;
+            match self.format {
+                Format::OpenMetrics => openmetrics::write_header(self.text, declared),
+                Format::Text => text_format::write_header(self.text, declared),
             }
         }
-        self.built += 1;
-        if self.built == PART {
+        self.text.push_str(declared.name);
+        let own = declared.labels.iter().zip(values);
+        let own = own.map(|(name, value)| (*name, *value));
+        let mut separator = "{";
+        for (name, value) in own.chain(self.labels.iter().copied()) {
+            push(self.text, &[separator, name, "=\""]);
+            escape(self.text, value, true);
+            self.text.push('"');
+            separator = ",";
+        }
+        self.text
+            .push_str(if separator == "{" { " " } else { "} " });
+        match self.format {
+            Format::OpenMetrics => openmetrics::write_value(self.text, value),
+            Format::Text => text_format::write_value(self.text, value),
+        }
+        self.text.push('\n');
+        if self.text.len() >= PART_BYTES {
             self.write_part();
         }
     }
 
-    /// With the first `values` of the declared labels, and those of every sample.
-    fn new_metric(&self, values: usize) -> Metric {
-        let declared = self.declared.labels.iter().take(values);
-        let declared = declared.map(|name| (*name, ""));
-        let labels = declared.chain(self.labels.iter().copied());
-        let pairs = labels.map(|(name, value)| {
-            let mut pair = LabelPair::default();
-            pair.set_name(name.to_owned());
-            pair.set_value(value.to_owned());
-            pair
-        });
-        Metric::from_label(pairs.collect())
-    }
-
     fn write_part(&mut self) {
         if self.written.is_ok() {
-            self.written = self.try_write_part();
+            self.written = self.out.write_all(self.text.as_bytes());
         }
-        self.built = 0;
-        self.is_begun = true;
-    }
-
-    fn try_write_part(&mut self) -> prometheus::Result<()> {
         self.text.clear();
-        match self.format {
-            Format::OpenMetrics => {
-                if !self.is_begun {
-                    openmetrics::encode_header(self.text, &self.family);
-                }
-                openmetrics::encode_samples(self.text, &self.family);
-                self.out.write_all(self.text.as_bytes())?;
-            }
-            Format::Text => {
-                if self.is_begun {
-                    self.family.set_help(String::new());
-                }
-                TextEncoder::new().encode_utf8(slice::from_ref(&self.family), self.text)?;
-                // Without a help text the header is one line, and it is written already.
-                let header = match self.is_begun {
-                    true => self.text.find('\n').map_or(0, |end| end + 1),
-                    false => 0,
-                };
-                self.out.write_all(&self.text.as_bytes()[header..])?;
-            }
-        }
-        Ok(())
     }
 
     /// Writes what is left.
     ///
     /// Errors: those of the writer.
-    pub(crate) fn finish(mut self) -> prometheus::Result<()> {
-        if self.built > 0 {
-            let built = self.built;
-            self.family.mut_metric().truncate(built);
-            self.write_part();
-        }
+    pub(crate) fn finish(mut self) -> io::Result<()> {
+        self.write_part();
         self.written
     }
+}
+
+pub(crate) fn push(out: &mut String, parts: &[&str]) {
+    for part in parts {
+        out.push_str(part);
+    }
+}
+
+/// Escapes a label's value or a help text, with or without its quotes.
+pub(crate) fn escape(out: &mut String, text: &str, quotes: bool) {
+    let is_special = |byte| matches!(byte, b'\\' | b'\n') || (quotes && byte == b'"');
+    let mut rest = text;
+    while let Some(at) = rest.bytes().position(is_special) {
+        out.push_str(&rest[..at]);
+        out.push_str(match rest.as_bytes()[at] {
+            b'\n' => "\\n",
+            b'"' => "\\\"",
+            _ => "\\\\",
+        });
+        rest = &rest[at + 1..];
+    }
+    out.push_str(rest);
+}
+
+/// The integer that a value is, if it is one that can be written as such. Most values are counts,
+/// which are faster to write as integers.
+pub(crate) fn as_integer(value: f64) -> Option<i64> {
+    (value.fract() == 0.0 && value.abs() < 1e15).then_some(value as i64)
 }

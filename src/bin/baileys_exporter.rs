@@ -23,6 +23,12 @@ use baileys_exporter::rules::prometheus_rule;
 use clap::{Parser, Subcommand, ValueEnum};
 use clock::Clock;
 use exporter_toolkit::{Listeners, WebConfig, bind};
+use tikv_jemallocator::Jemalloc;
+
+/// For 10,000 folders it takes a fifth less memory than glibc's allocator, and less time
+/// (docs/performance.md). .cargo/config.toml bounds its arenas.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// Prometheus exporter for the auth folders of WhatsApp bots built on Baileys.
 ///

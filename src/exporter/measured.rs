@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::config::Settings;
-use crate::folder::{Creds, Inventory, Kind, SessionName, Timestamp};
+use crate::folder::{Creds, Entry, Inventory, Kind, SessionName, Timestamp};
 use crate::policy::guard::INACTIVE_FOR;
 use crate::policy::{
     Batches, CleanupMode, CredsPlace, LoginFolder, Refusal, Tier, accumulated, changes_by_time,
@@ -63,12 +63,14 @@ pub struct FileTotals {
 }
 
 impl FileTotals {
-    fn add(&mut self, bytes: u64, modified: Option<Timestamp>) {
-        self.count += 1;
-        self.bytes = self.bytes.saturating_add(bytes);
-        if let Some(at) = modified {
-            let (oldest, newest) = self.modified.unwrap_or((at, at));
-            self.modified = Some((oldest.min(at), newest.max(at)));
+    fn of(files: &[Entry]) -> Self {
+        let modified = || files.iter().filter_map(Entry::modified);
+        Self {
+            count: files.len(),
+            bytes: files
+                .iter()
+                .fold(0, |bytes, file| file.stamp.size.saturating_add(bytes)),
+            modified: modified().min().zip(modified().max()),
         }
     }
 }
@@ -109,15 +111,11 @@ impl Measured {
             .map(|entry| entry.last_activity())
             .filter(|last| last.until(now) <= INACTIVE_FOR)
             .min();
-        let (mut files, mut kinds) = (FileTotals::default(), BTreeMap::<Kind, FileTotals>::new());
-        for entry in inventory.files() {
-            let (bytes, modified) = (entry.stamp.size, entry.modified());
-            files.add(bytes, modified);
-            kinds.entry(entry.kind()).or_default().add(bytes, modified);
-        }
+        let of_kind = inventory.files().chunk_by(|a, b| a.kind() == b.kind());
+        let kinds = of_kind.map(|files| (files[0].kind(), FileTotals::of(files)));
         Self {
-            files,
-            kinds,
+            files: FileTotals::of(inventory.files()),
+            kinds: kinds.collect(),
             login: LoginFolder::of(inventory, now),
             batches,
             accumulated,

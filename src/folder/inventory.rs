@@ -202,6 +202,8 @@ pub struct Unit<'a> {
     pub kind: Kind,
     /// The id in the name.
     pub id: &'a [u8],
+    /// Its position among the keys of the folder.
+    pub index: usize,
     /// The files; companions first, the main file last. Never empty.
     pub files: &'a [Entry],
 }
@@ -235,6 +237,8 @@ impl Unit<'_> {
 #[derive(Clone, Debug)]
 pub struct Inventory {
     files: Vec<Entry>,
+    /// Where the files of each key end.
+    ends: Vec<usize>,
     /// What creds.json says.
     pub creds: Creds,
     /// What earlier scans saw.
@@ -274,6 +278,23 @@ impl History {
     }
 }
 
+/// The kind, and the first bytes of the main file's name behind those that all of the kind have.
+/// In the order of kind and name it never gets less.
+fn sort_key(parts: NameParts<'_>) -> (Kind, u128) {
+    let common = match parts.kind {
+        Kind::Creds | Kind::Unknown => 0,
+        kind => kind.label().len() + 1,
+    };
+    let mut first = [0; 16];
+    for (to, from) in first
+        .iter_mut()
+        .zip(parts.main.get(common..).unwrap_or_default())
+    {
+        *to = *from;
+    }
+    (parts.kind, u128::from_be_bytes(first))
+}
+
 impl Inventory {
     /// From the names found, in any order; directories are left out.
     pub fn new(found: impl IntoIterator<Item = Entry>, creds: Creds) -> Self {
@@ -281,13 +302,27 @@ impl Inventory {
             .into_iter()
             .filter(|entry| entry.shape != Shape::Directory)
             .collect();
-        // The files of one key side by side, its main file last.
-        files.sort_unstable_by(|left, right| {
-            let (a, b) = (left.name.parts(), right.name.parts());
-            let order = (a.kind, a.main, !a.companion).cmp(&(b.kind, b.main, !b.companion));
-            order.then_with(|| left.name.cmp(&right.name))
+        // The files of one key side by side, its main file last. Nearly all names differ in what
+        // `sort_key` holds of them, and to compare that is fast.
+        files.sort_by_cached_key(|entry| sort_key(entry.name.parts()));
+        let alike = |a: &Entry, b: &Entry| sort_key(a.name.parts()) == sort_key(b.name.parts());
+        for some in files.chunk_by_mut(alike).filter(|some| some.len() > 1) {
+            some.sort_unstable_by(|left, right| {
+                let (a, b) = (left.name.parts(), right.name.parts());
+                let order = (a.main, !a.companion).cmp(&(b.main, !b.companion));
+                order.then_with(|| left.name.cmp(&right.name))
+            });
+        }
+        let same = |a: &Entry, b: &Entry| {
+            let (a, b) = (a.name.parts(), b.name.parts());
+            (a.kind, a.main) == (b.kind, b.main)
+        };
+        let ends = files.chunk_by(same).scan(0, |end, files| {
+            *end += files.len();
+            Some(*end)
         });
         Self {
+            ends: ends.collect(),
             files,
             creds,
             history: History::default(),
@@ -301,15 +336,15 @@ impl Inventory {
 
     /// The keys: main files joined with their companions, by kind and name.
     pub fn units(&self) -> impl Iterator<Item = Unit<'_>> {
-        let same = |a: &Entry, b: &Entry| {
-            let (a, b) = (a.name.parts(), b.name.parts());
-            (a.kind, a.main) == (b.kind, b.main)
-        };
-        self.files.chunk_by(same).map(|files| {
+        let mut from = 0;
+        self.ends.iter().enumerate().map(move |(index, end)| {
+            let files = &self.files[from..*end];
+            from = *end;
             let parts = files[0].name.parts();
             Unit {
                 kind: parts.kind,
                 id: parts.id,
+                index,
                 files,
             }
         })

@@ -197,12 +197,14 @@ pub fn parse_name(name: &[u8]) -> NameParts<'_> {
 /// The number of a pre-key id. Only the form the library writes: no sign, no leading
 /// zero, at most 32 bits. `None` for anything else, and such a file is never moved.
 pub fn pre_key_id(id: &[u8]) -> Option<u32> {
-    let is_plain = match id {
-        [b'0'] => true,
-        [b'1'..=b'9', rest @ ..] => rest.iter().all(u8::is_ascii_digit),
-        _ => false,
+    let digits = match id {
+        [] | [b'0', _, ..] => return None,
+        digits => digits,
     };
-    is_plain.then(|| std::str::from_utf8(id).ok()?.parse().ok())?
+    digits.iter().try_fold(0u32, |number, byte| {
+        let digit = byte.is_ascii_digit().then(|| u32::from(byte - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    })
 }
 
 /// The parts of a sender key's id, `<group>--<user>[_<domain>]--<device>`.

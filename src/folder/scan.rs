@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use clock::Clock;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, Stat};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::path::Arg;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -321,12 +321,16 @@ pub fn read_plain_file(fd: BorrowedFd<'_>, name: &OsStr, limit: u64) -> io::Resu
     if FileType::from_raw_mode(about.st_mode) != FileType::RegularFile {
         return Err(io::Error::other("not a regular file"));
     }
-    // With room for one byte more, one read finds all of it and another one its end.
+    // Most files are as large as they say, and one read finds all of it.
     let expected = u64::try_from(about.st_size).unwrap_or(0).min(limit);
-    let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or(0) + 1);
-    std::fs::File::from(file)
-        .take(limit + 1)
-        .read_to_end(&mut bytes)?;
+    let mut bytes = vec![0; usize::try_from(expected).unwrap_or(0) + 1];
+    let read = retry_on_intr(|| rustix::io::read(&file, &mut bytes[..]))?;
+    bytes.truncate(read);
+    if read as u64 != expected {
+        std::fs::File::from(file)
+            .take(limit + 1 - read as u64)
+            .read_to_end(&mut bytes)?;
+    }
     if bytes.len() as u64 > limit {
         return Err(io::Error::other(format!("larger than {limit} bytes")));
     }

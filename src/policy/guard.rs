@@ -12,7 +12,7 @@
 //! A file that is unusual in any way (a time in the future, a link, a directory, a file with
 //! two names, one that cannot be read or parsed) is kept, with its companions.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -367,8 +367,11 @@ fn plan_with(
     if chosen.is_empty() {
         return Err(Refusal::NothingRemovable);
     }
-    let gone: BTreeSet<(Kind, &[u8])> = chosen.iter().map(|unit| (unit.kind, unit.id)).collect();
-    let is_chosen = |unit: &Unit<'_>| gone.contains(&(unit.kind, unit.id));
+    let mut goes = vec![false; units.len()];
+    for unit in &chosen {
+        goes[unit.index] = true;
+    }
+    let is_chosen = |unit: &Unit<'_>| goes[unit.index];
     let chosen_pre_keys = chosen
         .iter()
         .filter(|unit| unit.kind == Kind::PreKey)
@@ -478,11 +481,11 @@ struct GuardTable<'a> {
 
 impl GuardTable<'_> {
     fn is_movable(&self, unit: &Unit<'_>) -> bool {
-        unit.is_plain() && unit.last_activity() <= self.now
+        unit.last_activity() <= self.now && unit.is_plain()
     }
 
     fn is_inactive(&self, unit: &Unit<'_>) -> bool {
-        self.is_movable(unit) && unit.last_activity() < self.cutoff
+        unit.last_activity() < self.cutoff && self.is_movable(unit)
     }
 
     /// The owner of a sender key. Any device of the bot's own account counts as the bot. If

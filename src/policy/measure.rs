@@ -72,7 +72,7 @@ impl Batches {
                 test(parts.kind, parts.id)
             })
         };
-        let modern = has(&|kind, id| kind.is_modern_only() || has_lid_name(kind, id));
+        let modern = has(&|kind, _| kind.is_modern_only()) || has(&has_lid_name);
         let many = pre_keys(inventory) >= MODERN_BATCH as usize
             || next_pre_key_id(inventory) > MODERN_BATCH;
         if let BatchSetting::Fixed(batch) = setting {
@@ -239,11 +239,11 @@ pub fn newest_pre_key_missing(inventory: &Inventory) -> Option<bool> {
 
 /// The id of a pre-key that the library can read.
 pub(super) fn usable_pre_key(unit: &Unit<'_>) -> Option<u32> {
-    let readable = unit
-        .files
-        .iter()
-        .any(|file| !file.name.as_bytes().ends_with(b".tmp"));
-    pre_key_id(unit.id).filter(|_| unit.kind == Kind::PreKey && readable)
+    let is_readable = |file: &Entry| !file.name.as_bytes().ends_with(b".tmp");
+    match unit.kind {
+        Kind::PreKey if unit.files.iter().any(is_readable) => pre_key_id(unit.id),
+        _ => None,
+    }
 }
 
 /// What the tiers count: the files a classic folder would hold.

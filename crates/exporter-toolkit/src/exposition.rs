@@ -1,5 +1,7 @@
 //! Answering a scrape in the format and encoding the scraper prefers.
 
+use std::io;
+
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hyper::StatusCode;
@@ -22,7 +24,7 @@ const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// answer is the text format: a scraper is better off with metrics than with an error.
 ///
 /// The samples are encoded, and compressed, while they are produced: beside the answer, only a
-/// few hundred of them are in memory. This costs some ten milliseconds of processor time for
+/// few kilobytes of them are in memory. This costs some ten milliseconds of processor time for
 /// each 100,000 samples; for so many, call it where blocking is allowed.
 pub fn respond(headers: &HeaderMap, families: MetricFamilies<'_>) -> Response {
     let format = match prefers_openmetrics(headers) {
@@ -55,11 +57,7 @@ pub fn respond(headers: &HeaderMap, families: MetricFamilies<'_>) -> Response {
 /// The body of a scrape.
 ///
 /// Errors: none that is known of.
-pub fn encode(
-    families: MetricFamilies<'_>,
-    format: Format,
-    is_gzip: bool,
-) -> prometheus::Result<Vec<u8>> {
+pub fn encode(families: MetricFamilies<'_>, format: Format, is_gzip: bool) -> io::Result<Vec<u8>> {
     if !is_gzip {
         let mut out = Vec::new();
         families.write(format, &mut out)?;
@@ -68,7 +66,7 @@ pub fn encode(
     // The fastest level already makes metrics seven times smaller.
     let mut out = GzEncoder::new(Vec::new(), Compression::fast());
     families.write(format, &mut out)?;
-    Ok(out.finish()?)
+    out.finish()
 }
 
 /// Whether OpenMetrics 1.0 has the higher weight. A tie is for the text

@@ -38,6 +38,7 @@ mod response;
 mod samples;
 pub mod secret;
 mod server;
+mod text_format;
 mod web_config;
 
 pub use bearer::bearer_matches;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::Write;
+use std::io::{self, Write};
 
 use crate::openmetrics;
 use crate::samples::{Format, Samples};
@@ -57,7 +57,7 @@ impl<'a> MetricFamilies<'a> {
     /// Writes all metrics, sorted by name.
     ///
     /// Errors: those of the writer.
-    pub(crate) fn write(self, format: Format, out: &mut dyn Write) -> prometheus::Result<()> {
+    pub(crate) fn write(self, format: Format, out: &mut dyn Write) -> io::Result<()> {
         let mut text = String::new();
         for (declared, source) in self.by_name.into_values() {
             let mut samples = Samples::new(declared, &self.labels, format, &mut text, &mut *out);

@@ -37,7 +37,7 @@ DEBIAN = {"prometheus": "/usr/bin/prometheus", "alertmanager": "/usr/bin/prometh
 # Directories of the host that the services mount.
 HOST = {name: WORK / "host" / name.lstrip("/") for name in ("/var/lib/docker/containers", "/var/log/bots", "/srv/baileys/exporter")}
 # Bounds the whole: everything is waited for within this time.
-END = time.monotonic() + 600
+END = time.monotonic() + 1200
 
 
 def fail(text):

@@ -198,17 +198,23 @@ fn the_batch_is_derived_from_real_folders() {
         ),
     ];
     let dir = tempfile::tempdir().unwrap();
-    let mut args = vec!["status".to_owned(), "--output=json".to_owned()];
+    let args = || vec!["status".to_owned(), "--output=json".to_owned()];
+    // A folder beside its copy would be known as the session, and the copy has no tier.
+    let (mut originals, mut copies) = (args(), args());
     for (name, bot, ..) in &cases {
         let copy = dir.path().join(name);
         let cp = [OsStr::new("-r"), bot.folder.as_os_str(), copy.as_os_str()];
         let (status, _, errors) = process::run(Path::new("cp"), cp, BOUND).unwrap();
         assert!(status.success(), "{errors}");
-        args.push(format!("--sessions.path={name}={}", bot.folder.display()));
-        args.push(format!("--sessions.path={name}-copied={}", copy.display()));
+        originals.push(format!("--sessions.path={name}={}", bot.folder.display()));
+        copies.push(format!("--sessions.path={name}-copied={}", copy.display()));
     }
-    let (_, out, errors) = process::run(Path::new(EXPORTER), args, BOUND).unwrap();
-    let rows: Vec<Value> = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{errors}"));
+    let mut rows: Vec<Value> = Vec::new();
+    for args in [originals, copies] {
+        let (_, out, errors) = process::run(Path::new(EXPORTER), args, BOUND).unwrap();
+        let shown: Vec<Value> = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{errors}"));
+        rows.extend(shown);
+    }
     let mut wrong = Vec::new();
     for (name, _, as_made, copied) in &cases {
         for (session, expected) in [

@@ -400,7 +400,7 @@ const watchers = {
   height: 4,
   panels: [
     [4, g.stat('Folders not read', 'Auth folders that the exporter could not look at: nothing is known of them.', [g.now(`sum(baileys_auth_folder_up{${S}} == bool 0) or vector(-1)`)], { thresholds: g.none(), mappings: NO_DATA })],
-    [4, g.stat('Folders left out', 'Auth folders and paths that the exporter leaves out, such as two of one name; its log says which.', [g.now(`sum(baileys_exporter_sessions_skipped{${T}}) or vector(-1)`)], { thresholds: g.none(C.cleanup), mappings: NO_DATA })],
+    [4, g.stat('Folders left out', 'Auth folders and paths that the exporter leaves out, such as two of one name; its log says which.', [g.now(`sum(baileys_exporter_sessions_skipped{${T},reason!="copy"}) or vector(-1)`)], { thresholds: g.none(C.cleanup), mappings: NO_DATA })],
     [4, g.stat('Pre-key batch unknown', 'Sessions whose folder does not tell how many pre-keys a login makes (30 or 812), so their tier may be wrong. The dashboard Session says what to do.', [g.now(`sum(baileys_auth_pre_key_batch_ambiguous{${S}}) or vector(-1)`)], { mappings: NO_DATA })],
     [4, g.stat('Not used for 14 days', 'Sessions in which no chat was active within 14 days (dormant); a clean-up refuses them.', [g.now(`sum(baileys_auth_dormant{${S}}) or vector(-1)`)], { mappings: NO_DATA })],
     [4, g.stat('Log bytes not read yet', 'Bytes that stand in the logs and are not counted yet.', [g.now(`sum(baileys_exporter_log_unread_bytes{${T}}) or vector(-1)`)], { unit: 'bytes', thresholds: g.none(C.cleanup, 16777216), mappings: NO_LOGS })],

@@ -249,7 +249,7 @@ async fn preview_plan(
 
 async fn refuse_copy_among(settings: &Settings, found: &Found) -> Result<(), RunError> {
     let known = block_in_place(|| settings.discovery().survey().found);
-    refuse_copy(found, known, Timestamp::now()).await
+    refuse_copy(found, known, Timestamp::of(&Clock::system())).await
 }
 
 /// Shows what a clean-up would move, and whether it would be allowed.

@@ -1,5 +1,6 @@
 //! `clean --tier` and `clean --all`: one clean-up after the other, each by its own guards.
 
+use clock::Clock;
 use tokio::task::block_in_place;
 
 use crate::cli::{complain, is_stopping, print};
@@ -25,7 +26,7 @@ pub async fn clean_many(settings: Settings, tier: Option<Tier>, dry_run: bool) -
         return fail(&no_folder(&settings));
     }
     let mut chosen: Vec<Found> = Vec::new();
-    let same_logins = block_in_place(|| copies::of(&survey.found, Timestamp::now()));
+    let same_logins = block_in_place(|| copies::of(&survey.found, Timestamp::of(&Clock::system())));
     for found in survey.found.iter().cloned() {
         let name = found.session.as_str();
         let copy = same_logins.get(&found.session);

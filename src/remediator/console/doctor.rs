@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use anstyle::AnsiColor;
+use clock::Clock;
 use tokio::task::block_in_place;
 
 use crate::app::App;
@@ -100,7 +101,7 @@ pub async fn doctor(
         let sessions = || folders.iter().map(|found| &found.session);
         let mut entries = settings.services.unused(sessions());
         entries.extend(settings.shared_sources());
-        let same_logins = copies::of(&folders, Timestamp::now());
+        let same_logins = copies::of(&folders, Timestamp::of(&Clock::system()));
         (settings.log_overview(sessions()), entries, same_logins)
     });
     for entry in &entries {

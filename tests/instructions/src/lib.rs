@@ -184,11 +184,19 @@ pub fn make_ready(dir: &Path) {
         .map(|entry| entry.unwrap().path())
         .filter(|path| is_kept(path.file_name().unwrap().to_str().unwrap()))
         .collect();
-    for session in 1..=1_000 {
-        let session = sessions.join(format!("bot{session}"));
+    for number in 1..=1_000 {
+        let session = sessions.join(format!("bot{number}"));
         fs::create_dir_all(&session).unwrap();
         let mut copy = Command::new("cp");
         copy.arg("-p").args(&few).arg(&session);
         assert!(copy.status().unwrap().success());
+        // Each is a bot, and not a copy of the first one.
+        let creds = session.join("creds.json");
+        let modified = fs::metadata(&creds).unwrap().modified().unwrap();
+        let text = fs::read_to_string(&creds).unwrap();
+        let device = format!(":{number}@s.whatsapp.net");
+        fs::write(&creds, text.replace(":12@s.whatsapp.net", &device)).unwrap();
+        let file = fs::File::options().write(true).open(&creds).unwrap();
+        file.set_modified(modified).unwrap();
     }
 }

@@ -5,10 +5,7 @@ use std::time::Duration;
 
 use crate::folder::{SessionName, Timestamp};
 
-use super::{Evidence, Finding};
-
-/// The resolution of what is compared: a line's date against a file's modification time.
-const TICK: Duration = Duration::from_secs(2);
+use super::{Evidence, Finding, TICK};
 
 /// What a session's log says of its connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +22,10 @@ pub struct LogEvent {
     /// Why a close may be that of another connection; continues "the connection was closed,
     /// but".
     pub unclear: Option<String>,
+    /// It shows a close by a process that has logged in and has never opened a connection.
+    pub never_opened: bool,
+    /// Another process has begun to write since the last line of the one that opened.
+    pub has_new_writer: bool,
 }
 
 /// A reader of the bots' logs.
@@ -63,6 +64,30 @@ pub(super) fn written_after(
     (written > ended_by?.plus(TICK)).then(|| Evidence::new("log", Finding::NoAnswer, detail))
 }
 
+/// Why the connection that the log showed as opened may be over: it was that of a process that has
+/// ended. With it, what the log is evidence of instead. `started`: when the process that runs did.
+/// Pure.
+pub(super) fn superseded(
+    event: &Result<Option<LogEvent>, String>,
+    evidence: &[Evidence],
+    started: Option<Timestamp>,
+) -> Option<(Finding, &'static str)> {
+    let event = event.as_ref().ok()?.as_ref()?;
+    let is_not_known_to_run =
+        |e: &Evidence| e.source == "process" && !e.id.is_empty() && e.finding == Finding::NoAnswer;
+    if evidence.iter().any(is_not_known_to_run) {
+        return Some((Finding::Nothing, "its process is not known to run"));
+    }
+    match (started, event.at) {
+        (Some(started), Some(at)) => (started > at.plus(TICK))
+            .then_some((Finding::Ambiguous, "its process has started since")),
+        _ => event.has_new_writer.then_some((
+            Finding::Nothing,
+            "another process has begun to write to the log since",
+        )),
+    }
+}
+
 /// What the log is evidence of. Pure.
 ///
 /// If a source reports the process as gone, the log must have stopped as well. While the process
@@ -85,6 +110,7 @@ pub fn log_says(
         at,
         last_line,
         unclear,
+        never_opened,
         ..
     } = match event {
         Ok(Some(event)) => event,
@@ -136,6 +162,7 @@ pub fn log_says(
             format!("the connection was closed {ago}"),
         ),
         (Some(false), None) => nothing("the connection was closed, but the line carries no date"),
+        (None, _) if never_opened => (Finding::Ambiguous, none().1),
         (None, _) => none(),
     }
 }

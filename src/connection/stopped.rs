@@ -6,12 +6,10 @@ use std::time::Duration;
 use crate::folder::{Inventory, Timestamp};
 
 use super::{
-    Asked, Connection, Evidence, Finding, LogEvent, RecentStep, SessionSightings, State, Verdict,
-    fold, log_says,
+    Asked, Connection, Evidence, Finding, LogEvent, RecentStep, SessionSightings, State, TICK,
+    Verdict, fold, log_says,
 };
 
-/// The resolution of what is compared: a line's date against the clock.
-const TICK: Duration = Duration::from_secs(2);
 /// Between the last look before a stop and the moment when the process is found gone.
 const JUST_BEFORE: Duration = Duration::from_secs(600);
 

@@ -11,6 +11,7 @@ fn asked(findings: &[Finding], log: Option<LogEvent>) -> Asked {
         log: log.map(|event| ("log".into(), Ok(Some(event)))),
         logged_out: false,
         ended_by: None,
+        started: None,
         sightings: SessionSightings {
             trusted_by_configuration: true,
             ..SessionSightings::default()
@@ -48,6 +49,8 @@ fn while_it_is_stopped() {
             last_line,
             last_text: None,
             unclear: None,
+            never_opened: false,
+            has_new_writer: false,
         })
     };
     for (findings, log, gone, written, state) in [
@@ -100,6 +103,8 @@ fn a_log_that_ends_with_an_opened_connection_is_not_enough() {
             last_line,
             last_text: None,
             unclear: None,
+            never_opened: false,
+            has_new_writer: false,
         })
     };
     let open = Some(true);
@@ -224,6 +229,8 @@ fn after_it_was_started() {
             last_line: Timestamp::now(),
             last_text: None,
             unclear: None,
+            never_opened: false,
+            has_new_writer: false,
         })
     };
     for (findings, log, back) in [

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::folder::{SessionName, Timestamp};
 
-use super::{Evidence, Finding, TICK};
+use super::verdict::TICK;
+use super::{Evidence, Finding};
 
 /// What a session's log says of its connection.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -32,6 +32,7 @@ pub use sightings::{
     REMEMBERED_FOR, Recent, SessionSightings, SightingRecord, SightingStore, Trust, vouched,
 };
 pub use template::SessionTemplate;
+use verdict::TICK;
 pub use verdict::{Alive, Evidence, Finding, State, Verdict, fold, source_id};
 
 use std::fmt;
@@ -48,8 +49,6 @@ use crate::folder::{
     AllSessions, BoundedBlocking, Inventory, SessionName, SessionNames, Timestamp,
 };
 
-/// The resolution of what is compared: a file's or a line's time against the clock.
-const TICK: Duration = Duration::from_secs(2);
 /// A store that takes longer is not waited for: its disk may stall.
 const SIGHTINGS_TIMEOUT: Duration = Duration::from_secs(15);
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use crate::folder::{Inventory, Timestamp};
 
+use super::verdict::TICK;
 use super::{
-    Asked, Connection, Evidence, Finding, LogEvent, RecentStep, SessionSightings, State, TICK,
-    Verdict, fold, log_says,
+    Asked, Connection, Evidence, Finding, LogEvent, RecentStep, SessionSightings, State, Verdict,
+    fold, log_says,
 };
 
 /// Between the last look before a stop and the moment when the process is found gone.

@@ -2,8 +2,12 @@
 //! test reads it from there.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::folder::Timestamp;
+
+/// The resolution of what is compared: a file's or a line's time against the clock.
+pub(super) const TICK: Duration = Duration::from_secs(2);
 
 /// Whether the bot is connected to WhatsApp. Unknown is treated as connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::{Pid, test_kill_process};
 use testkit::doctor::Doctor;
+use testkit::fixture::Snapshot;
 use testkit::net::Metrics;
 use testkit::pm2::Pm2;
 use testkit::world::World;
@@ -385,6 +386,64 @@ fn a_line_in_the_log_from_after_the_end_stands_against_it() {
     // Emptied by a rotation it has no line.
     log(300, "");
     assert_eq!(world.doctor("bot", &[]).verdict(), ("disconnected", true));
+
+    // So does a file: the bot may run under another supervisor, which this program does not know.
+    let creds = world.path("sessions/bot/creds.json");
+    let creds = File::options().append(true).open(creds).unwrap();
+    creds
+        .set_modified(SystemTime::now() - Duration::from_secs(300))
+        .unwrap();
+    let report = world.doctor("bot", &[]);
+    assert_eq!(report.verdict(), ("unknown", false), "{report:?}");
+    assert!(
+        report.0["to_fix"]
+            .to_string()
+            .contains("a file was written after the end of its process"),
+        "{report:?}"
+    );
+    let before = Snapshot::take(&world.path("sessions/bot")).unwrap();
+    let (code, _, err) = world.remediator(&["clean", "bot"]).parts();
+    assert_eq!(code, 1, "{err}");
+    let after = Snapshot::take(&world.path("sessions/bot")).unwrap();
+    assert_eq!(before.differences(&after), Vec::<String>::new());
+}
+
+#[test]
+fn an_opened_connection_of_an_earlier_process_proves_nothing() {
+    let config =
+        "processes: [{systemd: {unit: '{session}.service'}}]\nlogs: {paths: ['bot=DIR/bot.log']}\n";
+    let world = with_config(&["bot"], config);
+    world.stand_in("systemctl", "cat \"$5\"");
+    let state = |active: &str, pid: u32| {
+        world.write(
+            "bot.service",
+            &format!("LoadState=loaded\nControlPID=0\nControlGroup=\nActiveState={active}\nMainPID={pid}\n"),
+        );
+    };
+    let says = || {
+        let report = world.doctor("bot", &[]);
+        let finding = report.finding("log").to_owned();
+        (report.verdict().0.to_owned(), finding)
+    };
+    let is = |verdict: &str, log: &str| (verdict.to_owned(), log.to_owned());
+    state("active\nSubState=running", std::process::id());
+    world.write("bot.log", &pino(0, 7, OPENED));
+    assert_eq!(says(), is("connected", "connected"));
+    // Its supervisor is about to start it again.
+    state("activating\nSubState=auto-restart", 0);
+    assert_eq!(says(), is("unknown", "nothing"));
+    // It runs again, and waits for a QR code.
+    let second = Program::start();
+    state("active\nSubState=running", second.0.id());
+    let waits = "not logged in, attempting registration...";
+    world.write("bot.log", &(pino(60, 7, OPENED) + &pino(0, 8, waits)));
+    assert_eq!(says(), is("unknown", "ambiguous"));
+    world.write("bot.log", &(pino(60, 7, OPENED) + &pino(0, 8, OPENED)));
+    assert_eq!(says(), is("connected", "connected"));
+    // Without a supervisor the log itself shows that another process began.
+    world.configure("logs: {paths: ['bot=DIR/bot.log']}\n");
+    world.write("bot.log", &(pino(60, 7, OPENED) + &pino(0, 8, waits)));
+    assert_eq!(says(), is("unknown", "nothing"));
 }
 
 /// A line of the library's logger.
@@ -813,8 +872,8 @@ fn the_exporter_tells_the_state() {
     wait_for("bot", "connected");
     wait_for("stranger", "unknown");
     let metrics = Metrics::scrape(&url("/metrics")).unwrap();
-    // A source that is not believed has answered.
-    for (session, unresolved) in [("bot", 0.0), ("stranger", 0.0)] {
+    // A source that is not believed settles nothing.
+    for (session, unresolved) in [("bot", 0.0), ("stranger", 1.0)] {
         let labels = [("session", session)];
         let value = metrics.sum("baileys_auth_connection_unresolved", &labels);
         assert_eq!(value.unwrap(), unresolved, "{session}");

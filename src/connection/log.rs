@@ -5,10 +5,8 @@ use std::time::Duration;
 
 use crate::folder::{SessionName, Timestamp};
 
+use super::verdict::TICK;
 use super::{Evidence, Finding};
-
-/// The resolution of what is compared: a line's date against a file's modification time.
-const TICK: Duration = Duration::from_secs(2);
 
 /// What a session's log says of its connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +25,10 @@ pub struct LogEvent {
     pub unclear: Option<String>,
     /// The process that opened last; `None` where it is unknown whether it runs.
     pub opener: Option<Opener>,
+    /// It shows a close by a process that has logged in and has never opened a connection.
+    pub never_opened: bool,
+    /// Another process has begun to write since the last line of the one that opened.
+    pub has_new_writer: bool,
 }
 
 /// A process of this host that opened a connection, as the log names it.
@@ -85,6 +87,30 @@ pub(super) fn written_after(
     (written > ended_by?.plus(TICK)).then(|| Evidence::new("log", Finding::NoAnswer, detail))
 }
 
+/// Why the connection that the log showed as opened may be over: it was that of a process that has
+/// ended. With it, what the log is evidence of instead. `started`: when the process that runs did.
+/// Pure.
+pub(super) fn superseded(
+    event: &Result<Option<LogEvent>, String>,
+    evidence: &[Evidence],
+    started: Option<Timestamp>,
+) -> Option<(Finding, &'static str)> {
+    let event = event.as_ref().ok()?.as_ref()?;
+    let is_not_known_to_run =
+        |e: &Evidence| e.source == "process" && !e.id.is_empty() && e.finding == Finding::NoAnswer;
+    if evidence.iter().any(is_not_known_to_run) {
+        return Some((Finding::Nothing, "its process is not known to run"));
+    }
+    match (started, event.at) {
+        (Some(started), Some(at)) => (started > at.plus(TICK))
+            .then_some((Finding::Ambiguous, "its process has started since")),
+        _ => event.has_new_writer.then_some((
+            Finding::Nothing,
+            "another process has begun to write to the log since",
+        )),
+    }
+}
+
 /// What the log is evidence of. Pure.
 ///
 /// If a source reports the process as gone, the log must have stopped as well. While the process
@@ -108,6 +134,7 @@ pub fn log_says(
         last_line,
         unclear,
         opener,
+        never_opened,
         ..
     } = match event {
         Ok(Some(event)) => event,
@@ -162,6 +189,7 @@ pub fn log_says(
             format!("the connection was closed {ago}"),
         ),
         (Some(false), None) => nothing("the connection was closed, but the line carries no date"),
+        (None, _) if never_opened => (Finding::Ambiguous, none().1),
         (None, _) => none(),
     }
 }

@@ -22,8 +22,8 @@ mod stopped;
 mod template;
 mod verdict;
 
-use log::written_after;
 pub use log::{LogEvent, LogView, Opener, log_says};
+use log::{superseded, written_after};
 use probe::probe_id;
 pub use probe::{Probe, ProbeError};
 use shared::LastRequests;
@@ -32,6 +32,7 @@ pub use sightings::{
     REMEMBERED_FOR, Recent, SessionSightings, SightingRecord, SightingStore, Trust, vouched,
 };
 pub use template::SessionTemplate;
+use verdict::TICK;
 pub use verdict::{Alive, Evidence, Finding, State, Verdict, fold, source_id};
 
 use std::fmt;
@@ -139,6 +140,8 @@ pub struct Asked {
     logged_out: bool,
     /// The process had ended by then; `None` where it is not gone.
     ended_by: Option<Timestamp>,
+    /// The process that runs started then, where that is known.
+    started: Option<Timestamp>,
     sightings: SessionSightings,
 }
 
@@ -277,7 +280,7 @@ impl Connection {
         sightings.trusted_by_configuration =
             self.settings.trust.is_match(Path::new(session.as_str()));
         let mut evidence = Vec::new();
-        let (mut first_gone, mut ended_by) = (None, None);
+        let (mut first_gone, mut ended_by, mut started) = (None, None, None);
         if !self.has_sources() {
             let none = "none configured (see --connection.command)";
             evidence.push(Evidence::new("probe", Finding::NoAnswer, none));
@@ -324,6 +327,11 @@ impl Connection {
                 ended_by = Some(process::had_ended_by(&look, gone.1.at));
                 first_gone = Some(gone);
                 evidence.extend(self.doubts(session, &evidence).await);
+            }
+            // A process that may be another session's tells nothing of this one.
+            if let Some(Alive { mark: Some(_), .. }) = look.evidence.alive {
+                let start = supervisor::proc::first_start(&look.pids, self.settings.timeout);
+                started = start.await.map(Timestamp::from);
             }
             evidence.push(look.evidence);
             if self.settings.sockets && !look.pids.is_empty() {
@@ -385,6 +393,7 @@ impl Connection {
             log,
             logged_out,
             ended_by,
+            started,
             sightings,
         }
     }
@@ -410,12 +419,15 @@ impl Connection {
     pub fn judge_by(&self, asked: Asked, newest_write: Option<Timestamp>) -> Verdict {
         let now = self.now();
         let mut evidence = vouched(asked.evidence, &asked.sightings, now);
+        let gone = evidence.iter().any(|e| e.finding == Finding::Gone);
+        let ended_by = asked.ended_by.filter(|_| gone);
+        evidence.extend(files_written_after(newest_write, ended_by));
         if let Some((id, event)) = asked.log {
-            let gone = evidence.iter().any(|e| e.finding == Finding::Gone);
-            evidence.extend(written_after(&event, asked.ended_by.filter(|_| gone)));
+            evidence.extend(written_after(&event, ended_by));
             let known = event.as_ref().ok().and_then(Option::as_ref);
             evidence.extend(known.filter(|_| gone).and_then(LogEvent::opener_runs));
-            let (finding, detail) = log_says(
+            let doubt = superseded(&event, &evidence, asked.started);
+            let said = log_says(
                 event,
                 gone,
                 newest_write,
@@ -423,6 +435,12 @@ impl Connection {
                 self.settings.log_fresh,
                 self.settings.quiet,
             );
+            let (finding, detail) = match (said, doubt) {
+                ((Finding::Connected, said), Some((finding, why))) => {
+                    (finding, format!("{said}, but {why}"))
+                }
+                (said, _) => said,
+            };
             let said = Evidence {
                 id,
                 ..Evidence::new("log", finding, detail)
@@ -437,6 +455,17 @@ impl Connection {
 
 fn log_id(log: &dyn LogView) -> String {
     source_id("log", &log.configuration())
+}
+
+/// A folder with a file that is younger than the end of the process: another process writes it,
+/// and may be the bot. What a process writes at its end is earlier. Pure.
+fn files_written_after(
+    newest_write: Option<Timestamp>,
+    ended_by: Option<Timestamp>,
+) -> Option<Evidence> {
+    let detail = "a file was written after the end of its process: another process may be the bot";
+    (newest_write? > ended_by?.plus(TICK))
+        .then(|| Evidence::new("writes", Finding::NoAnswer, detail))
 }
 
 /// What the files' modification times say. `steady`: how long the wall clock has run without a

@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use crate::folder::{Inventory, Timestamp};
 
+use super::verdict::TICK;
 use super::{
     Asked, Connection, Evidence, Finding, LogEvent, RecentStep, SessionSightings, State, Verdict,
     fold, log_says,
 };
 
-/// The resolution of what is compared: a line's date against the clock.
-const TICK: Duration = Duration::from_secs(2);
 /// Between the last look before a stop and the moment when the process is found gone.
 const JUST_BEFORE: Duration = Duration::from_secs(600);
 

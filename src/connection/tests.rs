@@ -42,6 +42,8 @@ async fn a_log_counts_once_it_showed_an_opened_connection() {
             last_text: None,
             unclear: None,
             opener: None,
+            never_opened: false,
+            has_new_writer: false,
         });
         connection.log = Some(Arc::new(FixedLog(event, opened.map(ago))));
         let verdict = connection.verdict(&session, &quiet_folder()).await;
@@ -184,6 +186,7 @@ fn a_step_of_the_clock_is_a_veto_for_the_quiet_window() {
         log: None,
         logged_out: false,
         ended_by: None,
+        started: None,
         sightings: SessionSightings::default(),
     };
     let old = written_at(Some(Timestamp::from_secs(1_000)));
@@ -213,6 +216,7 @@ fn the_quiet_window_is_measured_by_the_injected_clock() {
             log: None,
             logged_out: false,
             ended_by: None,
+            started: None,
             sightings: SessionSightings::default(),
         };
         let judged = connection.judge(asked, &written);
@@ -269,6 +273,148 @@ proptest::proptest! {
                 let age = clock.boot() - written;
                 proptest::prop_assert!(age + Duration::from_secs(4) >= QUIET, "{age:?}: {said}");
             }
+        }
+    }
+}
+
+/// At a second 1,000,000 with a folder that was quiet since `written`.
+fn judged(asked: Asked, written: Timestamp) -> Verdict {
+    let now = std::time::UNIX_EPOCH + Duration::from_secs(1_000_000);
+    let connection = Connection {
+        clock: clock::ManualClock::new(now).clock(),
+        ..Connection::default()
+    };
+    connection.judge_by(asked, Some(written))
+}
+
+/// What a process was found to be, by a source that is trusted.
+fn process_is(finding: Finding) -> Asked {
+    let evidence = Evidence {
+        id: "process".into(),
+        ..Evidence::new("process", finding, "")
+    };
+    Asked {
+        evidence: vec![evidence],
+        log: None,
+        logged_out: false,
+        ended_by: None,
+        started: None,
+        sightings: SessionSightings {
+            trusted_by_configuration: true,
+            ..SessionSightings::default()
+        },
+    }
+}
+
+#[test]
+fn a_file_from_after_the_end_of_the_process() {
+    let end = Timestamp::from_secs(990_000);
+    let with = |ended_by, after| {
+        let asked = Asked {
+            ended_by,
+            ..process_is(Finding::Gone)
+        };
+        judged(asked, end.plus(Duration::from_secs(after)))
+    };
+    for after in [0, 2] {
+        let verdict = with(Some(end), after);
+        assert!(verdict.process_gone, "its own last write: {verdict:?}");
+    }
+    let verdict = with(Some(end), 3);
+    assert_eq!(
+        (verdict.state, verdict.process_gone),
+        (State::Unknown, false)
+    );
+    assert!(verdict.is_unresolved());
+    assert!(
+        verdict.because().contains("after the end of its process"),
+        "{}",
+        verdict.because()
+    );
+    assert!(with(None, 3).process_gone, "nothing tells when it ended");
+    // It runs, or is not believed to be gone.
+    for finding in [Finding::Nothing, Finding::NoAnswer] {
+        let asked = Asked {
+            ended_by: Some(end),
+            ..process_is(finding)
+        };
+        let verdict = judged(asked, end.plus(Duration::from_secs(3)));
+        assert!(!verdict.because().contains("after the end"), "{verdict:?}");
+    }
+}
+
+#[test]
+fn a_bot_that_restarted_and_has_not_connected_is_unresolved() {
+    let opened = Timestamp::from_secs(999_000);
+    let with = |finding, started| {
+        let event = LogEvent {
+            opened: Some(true),
+            at: Some(opened),
+            last_line: Timestamp::from_secs(999_990),
+            last_text: None,
+            unclear: None,
+            opener: None,
+            never_opened: false,
+            has_new_writer: false,
+        };
+        let asked = Asked {
+            log: Some(("log".into(), Ok(Some(event)))),
+            started,
+            ..process_is(finding)
+        };
+        let verdict = judged(asked, opened);
+        (verdict.state, verdict.is_unresolved())
+    };
+    let connected = (State::Connected, false);
+    assert_eq!(with(Finding::Nothing, None), connected);
+    assert_eq!(with(Finding::Nothing, Some(opened)), connected);
+    let unresolved = (State::Unknown, true);
+    let later = Some(opened.plus(Duration::from_secs(60)));
+    assert_eq!(with(Finding::Nothing, later), unresolved);
+    assert_eq!(with(Finding::NoAnswer, None), unresolved);
+}
+
+proptest::proptest! {
+    /// A file that is younger than the end of the process keeps it from being disconnected; one
+    /// that is older changes nothing.
+    #[test]
+    fn nothing_is_gone_before_the_last_write(end in 900_000..999_000_i64, write in 900_000..999_000_i64) {
+        let at = Timestamp::from_secs;
+        let asked = Asked { ended_by: Some(at(end)), ..process_is(Finding::Gone) };
+        let verdict = judged(asked, at(write));
+        proptest::prop_assert_eq!(verdict.process_gone, write <= end + 2);
+        proptest::prop_assert_eq!(verdict.state == State::Disconnected, write <= end + 2);
+    }
+
+    /// A log that ends with an opened connection never makes a bot disconnected, however old.
+    #[test]
+    fn an_opened_connection_never_disconnects(
+        finding in proptest::sample::select(&[Finding::Nothing, Finding::NoAnswer, Finding::Gone, Finding::Ambiguous][..]),
+        at in proptest::option::of(999_000..1_000_000_i64),
+        started in proptest::option::of(998_000..1_000_000_i64),
+        last in 998_000..1_000_000_i64,
+        has_new_writer: bool,
+    ) {
+        let opened = LogEvent {
+            opened: Some(true),
+            at: at.map(Timestamp::from_secs),
+            last_line: Timestamp::from_secs(last),
+            last_text: None,
+            unclear: None,
+            opener: None,
+            never_opened: false,
+            has_new_writer,
+        };
+        let asked = |log| Asked {
+            log,
+            started: started.map(Timestamp::from_secs),
+            ..process_is(finding)
+        };
+        let written = Timestamp::from_secs(990_000);
+        let with = judged(asked(Some(("log".into(), Ok(Some(opened))))), written);
+        let without = judged(asked(None), written);
+        if with.state == State::Disconnected {
+            proptest::prop_assert_eq!(without.state, State::Disconnected);
         }
     }
 }

@@ -2,8 +2,12 @@
 //! test reads it from there.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::folder::Timestamp;
+
+/// The resolution of what is compared: a file's or a line's time against the clock.
+pub(super) const TICK: Duration = Duration::from_secs(2);
 
 /// Whether the bot is connected to WhatsApp. Unknown is treated as connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,8 +60,8 @@ pub enum Finding {
     /// printed nothing. The same as [`Finding::NoAnswer`], unless the process is proven gone,
     /// because then no answer is expected.
     Unreachable,
-    /// The source answered that a bot is not connected, and it may be another session's.
-    /// Changes no verdict.
+    /// The source answered that a bot is not connected, and it may be another session's or another
+    /// connection. Changes no verdict.
     Ambiguous,
     /// What the source saw is evidence of nothing, e.g. a process that runs. Changes no
     /// verdict.
@@ -187,11 +191,14 @@ impl Verdict {
 
     /// Whether a probe or the process was asked and no verdict came of it: none gave an answer
     /// that counts, or the evidence contradicts itself. A process that runs tells nothing, and
-    /// was not expected to. A source that was not believed has answered.
+    /// was not expected to. So is one whose log shows that a process began and has not connected.
     pub fn is_unresolved(&self) -> bool {
-        let settles =
-            |e: &Evidence| e.is_direct() && e.finding != Finding::Nothing && !e.is_unvouched;
-        self.state == State::Unknown && self.evidence.iter().any(settles)
+        let is_open = |e: &Evidence| match e.finding {
+            Finding::Nothing => false,
+            Finding::Ambiguous => e.is_direct() || e.source == "log",
+            _ => e.is_direct(),
+        };
+        self.state == State::Unknown && self.evidence.iter().any(is_open)
     }
 
     /// Whether the supervisor was asked to stop the process, and it is gone.

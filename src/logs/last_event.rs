@@ -77,6 +77,9 @@ struct LastEvent {
     unclear: Option<String>,
     /// The process that opened last.
     opener: Option<NamedProcess>,
+    /// See [`LogEvent`].
+    never_opened: bool,
+    has_new_writer: bool,
     opened: Option<Timestamp>,
     /// When the login was ended.
     logged_out: Option<Timestamp>,
@@ -207,6 +210,8 @@ impl LastEventReader {
                 last: None,
                 unclear: None,
                 opener: None,
+                never_opened: false,
+                has_new_writer: false,
                 opened: None,
                 logged_out: None,
                 last_line: written,
@@ -236,8 +241,14 @@ impl LastEventReader {
         };
         match last_word(&logs, by_line) {
             LastWord::None => {}
-            LastWord::Opened { at } => event.last = Some(ConnectionEvent { opened: true, at }),
-            LastWord::Unclear(why) => event.unclear = Some(why),
+            LastWord::Opened { at, has_new_writer } => {
+                event.last = Some(ConnectionEvent { opened: true, at });
+                event.has_new_writer = has_new_writer;
+            }
+            LastWord::Unclear(why) => {
+                event.unclear = Some(why);
+                event.never_opened = logs.iter().any(|log| log.connections.never_opened());
+            }
             LastWord::Closed { at, by, opened } => {
                 let log_of = |name: &str| self.newest_beside(others.get(name)?, by, opened);
                 let other = (!by_line)
@@ -544,6 +555,8 @@ impl LogView for LastEventReader {
             last_line: event.last_line,
             last_text: event.last_text,
             unclear: event.unclear,
+            never_opened: event.never_opened,
+            has_new_writer: event.has_new_writer,
         }))
     }
 

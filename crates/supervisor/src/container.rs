@@ -226,8 +226,13 @@ fn parse(answer: &[u8], name: &str) -> Result<InspectedContainer, String> {
 }
 
 impl ContainerState {
+    /// docker tells it in UTC, podman in the zone of the machine. One that has never run ended in
+    /// the year 1.
     fn finished(&self) -> Option<SystemTime> {
-        humantime::parse_rfc3339(self.finished_at.as_deref()?).ok()
+        let at: jiff::Timestamp = self.finished_at.as_deref()?.parse().ok()?;
+        // A negative number of seconds is no `Duration`.
+        let since_epoch = Duration::try_from(at.as_duration()).ok()?;
+        SystemTime::UNIX_EPOCH.checked_add(since_epoch)
     }
 
     fn judge(&self) -> Observation {

@@ -162,6 +162,18 @@ pub(crate) async fn with_mark(observed: Observation, timeout: Duration) -> Obser
     Observation::Running { pids, mark }
 }
 
+/// When the first of these processes started, by the wall clock. `None` where one of them cannot be
+/// seen.
+pub async fn first_start(pids: &[u32], timeout: Duration) -> Option<SystemTime> {
+    let pids = pids.to_vec();
+    let work = move || {
+        let start = |pid: u32| wall_clock(ProcDir::default().info(pid).ok()??.started);
+        let starts: Option<Vec<SystemTime>> = pids.into_iter().map(start).collect();
+        Ok(starts.and_then(|starts| starts.into_iter().min()))
+    };
+    within("reading /proc", timeout, work).await.ok().flatten()
+}
+
 /// Differs from boot to boot; empty where it cannot be read.
 pub(crate) fn boot_id() -> String {
     procfs::sys::kernel::random::boot_id().unwrap_or_default()

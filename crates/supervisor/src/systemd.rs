@@ -18,7 +18,7 @@ use crate::{
 
 /// What `systemctl show` prints is read up to here.
 const MAX_STATE_BYTES: u64 = 64 << 10;
-const PROPERTIES: &str = "--property=LoadState,ActiveState,SubState,MainPID,ControlPID,Job,ControlGroup,TasksCurrent,TriggeredBy,RequiredBy,RequisiteOf,BoundBy,ConsistsOf,PropagatesStopTo,InactiveEnterTimestampMonotonic,Result,Restart,NRestarts,RestartPreventExitStatus,ConditionResult,AssertResult,Transient,FragmentPath,NeedDaemonReload,BindsTo";
+const PROPERTIES: &str = "--property=LoadState,ActiveState,SubState,MainPID,ControlPID,Job,ControlGroup,TasksCurrent,TriggeredBy,RequiredBy,RequisiteOf,BoundBy,ConsistsOf,PropagatesStopTo,InactiveEnterTimestampMonotonic,Result,Restart,NRestarts,RestartPreventExitStatus,ConditionResult,AssertResult,Transient,FragmentPath,NeedDaemonReload,BindsTo,Requires,Requisite,PartOf,StopPropagatedFrom";
 /// Units that systemd stops along with this one, and does not start again with it.
 const STOPPED_ALONG: [&str; 5] = [
     "RequiredBy",
@@ -27,6 +27,10 @@ const STOPPED_ALONG: [&str; 5] = [
     "ConsistsOf",
     "PropagatesStopTo",
 ];
+/// Units whose stop stops this one.
+const STOPPED_BY: [&str; 4] = ["Requires", "Requisite", "PartOf", "StopPropagatedFrom"];
+/// Kinds of units that run no program of their own: they stop by a request.
+const WITHOUT_PROGRAM: [&str; 4] = [".target", ".slice", ".mount", ".socket"];
 const NOT_UNDERSTOOD: &str = "the answer of systemctl cannot be understood";
 const NOT_TRIED: &str = "not tried: the answer of systemctl cannot be understood";
 const HINT: &str = "; may this user do it? See deploy/polkit and `systemctl status` of the unit";
@@ -318,8 +322,17 @@ impl UnitState {
             && is("AssertResult", "yes")
             // It ends with such a unit, without a request.
             && is("BindsTo", "")
+            && self.stops_alone()
             // It has run since the boot.
             && self.number::<u64>("InactiveEnterTimestampMonotonic").is_some_and(|at| at > 0)
+    }
+
+    /// Whether no unit that runs a program takes it along when it stops.
+    fn stops_alone(&self) -> bool {
+        let units = STOPPED_BY.iter().filter_map(|key| self.value(key));
+        units
+            .flat_map(str::split_whitespace)
+            .all(|unit| WITHOUT_PROGRAM.iter().any(|kind| unit.ends_with(kind)))
     }
 
     /// `populated`: whether its control group holds processes, where that could be seen.

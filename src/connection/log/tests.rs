@@ -14,6 +14,8 @@ fn the_rules() {
             last_text: None,
             unclear: None,
             opener: None,
+            never_opened: false,
+            has_new_writer: false,
         })
     };
     let ahead = now.plus(Duration::from_secs(1));
@@ -25,6 +27,8 @@ fn the_rules() {
             last_text: None,
             unclear: None,
             opener: None,
+            never_opened: false,
+            has_new_writer: false,
         })
     };
     for (event, gone, written, finding) in [
@@ -89,6 +93,8 @@ fn a_line_from_after_the_end_of_the_process() {
             last_text,
             unclear: None,
             opener: None,
+            never_opened: false,
+            has_new_writer: false,
         }))
     };
     let vetoes = |event: Result<Option<LogEvent>, String>, ended_by| {
@@ -119,6 +125,8 @@ fn an_unclear_close_says_why() {
         last_text: None,
         unclear: Some("session b has no log of its own".into()),
         opener: None,
+        never_opened: false,
+        has_new_writer: false,
     };
     for gone in [false, true] {
         let (quiet, fresh) = (Duration::from_secs(600), Duration::from_secs(900));
@@ -144,6 +152,8 @@ fn what_is_known_of_the_process_that_opened_counts() {
         last_text: Some(last_line),
         unclear: None,
         opener: Some(Opener { pid: 4242, runs }),
+        never_opened: false,
+        has_new_writer: false,
     };
     let says = |runs, gone| {
         let minute = Duration::from_secs(60);
@@ -155,4 +165,82 @@ fn what_is_known_of_the_process_that_opened_counts() {
     assert!(event(false, long_ago).opener_runs().is_none());
     let against = event(true, long_ago).opener_runs().unwrap();
     assert_eq!(against.finding, Finding::NoAnswer);
+}
+
+#[test]
+fn an_opened_connection_of_an_earlier_process() {
+    let opened = Timestamp::from_secs(1_000_000);
+    let after = |seconds| Some(opened.plus(Duration::from_secs(seconds)));
+    let event = |at, has_new_writer| {
+        Ok(Some(LogEvent {
+            opened: Some(true),
+            at,
+            last_line: opened,
+            last_text: None,
+            unclear: None,
+            opener: None,
+            never_opened: false,
+            has_new_writer,
+        }))
+    };
+    let process = |id: &str, finding| {
+        vec![Evidence {
+            id: id.into(),
+            ..Evidence::new("process", finding, "")
+        }]
+    };
+    let runs = process("a", Nothing);
+    for (event, evidence, started, finding) in [
+        (event(Some(opened), false), &runs, after(3), Some(Ambiguous)),
+        (event(Some(opened), false), &runs, after(2), None),
+        (event(Some(opened), false), &runs, None, None),
+        // A supervisor knows better which process runs.
+        (event(Some(opened), true), &runs, Some(opened), None),
+        (event(Some(opened), true), &runs, None, Some(Nothing)),
+        (event(None, true), &runs, after(3), Some(Nothing)),
+        (event(None, false), &runs, after(3), None),
+        (event(Some(opened), true), &vec![], None, Some(Nothing)),
+        (event(Some(opened), false), &vec![], None, None),
+        // It is between two starts, or its supervisor did not answer.
+        (
+            event(Some(opened), false),
+            &process("a", NoAnswer),
+            None,
+            Some(Nothing),
+        ),
+        // This may be the process of another session.
+        (
+            event(Some(opened), false),
+            &process("", NoAnswer),
+            None,
+            None,
+        ),
+        (Ok(None), &runs, after(3), None),
+    ] {
+        let doubt = superseded(&event, evidence, started).map(|(finding, _)| finding);
+        assert_eq!(doubt, finding, "{event:?} {evidence:?} {started:?}");
+    }
+}
+
+#[test]
+fn a_process_that_never_opened_a_connection() {
+    let now = Timestamp::from_secs(1_800_000_000);
+    let says = |gone, last_line| {
+        let event = LogEvent {
+            opened: None,
+            at: None,
+            last_line,
+            last_text: None,
+            unclear: Some("another process had opened it".into()),
+            opener: None,
+            never_opened: true,
+            has_new_writer: false,
+        };
+        let (quiet, fresh) = (Duration::from_secs(600), Duration::from_secs(900));
+        log_says(Ok(Some(event)), gone, None, now, fresh, quiet).0
+    };
+    let ago = |seconds| now.minus(Duration::from_secs(seconds));
+    assert_eq!(says(false, ago(900)), Ambiguous);
+    assert_eq!(says(false, ago(901)), Nothing);
+    assert_eq!(says(true, ago(700)), Nothing);
 }

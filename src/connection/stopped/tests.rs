@@ -11,6 +11,7 @@ fn asked(findings: &[Finding], log: Option<LogEvent>) -> Asked {
         log: log.map(|event| ("log".into(), Ok(Some(event)))),
         logged_out: false,
         ended_by: None,
+        started: None,
         sightings: SessionSightings {
             trusted_by_configuration: true,
             ..SessionSightings::default()
@@ -49,6 +50,8 @@ fn while_it_is_stopped() {
             last_text: None,
             unclear: None,
             opener: None,
+            never_opened: false,
+            has_new_writer: false,
         })
     };
     for (findings, log, gone, written, state) in [
@@ -102,6 +105,8 @@ fn a_log_that_ends_with_an_opened_connection_is_not_enough() {
             last_text: None,
             unclear: None,
             opener: None,
+            never_opened: false,
+            has_new_writer: false,
         })
     };
     let open = Some(true);
@@ -227,6 +232,8 @@ fn after_it_was_started() {
             last_text: None,
             unclear: None,
             opener: None,
+            never_opened: false,
+            has_new_writer: false,
         })
     };
     for (findings, log, back) in [
@@ -262,6 +269,8 @@ fn a_process_that_opened_and_still_runs_keeps_the_files() {
                 last_text: None,
                 unclear: None,
                 opener: opener.map(|runs| Opener { pid: 4242, runs }),
+                never_opened: false,
+                has_new_writer: false,
             };
             let asked = asked(&[Finding::Gone], Some(event));
             let connection = Connection::default();

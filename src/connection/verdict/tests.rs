@@ -143,3 +143,17 @@ fn an_id_tells_configurations_apart_and_stays() {
     assert_eq!(source_id("probe", "a"), "probe-af63dc4c8601ec8c");
     assert_ne!(source_id("probe", "a"), source_id("probe", "b"));
 }
+
+#[test]
+fn what_was_not_believed_settles_nothing() {
+    let one = |source, finding| fold(vec![Evidence::new(source, finding, "")]).is_unresolved();
+    let unvouched = Evidence {
+        is_unvouched: true,
+        ..Evidence::new("process", NoAnswer, "")
+    };
+    assert!(fold(vec![unvouched]).is_unresolved());
+    assert!(one("process", Ambiguous));
+    assert!(one("log", Ambiguous));
+    assert!(!one("log", Nothing));
+    assert!(!one("process", Nothing));
+}

@@ -84,7 +84,8 @@ struct Writer {
     has_event: bool,
     /// It was running before its first line that was read, so it may have other connections.
     ran_before: bool,
-    /// The steps at which it opened, and at which it last wrote.
+    /// The steps at which it first wrote, opened (0: never), and last wrote.
+    first_step: u64,
     opened_step: u64,
     last_step: u64,
 }
@@ -97,6 +98,8 @@ pub(super) struct Connections {
     opener: Option<Origin>,
     /// Its number, if it was on this host.
     opener_pid: Option<u32>,
+    /// The process that closed since.
+    closer: Option<u64>,
     word: Option<LogWord>,
     /// The last dated "opened".
     opened: Option<Timestamp>,
@@ -145,6 +148,7 @@ impl Connections {
         let is_cut = std::mem::take(&mut self.is_cut);
         let process = self.processes.entry(by).or_insert_with(|| Writer {
             first_at: at,
+            first_step: steps,
             ran_before: is_cut,
             ..Writer::default()
         });
@@ -175,6 +179,7 @@ impl Connections {
     pub(super) fn opened(&mut self, at: Option<Timestamp>, by: Option<Origin>) {
         self.word = Some(LogWord::Opened { at });
         (self.opener, self.opener_pid) = (by, None);
+        self.closer = None;
         self.opened = self.opened.max(at);
         self.is_closed = false;
         self.logged_out = None;
@@ -207,6 +212,7 @@ impl Connections {
     /// may be another logger's, which writes less.
     pub(super) fn closed(&mut self, at: Option<Timestamp>, by: Option<Origin>, is_final: bool) {
         self.is_closed = true;
+        self.closer = by.map(|by| by.process);
         if let Some(by) = by {
             self.step(by.process, at, LineKind::Closed);
         }
@@ -308,6 +314,24 @@ impl Connections {
     /// was read.
     pub(super) fn needs_earlier_lines(&self) -> bool {
         matches!(self.word(), Some(LogWord::Closed { by, .. }) if self.ran_before(by))
+    }
+
+    /// Whether the last event is a close by a process that has logged in and has never opened a
+    /// connection.
+    pub(super) fn never_opened(&self) -> bool {
+        let closer = self.closer.and_then(|by| self.processes.get(&by));
+        closer.is_some_and(|process| !process.ran_before && process.opened_step == 0)
+    }
+
+    /// Whether another process has begun to write since the last line of the one that opened last.
+    pub(super) fn has_new_writer(&self) -> bool {
+        let Some(opener) = self.opener() else {
+            return false;
+        };
+        let last = self.processes.get(&opener);
+        let last = last.map_or(0, |process| process.last_step);
+        let mut others = self.processes.iter().filter(|(by, _)| **by != opener);
+        others.any(|(_, process)| process.first_step > last)
     }
 
     /// Whether processes write to this log, and `by` is none of them.

@@ -28,7 +28,11 @@ pub(super) enum LastWord {
     /// No event.
     None,
     /// Opened.
-    Opened { at: Option<Timestamp> },
+    Opened {
+        at: Option<Timestamp>,
+        /// See [`Connections::has_new_writer`].
+        has_new_writer: bool,
+    },
     /// Closed by this process, and according to these logs it was this session.
     Closed {
         at: Option<Timestamp>,
@@ -68,7 +72,10 @@ pub(super) fn last_word(logs: &[OneLog], by_line: bool) -> LastWord {
         }
     }
     match newest {
-        Some((_, _, LogWord::Opened { at })) => LastWord::Opened { at },
+        Some((_, index, LogWord::Opened { at })) => LastWord::Opened {
+            at,
+            has_new_writer: (logs.get(index)).is_some_and(|log| log.connections.has_new_writer()),
+        },
         Some((_, index, LogWord::Closed { at, by })) => match why_not(logs, index, by, by_line) {
             Some(why) => LastWord::Unclear(why),
             None => LastWord::Closed {

@@ -688,3 +688,13 @@ fn a_reload_forgets_nothing_that_was_read() {
     let by_line = reader(dir.path(), Some(r#""session":"(?P<session>[^"]+)""#));
     assert_eq!(says(&by_line.after(&before)).last, None);
 }
+
+#[test]
+fn a_restarted_process_that_never_connects() {
+    let host = LogDir::new(&["bot"]);
+    let waits = by(7, "18:00:01", OPENED) + &by(8, "18:10:01", "connected to WA");
+    host.log("bot.log", &waits);
+    assert!(host.says("bot", &[]).has_new_writer);
+    host.log("bot.log", &(waits + &by(8, "18:10:20", CLOSED)));
+    assert!(host.says("bot", &[]).never_opened);
+}

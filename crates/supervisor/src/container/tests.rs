@@ -84,6 +84,18 @@ fn who_was_asked_to_stop() {
     let policy = |name: &str| format!(r#","restart":{{"Name":"{name}","MaximumRetryCount":0}}"#);
     assert!(asked("exited", &policy("always")));
     assert!(asked("exited", &policy("unless-stopped")));
+    // podman, in the zone of the machine: an hour after the boot, and an hour before it.
+    for (finished, is_asked) in [
+        ("2026-11-30T04:00:00.123456789-03:00", true),
+        ("2026-11-30T07:00:00+02:00", false),
+    ] {
+        let finished = format!(r#","Error":"","FinishedAt":"{finished}""#);
+        assert_eq!(
+            ended("exited", &finished, &policy("always")),
+            is_asked,
+            "{finished}"
+        );
+    }
     assert!(!asked("exited", &policy("on-failure")));
     assert!(!asked("exited", &policy("no")));
     assert!(!asked("created", &policy("always")));

@@ -319,3 +319,32 @@ fn who_was_asked_to_stop_and_ended_with_another_code() {
         assert!(PROPERTIES.split(['=', ',']).any(|asked| asked == key));
     }
 }
+
+/// It ends with a unit that it requires or is a part of, and nobody asked for that.
+#[test]
+fn a_unit_that_was_stopped_along_with_another_was_not_asked_to_stop() {
+    let asked = |more: &str| {
+        let stopped = format!(
+            "{GONE}InactiveEnterTimestampMonotonic=5\nResult=success\nRestart=always\nRestartPreventExitStatus=\nConditionResult=yes\nAssertResult=yes\nBindsTo=\n{more}\n"
+        );
+        match UnitState(stopped).judge(None) {
+            Observation::Gone { on_request, .. } => on_request,
+            other => panic!("{other:?}"),
+        }
+    };
+    for key in STOPPED_BY {
+        assert!(asked(&format!("{key}=")));
+        assert!(asked(&format!(
+            "{key}=sysinit.target system.slice -.mount bot.socket"
+        )));
+        for unit in [
+            "db.service",
+            "a.target db.service",
+            "renew.timer",
+            "dev-a.device",
+        ] {
+            assert!(!asked(&format!("{key}={unit}")), "{key}={unit}");
+        }
+        assert!(PROPERTIES.split(['=', ',']).any(|asked| asked == key));
+    }
+}

@@ -178,3 +178,37 @@ mod properties {
         }
     }
 }
+
+#[test]
+fn a_process_that_never_opens() {
+    let never = |steps: &[LogStep]| after(steps).never_opened();
+    // Restarted after it had opened, and new.
+    assert!(never(&[Opens(A), Writes(B), Starts(B), Closes(B)]));
+    assert!(never(&[Starts(B), Closes(B), Starts(B), Closes(B)]));
+    assert!(!never(&[Starts(B), Closes(B), Starts(B), Opens(B)]));
+    assert!(!never(&[Starts(B), Opens(B), Closes(B)]));
+    // What closed may be a database, beside a connection from before these lines.
+    assert!(!never(&[Writes(B), Closes(B)]));
+    assert!(!never(&[Starts(B), Closes(B), Gap]));
+    let mut cut = Connections::new(true);
+    cut.started(B, None);
+    cut.closed(None, Some(of(B)), true);
+    assert!(
+        !cut.never_opened(),
+        "the beginning of the process is not known"
+    );
+}
+
+#[test]
+fn a_new_process_writes_after_the_opened_connection() {
+    let has = |steps: &[LogStep]| after(steps).has_new_writer();
+    assert!(!has(&[Opens(A)]));
+    assert!(!has(&[Opens(A), Writes(A)]));
+    assert!(has(&[Opens(A), Writes(B)]));
+    assert!(has(&[Writes(A), Opens(A), Starts(B), Writes(B)]));
+    // Two that run at the same time.
+    assert!(!has(&[Writes(B), Opens(A), Writes(B)]));
+    assert!(!has(&[Opens(A), Writes(B), Writes(A)]));
+    assert!(!has(&[Opens(A), Writes(B), Opens(B)]));
+    assert!(!has(&[Opens(A), Writes(B), Gap]));
+}

@@ -52,7 +52,13 @@ fn the_logs_of_one_program() {
     assert!(!is_closed(&[closed(), log("a", &[(15, true, B)])]));
     assert!(!is_closed(&[closed(), log("a", &[(15, false, B)])]));
     let newer = [closed(), log("a", &[(30, true, B)])];
-    assert_eq!(last_word(&newer, false), LastWord::Opened { at: at(30) });
+    assert_eq!(
+        last_word(&newer, false),
+        LastWord::Opened {
+            at: at(30),
+            has_new_writer: false
+        }
+    );
     // The other log shows that the process has two connections.
     let two = log("a", &[(1, true, A), (2, true, A), (3, false, A)]);
     assert!(!is_closed(&[closed(), two]));

@@ -29,7 +29,7 @@ const seen = `max by (${BY}) (${last}) + on (${BY}) ${g.LOST} * max by (${BY}) (
   or on (${BY}) max by (${BY}) (${last} + ${g.UNSEEN} unless on (job, instance) up{${T}} == 1)
   or on (${BY}) max by (${BY}) (${last})`;
 
-// 0 would say that all is well where nobody looked: -1 stands there, and has a word.
+// 0 would say that all is well where nothing was looked at: -1 stands there, and has a word.
 const NO_DATA = g.words({ '-1': ['–', C.unknown] });
 const NO_LOGS = g.words({ '-1': ['no logs', C.unknown] });
 const NO_REMEDIATOR = g.words({ '-1': ['–', C.unknown] });
@@ -43,7 +43,7 @@ const SOON = 48;
 const down = `(up{${T}} == bool 0) and on (job) last_over_time(instance:baileys_auth_sessions:count{${T}}[7d])`;
 const unseen = `sum(instance:baileys_auth_sessions_unknown:count{${T}})`;
 
-// A device that WhatsApp removed has a valid creds.json until somebody scans a new code.
+// A device that WhatsApp removed has a valid creds.json until a person scans a new code.
 const removed = `session:baileys_auth_device_removed:active{${S}}`;
 const login = `max by (${BY}) (${removed}) * 0 + 3 or on (${BY}) max by (${BY}) (baileys_auth_creds_valid{${S}} + baileys_auth_logged_in{${S}})`;
 
@@ -95,12 +95,12 @@ const sessionsNow = {
       4,
       g.stat(
         'Bots down',
-        'Bots that are found disconnected (down), and bots of which nobody can tell (unknown). No bot of unknown connection is ever cleaned: without a probe all are unknown.',
+        'Bots that are found disconnected (down), and bots whose state is not known (unknown). No bot of unknown connection is ever cleaned: without a probe all are unknown.',
         Object.entries({ disconnected: 'down', unknown: 'unknown' }).map(([state, name]) => g.now(`sum(baileys_auth_connection_state{${S},state="${state}"}) or vector(-1)`, name)),
         { mappings: NO_DATA, overrides: [g.override('down', { thresholds: g.none(C.cleanup) })], options: { orientation: 'auto' } },
       ),
     ],
-    [3, g.stat('Login lost', 'Sessions that somebody has to pair again: the device was removed, the bot was logged out, or creds.json is broken.', [g.now(`count((${login}) != 2) or 0 * count(${last}) or vector(-1)`)], { thresholds: g.none(), mappings: NO_DATA })],
+    [3, g.stat('Login lost', 'Sessions that a person has to pair again: the device was removed, the bot was logged out, or creds.json is broken.', [g.now(`count((${login}) != 2) or 0 * count(${last}) or vector(-1)`)], { thresholds: g.none(), mappings: NO_DATA })],
     [3, g.stat('Exporters down', 'Exporters that Prometheus cannot scrape: of the sessions on those hosts only the last tier is known.', [g.now(`sum(${down}) or vector(-1)`)], { thresholds: g.none(), mappings: NO_DATA })],
     [
       3,
@@ -365,7 +365,7 @@ const success = {
       4,
       g.stat(
         'Devices removed',
-        'How often WhatsApp removed a device, by the logs: each time somebody had to scan a QR code.',
+        'How often WhatsApp removed a device, by the logs: each time a person had to scan a QR code.',
         [g.now(`round(sum(increase(session:baileys_auth_device_removed_total:last{${S}}[$__range]))) or vector(-1)`)],
         { thresholds: g.none(), mappings: NO_LOGS },
       ),

@@ -32,7 +32,7 @@ export const steps = (...pairs) => ({
   steps: pairs.map(([value, color]) => ({ value, color })),
 });
 export const plain = (color = 'text') => steps([null, color]);
-/** 0 needs nobody, `from` and more does. 0 is no colour: it may be that nobody looked. */
+/** 0 needs no one, `from` and more does. 0 is no colour: it may be that nothing was looked at. */
 export const none = (color = C.emergency, from = 1) => steps([null, 'text'], [from, color]);
 
 /** Texts and colours for numbers: words({0: ['broken', C.emergency], …}). */
@@ -355,7 +355,7 @@ const sessionsOf = (more = '') => `(last_over_time(session:baileys_auth_tier:ran
 /** The label's value in an answer of query_result, `{label="value"} 1 1700000000000`. */
 const only = (label, value = '.+', rest = '') => ({ regex: `/^\\{${label}="(${value})${rest}"\\} /` });
 
-/** Everything where nobody chose, also series that do not have the label. */
+/** Everything where none is chosen, also series that do not have the label. */
 const optional = (name, label, description) => query(name, label, description, lately(name, `up{${name}!=""} and on (job) (${EXPORTER_JOBS})`), { allValue: '.*', ...only(name) });
 
 // `All` of the instances is a list of them: recorded series have no cluster and no namespace, and

@@ -6,7 +6,7 @@ const RS = `${R},session=~"$session"`;
 const S = g.SESSIONS;
 
 const total = (expr) => `round(sum(increase(${expr}[$__range]))) or vector(-1)`;
-/** 0 would say that nothing happened where nobody looked. */
+/** 0 would say that nothing happened where nothing was looked at. */
 const { C } = g;
 const NOBODY = g.words({ '-1': ['–', C.unknown] });
 /** What has a series only while there is something; 0 where a remediator is scraped. */

@@ -10,7 +10,7 @@ const last = `session:baileys_auth_tier:last6h{${S}}`;
 const files = `session:baileys_auth_accumulated_files:last{${S}}`;
 const pace = `session:baileys_auth_accumulated_files:pace{${S}}`;
 const orNone = (expr) => `${expr} or vector(-1)`;
-/** -1 where there is none, and no number where nobody would know. */
+/** -1 where there is none, and no number where it is not known. */
 const orNever = (expr, known) => `${expr} or 0 * ${known} - 1 or vector(NaN)`;
 const scraped = `max(${files})`;
 const here = `max(baileys_remediator_build_info{${g.REMEDIATOR_HERE}})`;
@@ -20,7 +20,7 @@ const NO_DATA = g.words({ '-1': ['–', C.unknown] });
 const until = (forecast, tierRank) => `min(${forecast} * 3600) or 0 * (max(${last}) >= ${tierRank}) or max(${pace}) * 0 + ${g.NOT_GROWING} or vector(${g.NOT_KNOWN})`;
 const UNTIL = { unit: 's', defaults: { decimals: 0 }, thresholds: g.UNTIL.thresholds, mappings: g.UNTIL.mappings };
 const connection = `max(3 * baileys_auth_connection_state{${S},state="connected"} + on (instance) 2 * baileys_auth_connection_state{${S},state="unknown"} + on (instance) baileys_auth_connection_state{${S},state="disconnected"})`;
-// A device that WhatsApp removed has a valid creds.json until somebody scans a new code.
+// A device that WhatsApp removed has a valid creds.json until a person scans a new code.
 const removed = `0 * max(session:baileys_auth_device_removed:active{${S}}) + 3`;
 const login = `${removed} or min(baileys_auth_creds_valid{${S}} + baileys_auth_logged_in{${S}})`;
 const tier = `max(${last}) + ${g.LOST} * max(session:baileys_auth_lost{${S}} == 1) or max(${last} + ${g.UNSEEN} unless on (job, instance) up{job=~"$job",instance="$instance"} == 1) or max(${last})`;
@@ -41,7 +41,7 @@ const what = {
     [4, g.stat('Clean-up tier in', 'Time until the tier cleanup (150 files unless configured otherwise) at the pace of now.', [g.now(until(`session:baileys_auth_hours_to_cleanup:forecast{${S}}`, 3))], UNTIL)],
     [4, g.stat('Emergency tier in', 'Time until the tier emergency (180 files unless configured otherwise), from which WhatsApp may remove the device, at the pace of now.', [g.now(until(`session:baileys_auth_hours_to_emergency:forecast{${S}}`, 4))], UNTIL)],
     [3, g.stat('Connection', 'What the evidence says of the bot. Nothing is cleaned unless it is disconnected.', [g.now(orNone(connection))], { isState: true, mappings: g.CONNECTION_WORDS })],
-    [3, g.stat('Login', 'ok: creds.json is valid and paired. device removed: WhatsApp has removed it, and somebody has to scan a QR code. logged out: valid, but not paired. creds.json broken: missing, empty, cut off or unreadable.', [g.now(orNone(login))], { isState: true, mappings: g.LOGIN_WORDS, options: { text: { valueSize: 18 } } })],
+    [3, g.stat('Login', 'ok: creds.json is valid and paired. device removed: WhatsApp has removed it, and a person has to scan a QR code. logged out: valid, but not paired. creds.json broken: missing, empty, cut off or unreadable.', [g.now(orNone(login))], { isState: true, mappings: g.LOGIN_WORDS, options: { text: { valueSize: 18 } } })],
     [3, g.stat('Last clean-up', 'When a clean-up last moved files, by the remediator on this host.', [g.now(orNever(`max(baileys_remediator_last_cleanup_timestamp_seconds{${R}}) * 1000`, here))], { ...AGO, mappings: [...g.words({ '-1': ['never', C.unknown] }), ...g.unknown('no remediator')], options: { text: { valueSize: 18 } } })],
   ],
 };
@@ -231,7 +231,7 @@ const lines = {
       9,
       g.timeseries(
         'Log lines',
-        'Lines in the session’s logs, and lines that show a private key, which nobody should be able to read.',
+        'Lines in the session’s logs, and lines that show a private key, which no one should be able to read.',
         [g.range(`round(sum(increase(baileys_auth_log_lines_total{${S}}[$__rate_interval])))`, 'lines'), g.range(`round(sum(increase(baileys_auth_log_secret_lines_total{${S}}[$__rate_interval])))`, 'with secrets')],
         { interval: BAR, custom: { ...g.BARS, stacking: { group: 'A', mode: 'none' } }, defaults: { decimals: 0, noValue: 'no log is followed' }, overrides: [g.override('lines', g.fixed('text')), g.override('with secrets', g.fixed(C.emergency))] },
       ),

@@ -101,7 +101,7 @@ impl RuleSettings {
 }
 
 impl RuleSettings {
-    /// The keys of the links that lead nowhere, because nobody has set them.
+    /// The keys of the links that lead nowhere, because they are not set.
     pub fn placeholders(&self) -> Vec<&'static str> {
         let links = [
             ("rules.runbooks", &self.runbooks),

@@ -215,7 +215,7 @@ pub fn hours() -> Evaluation {
     let scenarios = vec![
         scenario(
             2,
-            "a jump from 90 to 387 in 3 hours; nobody may stop the bot",
+            "a jump from 90 to 387 in 3 hours; the remediator may not stop the bot",
             Bot {
                 removable: 0,
                 ..Bot::of(2, |at, _| 387.min(90 + since_begin(at) * 165 / 100))

@@ -320,7 +320,7 @@ fn who_was_asked_to_stop_and_ended_with_another_code() {
     }
 }
 
-/// It ends with a unit that it requires or is a part of, and nobody asked for that.
+/// It ends with a unit that it requires or is a part of, and no one asked for that.
 #[test]
 fn a_unit_that_was_stopped_along_with_another_was_not_asked_to_stop() {
     let asked = |more: &str| {

@@ -278,7 +278,7 @@ mod tests {
     #[test]
     fn a_folder_is_written_as_it_was_read() {
         let dir = tempfile::tempdir().unwrap();
-        let (folder, now) = (dir.path().join("bot"), SystemTime::now());
+        let (folder, now) = (dir.path().join("company_962302"), SystemTime::now());
         unpack("normal", &folder, now).unwrap();
         let first = Snapshot::take(&folder).unwrap();
         assert_eq!(first.len(), 76);

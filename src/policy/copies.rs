@@ -2,7 +2,7 @@
 //!
 //! | folders of one login | what they are |
 //! |---|---|
-//! | one was active later | it is the session; the other one is its copy |
+//! | one was active later | it is the session; the other one is its copy, if that [is certain](is_certain) |
 //! | both were written within [`IN_USE_WITHIN`], and both also after they were made | both are in use: two bots take the connection from each other |
 //!
 //! A copy that does not keep times makes every file new. Such a folder is as old as the last use
@@ -124,10 +124,9 @@ pub fn same_logins<'a>(
     for mut folders in by_login.into_values() {
         // Of two that were active at one time, the copy is called so, or was made later.
         folders.sort_by_key(|(session, folder)| {
-            let is_called_copy = is_of_copies(OsStr::new(session.as_str()));
             (
                 Reverse(folder.active()),
-                is_called_copy,
+                is_called_copy(session),
                 folder.made,
                 *session,
             )
@@ -140,6 +139,8 @@ pub fn same_logins<'a>(
             let is_in_use = folder.is_in_use(now) && other.is_in_use(now);
             if is_in_use {
                 same.insert(live.clone(), SameLogin::UsedWith(session.clone()));
+            } else if !is_certain((live, &folder), (session, &other)) {
+                continue;
             }
             let status = match is_in_use {
                 true => SameLogin::UsedWith(live.clone()),
@@ -149,6 +150,21 @@ pub fn same_logins<'a>(
         }
     }
     same
+}
+
+fn is_called_copy(session: &SessionName) -> bool {
+    is_of_copies(OsStr::new(session.as_str()))
+}
+
+/// Whether the second folder is a copy of the first one, which was active later. A bot that was
+/// restored loses its alerts if its folder is taken for a copy. So its name says so, or nothing was
+/// written in it after the other one was active.
+fn is_certain(live: (&SessionName, &LoginFolder), other: (&SessionName, &LoginFolder)) -> bool {
+    match (is_called_copy(live.0), is_called_copy(other.0)) {
+        (_, true) => true,
+        (true, false) => false,
+        (false, false) => other.1.written.1 <= live.1.active(),
+    }
 }
 
 #[cfg(test)]

@@ -93,6 +93,12 @@ impl ProcDir {
         matches!(self.info(pid), Ok(Some(info)) if !info.is_zombie)
     }
 
+    /// Whether this is the number of a thread, which is found as that of a process is.
+    fn is_thread(&self, pid: u32) -> bool {
+        let status = self.process(pid).and_then(|process| process.status());
+        status.is_ok_and(|status| u32::try_from(status.tgid) != Ok(pid))
+    }
+
     /// The user that a process runs as.
     pub(crate) fn owner(&self, pid: u32) -> Option<u32> {
         Some(fs::metadata(self.place(pid)).ok()?.uid())
@@ -193,10 +199,12 @@ const CLOCK_SET: Duration = Duration::from_secs(60);
 /// Whether a process of this id runs that ran already at `by`. `None` where that cannot be told,
 /// as of a process of the kernel, or the first one: the id is of another PID namespace. Blocks.
 pub fn runs_since(pid: u32, by: SystemTime) -> Option<bool> {
-    if pid <= 1 {
+    let proc = ProcDir::default();
+    // A thread, or this program: then the number is of another PID namespace.
+    if pid <= 1 || pid == std::process::id() || proc.is_thread(pid) {
         return None;
     }
-    match ProcDir::default().info(pid).ok()? {
+    match proc.info(pid).ok()? {
         Some(info) if info.is_kernel => None,
         Some(info) if !info.is_zombie => Some(wall_clock(info.started)? <= by + CLOCK_SET),
         _ => Some(false),

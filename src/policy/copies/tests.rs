@@ -105,7 +105,7 @@ fn copy(name: &str, of: &str) -> Vec<(String, &'static str, String)> {
 }
 
 #[test]
-fn a_copy_is_known_by_its_login_whatever_its_name_and_times() {
+fn a_copy_is_known_by_its_login_and_its_times_or_its_name() {
     for made in [NOW - 5, NOW - HOUR, NOW - 30 * DAY] {
         for backup in [copy_with_times(made), copy_without_times(made)] {
             let live = bot(1, NOW);
@@ -116,8 +116,31 @@ fn a_copy_is_known_by_its_login_whatever_its_name_and_times() {
     for (made, last) in [(NOW - HOUR, NOW - HOUR - 60), (NOW - DAY, NOW - DAY - 60)] {
         for backup in [copy_with_times(made), copy_without_times(made)] {
             let live = bot(1, last);
-            assert_eq!(same(&[("a", live), ("b", backup)]), copy("b", "a"));
+            let named = [("a", live), ("a.bak", backup)];
+            assert_eq!(same(&named), copy("a.bak", "a"));
         }
+        let with_times = [("a", bot(1, last)), ("b", copy_with_times(made))];
+        assert_eq!(same(&with_times), copy("b", "a"));
+        // This may be a bot that was restored and has not written since.
+        let without = [("a", bot(1, last)), ("b", copy_without_times(made))];
+        assert!(same(&without).is_empty());
+    }
+}
+
+/// mv bot bot.old; cp -r /backup/bot bot; the bot is started, and ends within minutes.
+#[test]
+fn a_bot_that_was_restored_is_not_taken_for_the_copy() {
+    for (old, last) in [("bot.old", 0), ("bot.old", 70), ("broken", 70)] {
+        let restored = folder(
+            1,
+            &[
+                ("creds.json", NOW - 600 + last, NOW - 600, None),
+                ("pre-key-1.json", NOW - 600, NOW - 600, None),
+                ("session-1.0.json", NOW - 600, NOW - 600, Some(NOW - DAY)),
+            ],
+        );
+        let moved = bot(1, NOW - 900);
+        assert!(same(&[("bot", restored), (old, moved)]).is_empty(), "{old}");
     }
 }
 
@@ -137,7 +160,9 @@ fn a_bot_that_moved_into_the_copy_is_the_session() {
             ("pre-key-1.json", NOW - 90 * DAY, NOW - DAY, None),
         ],
     );
-    assert_eq!(same(&[("a", left), ("a.bak", started)]), copy("a", "a.bak"));
+    // Its name says the contrary, so that neither loses its alerts.
+    assert!(same(&[("a", left), ("a.bak", started)]).is_empty());
+    assert_eq!(same(&[("a", left), ("b", started)]), copy("a", "b"));
 }
 
 #[test]

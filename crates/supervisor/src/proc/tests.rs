@@ -101,3 +101,21 @@ fn a_mark_tells_its_processes() {
         assert_eq!(ProcDir::processes_in(other), [], "{other}");
     }
 }
+
+#[test]
+fn a_thread_and_this_program_are_no_processes_of_a_log() {
+    let (send, receive) = std::sync::mpsc::channel();
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let thread = std::thread::spawn(move || {
+        send.send(fs::read_link("/proc/thread-self").unwrap())
+            .unwrap();
+        let _ = ended.recv();
+    });
+    let place: std::path::PathBuf = receive.recv().unwrap();
+    let thread_id = place.file_name().unwrap().to_str().unwrap();
+    let thread_id: u32 = thread_id.parse().unwrap();
+    assert_eq!(runs_since(thread_id, SystemTime::now()), None);
+    assert_eq!(runs_since(std::process::id(), SystemTime::now()), None);
+    drop(end);
+    thread.join().unwrap();
+}

@@ -506,7 +506,7 @@ fn a_copy_of_a_folder_has_no_tiers_and_is_not_cleaned() {
     world.bot("ventas", BLOATED, "disconnected");
     world.bot("other", BLOATED, "disconnected");
     copy(&world, "-a", "ventas", "ventas.bak");
-    copy(&world, "-r", "ventas", "antes");
+    copy(&world, "-a", "ventas", "antes");
     world.probe_says("ventas.bak", "disconnected");
     let before = world.snapshot("ventas.bak");
 

@@ -2,7 +2,7 @@
 //!
 //! | folders of one login | what they are |
 //! |---|---|
-//! | one was active later | it is the session; the other one is its copy, if that [is certain](is_certain) |
+//! | one was active later | it is the session; the other one is its copy, if that is certain (`is_certain`) |
 //! | both were written within [`IN_USE_WITHIN`], and both also after they were made | both are in use: two bots take the connection from each other |
 //!
 //! A copy that does not keep times makes every file new. Such a folder is as old as the last use

@@ -63,9 +63,12 @@ impl LoginFolder {
 
     /// The last activity that is its own, as far as it can be known.
     fn active(&self) -> Timestamp {
-        let (first, last) = self.written;
+        let (_, last) = self.written;
         match self.is_without_times() {
-            true => self.used.unwrap_or(first).min(last),
+            // Without a record the copying itself would count as its last use.
+            true => self
+                .used
+                .map_or(Timestamp::from_secs(0), |used| used.min(last)),
             false => last,
         }
     }

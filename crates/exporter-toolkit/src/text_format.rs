@@ -88,7 +88,7 @@ impl FamilyPart {
 }
 
 /// The family of a metric, without a sample.
-fn family(declared: &MetricDeclaration) -> MetricFamily {
+pub(crate) fn family(declared: &MetricDeclaration) -> MetricFamily {
     let mut family = MetricFamily::default();
     family.set_name(declared.name.to_owned());
     family.set_help(declared.help.to_owned());
@@ -99,7 +99,8 @@ fn family(declared: &MetricDeclaration) -> MetricFamily {
     family
 }
 
-fn metric<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> Metric {
+/// A sample with these labels, without a value.
+pub(crate) fn metric<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> Metric {
     let pairs = labels.map(|(name, value)| {
         let mut pair = LabelPair::default();
         pair.set_name(name.to_owned());

@@ -144,6 +144,22 @@ fn a_bot_that_was_restored_is_not_taken_for_the_copy() {
     }
 }
 
+/// `cp -r` of a bot without a chat, which has not written since.
+#[test]
+fn a_bot_is_no_copy_of_a_copy_that_shows_no_use() {
+    let made = NOW - HOUR;
+    let backup = folder(
+        1,
+        &[
+            ("creds.json", made, made, None),
+            ("pre-key-1.json", made, made, None),
+        ],
+    );
+    let live = bot(1, NOW - DAY);
+    assert!(same(&[("a", live), ("b", backup)]).is_empty());
+    assert_eq!(same(&[("a", live), ("a.bak", backup)]), copy("a.bak", "a"));
+}
+
 #[test]
 fn other_logins_are_other_bots() {
     assert!(same(&[("a", bot(1, NOW)), ("ventas.bak", bot(2, NOW))]).is_empty());

@@ -280,8 +280,8 @@ fn alerted(stack: &Stack, patience: &Patience, tell: &mut dyn FnMut(&str, &str))
     Ok(())
 }
 
-/// The text that a person is sent for the bloated folder. It says what happened and to whom, and
-/// ends with a command and the runbook.
+/// Returns the page for the bloated folder as its receiver gets it: what happened, to which
+/// session, and at the end a command and the runbook.
 fn page(stack: &Stack, patience: &Patience) -> Result<String> {
     let alert = patience.wait_until(STEP, "page: Alertmanager has the page", || {
         let alerts = stack.alertmanager_answer()?;

@@ -1,12 +1,12 @@
 use std::io;
 
-use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::{Counter, Gauge, MetricFamily};
 use prometheus::{Encoder, TextEncoder};
 use proptest::prelude::*;
 
 use super::*;
 use crate::samples::PART_BYTES;
-use crate::text_format::PART;
+use crate::text_format::{PART, family, metric};
 
 const FILES: MetricDeclaration =
     MetricDeclaration::gauge("app_files", &["folder", "kind"], "Files\nof \\ a folder.");
@@ -35,17 +35,6 @@ const LINE_BYTES: usize = 20;
 /// These samples do not fit into one part.
 const MANY: usize = PART_BYTES / LINE_BYTES;
 
-fn family(declared: &MetricDeclaration) -> MetricFamily {
-    let mut family = MetricFamily::default();
-    family.set_name(declared.name.to_owned());
-    family.set_help(declared.help.to_owned());
-    family.set_field_type(match declared.kind {
-        MetricKind::Gauge => MetricType::GAUGE,
-        MetricKind::Counter => MetricType::COUNTER,
-    });
-    family
-}
-
 /// The lines of samples, without their values.
 fn names_and_labels(text: &str) -> Vec<&str> {
     let samples = text.lines().filter(|line| !line.starts_with('#'));
@@ -58,17 +47,8 @@ fn names_and_labels(text: &str) -> Vec<&str> {
 fn at_once(samples: &FileSamples, labels: &BTreeMap<String, String>) -> Vec<MetricFamily> {
     let metric = |own: &[(&str, &str)]| {
         let labels = labels.iter();
-        let all = own
-            .iter()
-            .copied()
-            .chain(labels.map(|(name, value)| (name.as_str(), value.as_str())));
-        let pairs = all.map(|(name, value)| {
-            let mut pair = LabelPair::default();
-            pair.set_name(name.to_owned());
-            pair.set_value(value.to_owned());
-            pair
-        });
-        Metric::from_label(pairs.collect())
+        let labels = labels.map(|(name, value)| (name.as_str(), value.as_str()));
+        metric(own.iter().copied().chain(labels))
     };
     let mut files = family(&FILES);
     for (folder, kind, value) in samples {

@@ -234,7 +234,16 @@ fn a_test_message_arrives_by_both_ways() {
 
 #[test]
 fn a_test_message_that_is_not_sent_says_why_and_shows_no_secret() {
-    let server = Inbox::answering(net::free_port(None).unwrap(), "500 Internal Server Error");
+    let answering = |status| Inbox::answering(net::free_port(None).unwrap(), status);
+    let server = answering("500 Internal Server Error");
+    let refuses = answering("400 Bad Request");
+    let elsewhere = answering("404 Not Found");
+    let plain = |inbox: &Inbox| {
+        format!(
+            "notify: {{webhook: {{url: 'http://127.0.0.1:{}/{SECRET}'}}}}",
+            inbox.port
+        )
+    };
     let mut world = testkit::world!();
     let token = world.path("notify.token");
     fs::write(&token, SECRET).unwrap();
@@ -262,6 +271,16 @@ fn a_test_message_that_is_not_sent_says_why_and_shows_no_secret() {
             "was not sent: the server answered with status 500",
         ),
         (
+            plain(&refuses),
+            1,
+            "status 400; compare notify.webhook.json with what the receiver expects",
+        ),
+        (
+            plain(&elsewhere),
+            1,
+            "status 404; correct the webhook's URL",
+        ),
+        (
             format!("notify: {{webhook: {{url: 'http://127.0.0.1:{closed}/{SECRET}'}}}}"),
             1,
             "was not sent: ",
@@ -276,6 +295,12 @@ fn a_test_message_that_is_not_sent_says_why_and_shows_no_secret() {
         let ran = world.remediator(&["notify", "--test"]).must(code, &[says]);
         assert!(!format!("{ran:?}").contains(SECRET), "{ran:?}");
     }
+    // `check-config` tells of the missing file too: every message would fail.
+    let checked = world.remediator(&["check-config"]);
+    checked.must(
+        0,
+        &["warning: no message can be sent: notify.webhook.url_file: /nonexistent/notify.url does not exist"],
+    );
     // Without the flag nothing is sent.
     world.remediator(&["notify"]).must(2, &["--test"]);
 }

@@ -1,6 +1,6 @@
 //! Stops and starts under a real systemd: each test boots one of its own, where the machine
 //! allows it (root, a writable cgroup2). The bot is a service with a status API, and nothing
-//! vouches for it: `gone` is proven by systemd alone while the probe is refused.
+//! in the configuration trusts it: `gone` is proven by systemd alone while the probe is refused.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

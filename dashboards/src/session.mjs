@@ -36,7 +36,7 @@ const why = `${refused}
 const what = {
   height: 4,
   panels: [
-    [4, g.stat('Tier', 'Where the session stands on the ladder of its own thresholds. lost: it was there within 6 hours and is not there now. unknown: its exporter is down.', [g.now(`${tier} or vector(-1)`)], { isState: true, mappings: [...g.words({ '-1': ['not monitored', C.unknown] }), ...g.TIER_WORDS] })],
+    [4, g.stat('Tier', 'The tier of the session by its own thresholds. lost: it was there within 6 hours and is not there now. unknown: its exporter is down.', [g.now(`${tier} or vector(-1)`)], { isState: true, mappings: [...g.words({ '-1': ['not monitored', C.unknown] }), ...g.TIER_WORDS] })],
     [3, g.stat('Files', 'Accumulated files, which the tiers count: those a classic folder would hold.', [g.now(orNone(`max(${files})`))], { thresholds: g.plain(), mappings: NO_DATA })],
     [4, g.stat('Clean-up tier in', 'Time until the tier cleanup (150 files unless configured otherwise) at the pace of now.', [g.now(until(`session:baileys_auth_hours_to_cleanup:forecast{${S}}`, 3))], UNTIL)],
     [4, g.stat('Emergency tier in', 'Time until the tier emergency (180 files unless configured otherwise), from which WhatsApp may remove the device, at the pace of now.', [g.now(until(`session:baileys_auth_hours_to_emergency:forecast{${S}}`, 4))], UNTIL)],
@@ -134,7 +134,7 @@ const details = {
   panels: [
     [3, g.stat('Files an hour', 'Files that the folder gains in an hour, by the pace that the forecast uses.', [g.now(orNone(`max(${pace})`))], { defaults: { decimals: 1 }, mappings: NO_DATA })],
     [3, g.stat('Change in 24 h', 'Accumulated files gained, or lost, in the last 24 hours.', [g.now(`max(${g.slow(`session:baileys_auth_accumulated_files:delta1d{${S}}`)}) or vector(NaN)`)], { mappings: g.unknown('no data') })],
-    [3, g.stat('Removable now', 'Files that a clean-up, and an emergency, could move now. 0 where it would be refused as dormant, woken recently or without a valid creds.json.', ['cleanup', 'emergency'].map((action) => g.now(orNone(`max(session:baileys_auth_removable_files:sum{${S},action="${action}"})`), action)), { mappings: NO_DATA, options: { orientation: 'vertical' } })],
+    [3, g.stat('Removable now', 'Files that a clean-up, and an emergency, could move now. 0 where it would be refused as dormant, recently active again after a long silence, or without a valid creds.json.', ['cleanup', 'emergency'].map((action) => g.now(orNone(`max(session:baileys_auth_removable_files:sum{${S},action="${action}"})`), action)), { mappings: NO_DATA, options: { orientation: 'vertical' } })],
     [3, g.stat('Files after the last clean-up', 'Accumulated files right after the last clean-up.', [g.now(orNone(`max(baileys_remediator_last_cleanup_accumulated_files{${R}})`))], { mappings: NO_DATA })],
     [3, g.stat('Copy of creds.json', 'When the newest copy that the remediator keeps was last known to be what the folder holds.', [g.now(orNever(`max(baileys_remediator_creds_insured_timestamp_seconds{${R}}) * 1000`, here))], { ...AGO, mappings: never('none', C.cleanup) })],
     [3, g.stat('Chats', 'not used: no chat was active within 14 days (dormant); a clean-up refuses it.', [g.now(orNone(`max(baileys_auth_dormant{${S}})`))], { mappings: g.words({ '-1': ['–', C.unknown], 0: ['active'], 1: ['not used', C.cleanup] }) })],

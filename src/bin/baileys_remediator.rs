@@ -18,6 +18,7 @@ use baileys_exporter::policy::Tier;
 use baileys_exporter::reload::Load;
 use baileys_exporter::remediator::console::{self, CleanOptions, DoctorOptions, Output};
 use baileys_exporter::remediator::insurance::commands::{self as insurance, RestoreOptions};
+use baileys_exporter::remediator::notify::Sender;
 use baileys_exporter::remediator::pause;
 use baileys_exporter::remediator::restart::operator;
 use baileys_exporter::remediator::serve::{Remediator, check_settings};
@@ -268,7 +269,14 @@ async fn program() -> ExitCode {
             check_settings(&settings)?;
             Ok(settings)
         });
-        return ExitCode::from(check::report(checked, |_| Vec::new()));
+        let report = check::report(checked, |settings| {
+            let sender = settings.notify.clone().map(Sender::new);
+            sender
+                .and_then(|sender| sender.problem())
+                .into_iter()
+                .collect()
+        });
+        return ExitCode::from(report);
     }
     let settings = match loaded {
         Ok(settings) => settings,

@@ -8,7 +8,7 @@
 //! | the sockets of the process | connected |
 //! | [`LogView`] | connected, disconnected |
 //!
-//! [`Connection::ask`] asks them, [`vouched`] drops what a source says that never saw the
+//! [`Connection::ask`] asks them, [`discount_untrusted`] drops what a source says that never saw the
 //! session alive, [`fold`] makes the verdict. Without any source the verdict is unknown,
 //! and unknown counts as connected, so that a failure never allows a clean-up.
 
@@ -29,7 +29,8 @@ pub use probe::{Probe, ProbeError};
 use shared::LastRequests;
 use sightings::ReadOnly;
 pub use sightings::{
-    REMEMBERED_FOR, Recent, SessionSightings, SightingRecord, SightingStore, Trust, vouched,
+    REMEMBERED_FOR, Recent, SessionSightings, SightingRecord, SightingStore, Trust,
+    discount_untrusted,
 };
 pub use template::SessionTemplate;
 use verdict::TICK;
@@ -67,7 +68,7 @@ pub struct ConnectionSettings {
     pub sockets: bool,
     /// How old the last line of a log may be.
     pub log_fresh: Duration,
-    /// Sessions for which a person vouches: their sources are believed from the start.
+    /// Sessions whose sources an operator trusts: they are believed from the start.
     pub trust: GlobSet,
 }
 
@@ -246,7 +247,7 @@ impl Connection {
             || self.log.is_some()
     }
 
-    /// The ids of a session's sources that an operator can vouch for.
+    /// The ids of a session's sources that an operator can trust.
     pub fn ids(&self, session: &SessionName) -> Vec<String> {
         let probes = self.settings.probes.iter().map(probe_id);
         let process = self.settings.processes.observed(session);
@@ -418,7 +419,7 @@ impl Connection {
     /// [`Connection::judge`] for a folder whose newest modification time is `newest_write`.
     pub fn judge_by(&self, asked: Asked, newest_write: Option<Timestamp>) -> Verdict {
         let now = self.now();
-        let mut evidence = vouched(asked.evidence, &asked.sightings, now);
+        let mut evidence = discount_untrusted(asked.evidence, &asked.sightings, now);
         let gone = evidence.iter().any(|e| e.finding == Finding::Gone);
         let ended_by = asked.ended_by.filter(|_| gone);
         evidence.extend(files_written_after(newest_write, ended_by));
@@ -445,7 +446,7 @@ impl Connection {
                 id,
                 ..Evidence::new("log", finding, detail)
             };
-            evidence.extend(vouched(vec![said], &asked.sightings, now));
+            evidence.extend(discount_untrusted(vec![said], &asked.sightings, now));
         }
         let quiet = self.settings.quiet;
         evidence.push(writes(newest_write, now, quiet, self.clock.steady_for()));

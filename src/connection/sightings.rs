@@ -65,7 +65,7 @@ impl SessionSightings {
     }
 
     /// Whether this source may report that the bot is not connected.
-    pub fn vouches_for(&self, id: &str, now: Timestamp) -> bool {
+    pub fn is_trusted(&self, id: &str, now: Timestamp) -> bool {
         self.trusted_by_configuration
             || (!id.is_empty()
                 && (self.trusted.contains_key(id) || self.last_alive(id, now).is_some()))
@@ -96,24 +96,24 @@ fn counts(at: Timestamp, now: Timestamp) -> bool {
 /// Drops evidence that a bot is not connected unless its source has seen the bot connected, or an
 /// operator trusts the source. An unreachable source counts only if the process is gone and its
 /// supervisor has seen it running; trust is not enough there. Pure.
-pub fn vouched(
+pub fn discount_untrusted(
     evidence: Vec<Evidence>,
     sightings: &SessionSightings,
     now: Timestamp,
 ) -> Vec<Evidence> {
     let judge = |evidence: Evidence| {
-        if !evidence.finding.is_negative() || sightings.vouches_for(&evidence.id, now) {
+        if !evidence.finding.is_negative() || sightings.is_trusted(&evidence.id, now) {
             return evidence;
         }
         let detail = format!(
-            "{}, which does not count: this source has not seen the session alive within {}; let `serve` run while the bot is connected, or vouch for it with `baileys_remediator doctor --trust` or --connection.trust",
+            "{}, which does not count: this source has not seen the session alive within {}; let `serve` run while the bot is connected, or trust it with `baileys_remediator doctor --trust` or --connection.trust",
             evidence.detail,
             humantime::format_duration(REMEMBERED_FOR),
         );
         Evidence {
             finding: Finding::NoAnswer,
             detail,
-            is_unvouched: true,
+            is_untrusted: true,
             ..evidence
         }
     };

@@ -134,10 +134,10 @@ impl Connection {
 }
 
 /// Whether a probe, or the process as it is watched, has seen that the bot is gone: it is
-/// vouched for and says so, or saw it alive just before the stop and cannot tell any more.
+/// trusted for and says so, or saw it alive just before the stop and cannot tell any more.
 fn confirms(heard: &Evidence, sightings: &SessionSightings, since: Timestamp) -> bool {
     match heard.finding {
-        Finding::Disconnected | Finding::Gone => sightings.vouches_for(&heard.id, since),
+        Finding::Disconnected | Finding::Gone => sightings.is_trusted(&heard.id, since),
         Finding::NoAnswer | Finding::Unreachable => sightings
             .last_alive(&heard.id, since)
             .is_some_and(|alive| alive.at >= since.minus(JUST_BEFORE)),

@@ -100,7 +100,7 @@ async fn an_unknown_session_is_queried_and_not_believed() {
     );
     let other = SessionName::from_dir(OsStr::new("b"));
     assert_eq!(trusted.verdict(&other, &folder).await.state, State::Unknown);
-    // Another command that calls it connected vouches for itself only.
+    // Another command that calls it connected is trusted itself, and no other.
     connection.settings.probes = probe("connected");
     assert_eq!(
         connection.verdict(&session, &folder).await.state,

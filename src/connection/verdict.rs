@@ -123,7 +123,7 @@ pub struct Evidence {
     pub detail: String,
     /// It answered that the bot is not connected, and was not believed: it has not seen the bot
     /// alive.
-    pub is_unvouched: bool,
+    pub is_untrusted: bool,
     /// Its supervisor was asked to stop it, and it is gone.
     pub is_on_request: bool,
 }
@@ -137,7 +137,7 @@ impl Evidence {
             finding,
             alive: None,
             detail: detail.into(),
-            is_unvouched: false,
+            is_untrusted: false,
             is_on_request: false,
         }
     }

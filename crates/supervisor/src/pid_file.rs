@@ -155,7 +155,7 @@ fn judge_gone(pid: u32, run: &str, query: &Query, how: &str) -> Observation {
     match was_seen || query.is_trusted {
         true => Observation::gone(format!("process {pid} {how}")),
         false => Observation::Unknown(format!(
-            "process {pid} {how}, which does not count: it was not seen alive with the pid file as it is now; let `serve` run while the bot does, or vouch for this source with `baileys_remediator doctor --trust` or --connection.trust"
+            "process {pid} {how}, which does not count: it was not seen alive with the pid file as it is now; let `serve` run while the bot does, or trust this source with `baileys_remediator doctor --trust` or --connection.trust"
         )),
     }
 }

@@ -23,7 +23,7 @@ fn seen(at: Timestamp) -> SessionSightings {
 }
 
 fn heard(sightings: &SessionSightings, evidence: Evidence) -> Evidence {
-    vouched(vec![evidence], sightings, now()).remove(0)
+    discount_untrusted(vec![evidence], sightings, now()).remove(0)
 }
 
 #[test]
@@ -180,7 +180,9 @@ fn what_is_unreachable_counts_as_silent_unless_the_process_was_seen_alive_and_is
         (seen(now()), Quiet, false),
     ] {
         let heard = vec![says("probe-2", Unreachable), says("probe-1", source)];
-        let found = vouched(heard, &sightings, now()).remove(0).finding;
+        let found = discount_untrusted(heard, &sightings, now())
+            .remove(0)
+            .finding;
         let expected = if excused { Unreachable } else { NoAnswer };
         assert_eq!(found, expected, "{source:?} {sightings:?}");
     }

@@ -147,11 +147,11 @@ fn an_id_tells_configurations_apart_and_stays() {
 #[test]
 fn what_was_not_believed_settles_nothing() {
     let one = |source, finding| fold(vec![Evidence::new(source, finding, "")]).is_unresolved();
-    let unvouched = Evidence {
-        is_unvouched: true,
+    let untrusted = Evidence {
+        is_untrusted: true,
         ..Evidence::new("process", NoAnswer, "")
     };
-    assert!(fold(vec![unvouched]).is_unresolved());
+    assert!(fold(vec![untrusted]).is_unresolved());
     assert!(one("process", Ambiguous));
     assert!(one("log", Ambiguous));
     assert!(!one("log", Nothing));

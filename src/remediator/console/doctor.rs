@@ -278,7 +278,7 @@ impl CheckUp {
             State::Connected => 2,
         };
         let evidence = self.verdict.evidence.iter();
-        let evidence = evidence.map(|e| (e.source, e.finding.label(), e.is_unvouched));
+        let evidence = evidence.map(|e| (e.source, e.finding.label(), e.is_untrusted));
         let shares = self.same_login.is_some();
         (order, evidence.collect(), self.half_monitored, shares)
     }

@@ -68,6 +68,21 @@ impl Sender {
         Self(notify)
     }
 
+    /// What keeps messages from being sent, as far as it shows without sending one. A credential
+    /// that systemd passes to the service alone is not looked at elsewhere. Blocks.
+    pub fn problem(&self) -> Option<String> {
+        let Notify::Webhook(webhook) = &self.0 else {
+            return None;
+        };
+        match &webhook.url {
+            NotifyUrl::File(file) if secret::locate(file).is_ok() => {
+                let error = url_in(file).err()?;
+                Some(format!("no message can be sent: {error}"))
+            }
+            _ => None,
+        }
+    }
+
     /// Sends one message that says it is a test.
     pub async fn send_test(&self) -> Result<Sent, SendError> {
         let text = format!(
@@ -133,9 +148,15 @@ async fn post(webhook: &NotifyWebhook, text: &str) -> Result<u16, SendError> {
     };
     let client = &webhook.client;
     let sent = client.post(&url, (kind, body), TIMEOUT, MAX_REPLY_BYTES);
-    sent.await.map_err(|error| SendError {
-        is_refused: matches!(error, HttpError::Status(status) if refuses_the_message(status)),
-        why: error.to_string(),
+    sent.await.map_err(|error| match error {
+        HttpError::Status(status) if refuses_the_message(status) => SendError {
+            is_refused: true,
+            why: format!(
+                "{error}; compare notify.webhook.json with what the receiver expects (Telegram: whether chat_id is right, and the bot a member of that chat)"
+            ),
+        },
+        HttpError::Status(404) => format!("{error}; correct the webhook's URL").into(),
+        error => error.to_string().into(),
     })
 }
 
@@ -146,7 +167,8 @@ fn refuses_the_message(status: u16) -> bool {
 }
 
 fn url_in(file: &Path) -> Result<String, String> {
-    let url = secret::read_line(file)?;
+    let url =
+        secret::read_line(file).map_err(|error| format!("notify.webhook.url_file: {error}"))?;
     check_url(&url).map_err(|_| {
         "notify.webhook.url_file: its content must look like https://host/path".to_owned()
     })?;

@@ -32,7 +32,7 @@ fn who_was_seen_alive_survives_and_a_wrong_clock_does_not() {
             at: at(0)
         }
     );
-    assert!(!sightings.vouches_for("q", at(0)), "from the future");
+    assert!(!sightings.is_trusted("q", at(0)), "from the future");
     // The next sighting replaces it, though it is earlier.
     store
         .sightings()
@@ -43,7 +43,7 @@ fn who_was_seen_alive_survives_and_a_wrong_clock_does_not() {
             .sightings()
             .recall("a")
             .unwrap()
-            .vouches_for("q", at(1))
+            .is_trusted("q", at(1))
     );
     // Otherwise it is forgotten before its time comes.
     store.prune(at(1)).unwrap();

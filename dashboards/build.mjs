@@ -1,7 +1,6 @@
 // node build.mjs [--check]
 //
-// Writes the dashboards out of src/. With --check it writes nothing and fails when what is
-// there differs.
+// Builds the dashboards from src/. With --check it writes nothing, and fails if a file differs.
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -13,7 +12,7 @@ const here = path.dirname(fileURLToPath(import.meta.url));
 const check = process.argv.includes('--check');
 const dashboards = { fleet, session, remediation };
 
-/** For import by hand: Grafana asks for the data source, and writes it into the variable. */
+/** For import by hand: Grafana asks for the data source, and sets the variable. */
 function forImport(dashboard) {
   const copy = structuredClone(dashboard);
   copy.templating.list.find((variable) => variable.name === 'datasource').current = { selected: true, text: '${DS_PROMETHEUS}', value: '${DS_PROMETHEUS}' };

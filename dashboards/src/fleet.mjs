@@ -1,7 +1,7 @@
-// All sessions at a glance: which bot loses its login next, and when. What is drawn over time
-// comes from recorded series, of which a session has one each, so that 500 sessions and 30 days
-// stay quick. What counts sessions over time compares without `bool`: that keeps the labels as
-// they are, and is three times as fast.
+// Overview of all sessions: which bot loses its login next, and when. Graphs over time use
+// recorded series, one for each session, so that they stay fast with 500 sessions over 30 days.
+// Queries that count sessions over time compare without `bool`: that keeps the labels, and is
+// three times as fast.
 import * as g from './lib.mjs';
 
 const S = g.SESSIONS;
@@ -14,22 +14,22 @@ const { C } = g;
 const rank = `session:baileys_auth_tier:rank{${S}}`;
 const files = `session:baileys_auth_accumulated_files:last{${S}}`;
 const pace = `session:baileys_auth_accumulated_files:pace{${S}}`;
-// The tier last seen within 6 hours: of a session that is missing now, and of one whose exporter
-// is down, too.
+// The last tier of the past 6 hours, also of a session that is missing now or whose exporter is
+// down.
 const last = `session:baileys_auth_tier:last6h{${S}}`;
 const lost = `session:baileys_auth_lost{${S}} == 1`;
-// What is drawn over the time shown, which may be a month.
+// Graphs over the selected time range, which may be a month.
 const rankDrawn = g.slow(`session:baileys_auth_tier:rank5m{${S}}`);
 const filesDrawn = g.slow(`session:baileys_auth_accumulated_files:last5m{${S}}`);
 
-/** One row for each session, also where the metric itself has none: `value` stands there. */
+/** One row for each session. Where the metric has no series, the row has `value`. */
 const orEach = (expr, value) => `max by (${BY}) (${expr}) or on (${BY}) max by (${BY}) (${last} * 0 + ${value})`;
-/** The last tier, and whether it is that of now. */
+/** The last tier, with an offset for a session that is lost or whose exporter is down. */
 const seen = `max by (${BY}) (${last}) + on (${BY}) ${g.LOST} * max by (${BY}) (${lost})
   or on (${BY}) max by (${BY}) (${last} + ${g.UNSEEN} unless on (job, instance) up{${T}} == 1)
   or on (${BY}) max by (${BY}) (${last})`;
 
-// 0 would say that all is well where nothing was looked at: -1 stands there, and has a word.
+// -1 means no data, and has a text of its own: 0 would look healthy.
 const NO_DATA = g.words({ '-1': ['–', C.unknown] });
 const NO_LOGS = g.words({ '-1': ['no logs', C.unknown] });
 const NO_REMEDIATOR = g.words({ '-1': ['–', C.unknown] });
@@ -38,8 +38,8 @@ const LINES = 10;
 const GROWERS = 12;
 const SOON = 48;
 
-// The exporters of the jobs chosen: `up` knows every job that Prometheus has, and of an exporter
-// that is down it is all there is, so which jobs are meant is told by what was recorded of them.
+// The selected exporters that are down. `up` has every job of Prometheus, and is the only series of
+// an exporter that is down, so the recorded series of the last 7 days select the jobs.
 const down = `(up{${T}} == bool 0) and on (job) last_over_time(instance:baileys_auth_sessions:count{${T}}[7d])`;
 const unseen = `sum(instance:baileys_auth_sessions_unknown:count{${T}})`;
 
@@ -47,7 +47,7 @@ const unseen = `sum(instance:baileys_auth_sessions_unknown:count{${T}})`;
 const removed = `session:baileys_auth_device_removed:active{${S}}`;
 const login = `max by (${BY}) (${removed}) * 0 + 3 or on (${BY}) max by (${BY}) (baileys_auth_creds_valid{${S}} + baileys_auth_logged_in{${S}})`;
 
-// What pages a person: of the tiers that the remediator acts on, none does.
+// The alerts that page a person. The remediator acts on `tier="emergency"`, which does not page.
 const critical = `{alertname=~"Baileys.+",severity="critical",tier!="emergency",instance=~"$instance|$remediator|"`;
 
 const monitored = {
@@ -116,8 +116,8 @@ const sessionsNow = {
 
 const hours = `session:baileys_auth_hours_to_emergency:forecast{${S}}`;
 /**
- * Seconds until a tier: those of a session that does not grow, or of which it is not known, come
- * after all others. `reached` has a session whose last tier it was, seen now or not.
+ * Seconds until a tier. A session that does not grow, or whose growth is unknown, sorts after all
+ * others. `reached` selects the sessions whose last tier it was, also those that are missing now.
  */
 const until = (forecast, of, reached) =>
   `max by (${BY}) (${forecast} * 3600 and on (${BY}) ${of})${reached ? ` or on (${BY}) 0 * (${reached})` : ''} or on (${BY}) max by (${BY}) (${pace} * 0 + ${g.NOT_GROWING} and on (${BY}) ${of}) or on (${BY}) max by (${BY}) (${of}) * 0 + ${g.NOT_KNOWN}`;
@@ -212,7 +212,7 @@ const alarms = {
 };
 
 const score = `max_over_time(session:baileys_auth_tier:rank5m{${S}}[1d] @ end()) + on (${BY}) ${last} @ end() / 10`;
-// Without a name, so that a session that is lost later is one line.
+// Without a metric name, so that a session keeps its line when it is lost.
 const drawn = `(${rankDrawn} + 0 or on (${BY}) ${g.LOST} * (${lost}))`;
 const tiers = {
   title: 'Tier over time',
@@ -223,7 +223,7 @@ const tiers = {
       g.stateTimeline(
         `Tier of the ${SHOWN} worst sessions, the worst first`,
         `The tier of each session over time: of the ${SHOWN} sessions that reached the highest tiers in the 24 hours before the end of the time shown. Grey is not known. Choose sessions above to see others.`,
-        // One query for each tier, so that the highest stand first.
+        // One query for each tier, so that the highest come first.
         g.TIERS.map((_, tier) => g.TIERS.length - 1 - tier).map((tier) => g.range(`${drawn} and on (${BY}) topk(${SHOWN}, ${score}) >= ${tier} < ${tier + 1}`, '{{session}} · {{instance}}')),
         { mappings: [...g.words({ [g.LOST]: ['lost', C.unknown] }), ...g.TIER_WORDS, ...g.unknown('unknown')], thresholds: g.steps(...g.TIERS.map(([, color], value) => [value || null, color])), options: { perPage: SHOWN } },
       ),
@@ -409,7 +409,7 @@ const watchers = {
 };
 
 const inLogs = `round(sum by (instance, glob, pattern) (increase(baileys_exporter_log_unplaced_signals_total{${T}}[1d])))`;
-// What a table of one query calls its value.
+// The names of the value column in a table with one query.
 const VALUE = ['Value', 'Value #A'];
 const notSeen = {
   height: 7,

@@ -1,24 +1,24 @@
-// What the three dashboards are made of: panels, variables, links, colours.
+// Shared parts of the three dashboards: panels, variables, links, colours.
 
-export const SCHEMA_VERSION = 38; // Grafana 10.0; a newer one migrates it, an older one would not
+export const SCHEMA_VERSION = 38; // Grafana 10.0. A newer Grafana migrates it, an older one does not
 
-// Colours that people with a colour blindness can tell apart too: from blue over yellow to dark
-// red, lighter and darker by turns (tests/dashboards/colours.mjs). None stands without a text.
+// Colours for colour-blind people: from blue over yellow to dark red, alternately lighter and
+// darker (tests/dashboards/colours.mjs). Every colour is shown with a text.
 export const C = { normal: '#2E7EBC', monitor: '#A6D0F0', warning: '#FBE37A', cleanup: '#F59A23', emergency: '#D02F3A', fatal: '#5B1150', unknown: '#8A8F98' };
 
-// The tiers, by the rank that the recorded series session:baileys_auth_tier:rank has.
+// The tiers. The index is the value of the recorded series session:baileys_auth_tier:rank.
 export const TIERS = ['normal', 'monitor', 'warning', 'cleanup', 'emergency', 'fatal'].map((name) => [name, C[name]]);
 
 export const UIDS = { fleet: 'baileys-fleet', session: 'baileys-session', remediation: 'baileys-remediation' };
 
-// Which series a dashboard speaks of. The exporter and the remediator are different scrape
-// targets: `job` and `instance` are the exporter's, `remediator` is the remediator's instance.
-// The host, an instance without its port, and the session join the two.
+// Label selectors. The exporter and the remediator are different scrape targets: `job` and
+// `instance` are the exporter's, `remediator` is the remediator's instance. Queries join the two on
+// the session and the host, which is the instance without its port.
 export const TARGET = 'job=~"$job",instance=~"$instance"';
 export const SESSIONS = `${TARGET},session=~"$session"`;
 export const ONE_SESSION = 'job=~"$job",instance="$instance",session="$session"';
 export const REMEDIATOR = 'instance=~"$remediator"';
-/** The remediator on the host of the one instance chosen. */
+/** The remediator on the host of the selected instance. */
 export const REMEDIATOR_HERE = 'instance=~"${host}(:[0-9]+)?"';
 /** The same with a label `host`. */
 export const withHost = (expr) => `label_replace(${expr}, "host", "$1", "instance", "(.+?)(:[0-9]+)?")`;
@@ -32,7 +32,7 @@ export const steps = (...pairs) => ({
   steps: pairs.map(([value, color]) => ({ value, color })),
 });
 export const plain = (color = 'text') => steps([null, color]);
-/** 0 needs no one, `from` and more does. 0 is no colour: it may be that nothing was looked at. */
+/** Values from `from` on need a person. 0 has no colour, because it may mean that there is no data. */
 export const none = (color = C.emergency, from = 1) => steps([null, 'text'], [from, color]);
 
 /** Texts and colours for numbers: words({0: ['broken', C.emergency], …}). */
@@ -44,11 +44,11 @@ export const words = (entries) => [
     ),
   },
 ];
-/** A text for all numbers from one on. */
+/** A text for all numbers from `value` on. */
 export const from = (value, text, color) => [{ type: 'range', options: { from: value, to: null, result: { text, color, index: 90 } } }];
-/** A text for what is no number, where every number may be one. */
+/** A text for a missing value or NaN. */
 export const unknown = (text) => [{ type: 'special', options: { match: 'null+nan', result: { text, color: C.unknown, index: 99 } } }];
-/** Added to the rank of a session that is missing now, and of one whose exporter is down. */
+/** Added to the rank of a missing session (LOST), and of one whose exporter is down (UNSEEN). */
 export const LOST = 10;
 export const UNSEEN = 20;
 export const TIER_WORDS = words(
@@ -66,11 +66,11 @@ export const CONNECTION_WORDS = words({ '-1': ['unknown', C.unknown], 1: ['disco
 export const CONNECTION_TEXTS = words({ disconnected: ['disconnected', C.cleanup], unknown: ['unknown', C.unknown], connected: ['connected', C.normal] });
 export const STATUS_TEXTS = words({ done: ['done', C.normal], refused: ['refused', C.cleanup], failed: ['failed', C.emergency] });
 
-// The lines that every graph of accumulated files shows.
+// The threshold lines of every graph of accumulated files.
 export const FILE_STEPS = steps([null, C.normal], [100, C.monitor], [120, C.warning], [150, C.cleanup], [180, C.emergency]);
 
-// Seconds until a number of files is reached. Where there is none, a number that is later than
-// all of them, so that a table sorts by urgency.
+// Values for the seconds until a number of files, if there is no forecast. They are larger than any
+// forecast, so that a table sorts by urgency.
 export const NOT_GROWING = 1e9;
 export const NOT_KNOWN = 2e9;
 export const UNTIL = {
@@ -105,7 +105,7 @@ export const WHY = words({
 
 /** A range query for a graph. */
 export const range = (expr, legend, more = {}) => ({ expr: tidy(expr), legendFormat: legend, range: true, instant: false, ...more });
-/** The value at the end of the time shown. */
+/** The value at the end of the time range. */
 export const now = (expr, legend = '__auto', more = {}) => ({ expr: tidy(expr), legendFormat: legend, range: false, instant: true, ...more });
 /** The same as rows. */
 export const rows = (expr) => now(expr, '__auto', { format: 'table' });
@@ -133,7 +133,7 @@ const panel = (type, title, description, targets, { unit, thresholds, mappings =
 const reduce = { calcs: ['lastNotNull'], fields: '', values: false };
 
 /** Numbers, coloured by their thresholds. */
-// With `isState` the value is a word on its colour.
+// With `isState` the value is a text on its colour.
 export const stat = (title, description, targets, more = {}) =>
   panel('stat', title, description, targets, {
     unit: 'none',
@@ -149,7 +149,7 @@ export const stat = (title, description, targets, more = {}) =>
       showPercentChange: false,
       textMode: targets.length > 1 ? 'value_and_name' : 'value',
       wideLayout: false,
-      // Several values in a small panel: names that can be read.
+      // Several values in a small panel: keep the names readable.
       ...(targets.length > 1 && { text: { titleSize: 11 } }),
       ...more.options,
     },
@@ -190,9 +190,9 @@ export const timeseries = (title, description, targets, more = {}) =>
     },
   });
 
-/** Areas on top of each other. */
+/** Stacked areas. */
 export const STACKED = { fillOpacity: 70, lineWidth: 0, stacking: { group: 'A', mode: 'normal' } };
-/** Things that happened, a bar for each stretch of time. */
+/** Events, with one bar for each interval. */
 export const BARS = { drawStyle: 'bars', fillOpacity: 80, lineWidth: 0, stacking: { group: 'A', mode: 'normal' } };
 /** Lines of the thresholds. */
 export const DASHED = { thresholdsStyle: { mode: 'dashed' } };
@@ -238,7 +238,7 @@ export const bargauge = (title, description, targets, more = {}) =>
   });
 
 /**
- * One row for each set of labels, whatever the query of a column: columns are
+ * One row for each set of labels, joined over all queries. Columns are
  * [name in the frame, name shown, settings].
  */
 export const table = (title, description, targets, { columns, hidden = [], sortBy, desc = true, ...more }) => {
@@ -253,7 +253,7 @@ export const table = (title, description, targets, { columns, hidden = [], sortB
       frameIndex: 0,
       showHeader: true,
       enablePagination: true,
-      // Where Grafana up to 12 looks for the pages.
+      // Grafana up to 12 reads the pagination here.
       footer: { countRows: false, enablePagination: true, fields: [], reducer: ['sum'], show: false },
       sortBy: [sortBy].flat().map((by) => (typeof by === 'string' ? { displayName: by, desc } : by)),
     },
@@ -282,21 +282,21 @@ export const overrideMatching = (regex, settings) => ({ matcher: { id: 'byRegexp
 export const fixed = (color) => ({ color: { mode: 'fixed', fixedColor: color } });
 
 /**
- * A series recorded every five minutes, which is as long as Prometheus looks back: between
- * an evaluation and its writing there would be none.
+ * A series that is recorded every five minutes. Prometheus looks back five minutes too, so the
+ * plain series would have gaps until the next sample is written.
  */
 export const slow = (series) => `last_over_time(${series}[10m])`;
 
-/** Into the dashboard of one session. */
+/** Link to the dashboard of one session. */
 export const sessionLink = {
   title: 'This session in depth',
   url: `/d/${UIDS.session}?\${__url_time_range}&var-datasource=\${datasource}&var-session=\${__value.text}`,
   targetBlank: false,
 };
-/** The same from a row that has a column Host, for two hosts may have a session of one name. */
+/** The same for a row with a column Host, because two hosts may have a session of one name. */
 export const sessionOfInstanceLink = { ...sessionLink, url: `${sessionLink.url}&var-instance=\${__data.fields.Host}` };
 
-/** What the remediator does, from a row that has a column Session. */
+/** Link to the remediator's runs, for a row with a column Session. */
 export const remediationLink = {
   title: 'Runs and refusals',
   url: `/d/${UIDS.remediation}?\${__url_time_range}&var-datasource=\${datasource}&var-session=\${__data.fields.Session}`,
@@ -344,22 +344,22 @@ const DATASOURCE_VARIABLE = {
   type: 'datasource',
 };
 
-// What was seen lately, whatever the time shown: an exporter that has been down for longer stays
-// in the lists. `label_values` lists only what has a series in the time shown.
+// The values of the last days, whatever the time range, so that an exporter that is down stays in
+// the lists. `label_values` lists only values with a series in the time range.
 const lately = (labels, expr) => `query_result(group by (${labels}) (${expr}))`;
 const EXPORTER_JOBS = 'last_over_time(instance:baileys_auth_sessions:count[7d]) or on (job) baileys_auth_folder_up';
-// `up` is there of a target that is down, too, and has the labels of a cluster. What is no target
-// any more has sessions for 6 hours, in every cluster.
+// `up` also exists for a target that is down, and has the labels of a cluster. An exporter that is
+// no target any more is listed for 6 hours, in every cluster.
 const EXPORTERS = `up{job=~"$job",${PLACE}} and on (job) (${EXPORTER_JOBS}) or last_over_time(instance:baileys_auth_sessions:count{job=~"$job"}[6h]) unless on (job, instance) up{job=~"$job"}`;
 const sessionsOf = (more = '') => `(last_over_time(session:baileys_auth_tier:rank5m{job=~"$job"${more}}[7d]) or baileys_auth_folder_up{job=~"$job"${more}}) and on (job, instance) (${EXPORTERS})`;
 /** The label's value in an answer of query_result, `{label="value"} 1 1700000000000`. */
 const only = (label, value = '.+', rest = '') => ({ regex: `/^\\{${label}="(${value})${rest}"\\} /` });
 
-/** Everything where none is chosen, also series that do not have the label. */
+/** Without a choice everything matches, also series without the label. */
 const optional = (name, label, description) => query(name, label, description, lately(name, `up{${name}!=""} and on (job) (${EXPORTER_JOBS})`), { allValue: '.*', ...only(name) });
 
-// `All` of the instances is a list of them: recorded series have no cluster and no namespace, and
-// so the choice of these acts through the instances.
+// `All` instances is a list of them: recorded series have no cluster and no namespace, so a choice
+// of these filters the list of instances.
 export const variables = ({ oneSession = false } = {}) => {
   const head = [
     DATASOURCE_VARIABLE,
@@ -370,7 +370,7 @@ export const variables = ({ oneSession = false } = {}) => {
   return oneSession
     ? [
         ...head,
-        // One; chosen as it is, so no regular expression is made of its name.
+        // A single choice is used literally, not as a regular expression.
         query('session', 'Session', 'Auth folder, seen within 7 days.', lately('session', sessionsOf()), { ...one, ...only('session') }),
         query('instance', 'Host', 'The exporter that watches it. Two hosts may have a session of one name: choose one of them.', lately('instance', sessionsOf(',session="$session"')), { ...one, ...only('instance') }),
         query('host', 'Host name', 'The host without its port: the remediator on it.', 'query_result(label_replace(vector(1), "host", "$instance", "", ""))', { ...one, hide: 2, ...only('host', '.+?', '(?::[0-9]+)?') }),
@@ -383,11 +383,11 @@ export const variables = ({ oneSession = false } = {}) => {
       ];
 };
 
-/** A vertical line where something was done, or happened, to a session. */
+/** Vertical lines for clean-ups and removed devices. */
 const annotations = (sessions, remediator) => {
   const cleaned = `baileys_remediator_last_cleanup_timestamp_seconds{${remediator}}`;
-  // The alert, which fires until the bot is connected or paired again: there is a series only
-  // while it does, so that this asks for next to nothing.
+  // The alert fires until the bot is connected or paired again. Its series exists only while it
+  // fires, so this query is cheap.
   const removed = `ALERTS{alertname="BaileysDeviceRemoved",alertstate="firing",${sessions}}`;
   const line = (name, iconColor, expr, more) => ({
     name,
@@ -414,18 +414,18 @@ const annotations = (sessions, remediator) => {
       name: 'Annotations & Alerts',
       type: 'dashboard',
     },
-    // The value is the time, so that the line stands where the run ended and not where a
-    // scrape saw it; only what ended within a step, so that 500 sessions stay few points.
-    // $__rate_interval is longer than a step by a scrape, so that nothing falls between two.
+    // The value is the time, so that the line is at the end of the run and not at the next scrape.
+    // Only runs that ended within a step, so that 500 sessions give few points. $__rate_interval
+    // is one scrape longer than a step, so that no run is missed.
     line('Clean-up', 'semi-dark-blue', `(${cleaned} > time() - $__rate_interval_ms / 1000) * 1000`, { useValueForTime: true }),
     line('Device removed', 'dark-red', `max_over_time(${removed}[$__rate_interval])`),
   ];
 };
 
 /**
- * Puts panels one after the other. `layout` is a list of rows: {title?, height, panels:
- * [[width, panel], …]}. A row with `collapsed` is closed at first, with those without a title
- * that follow it.
+ * Arranges the panels. `layout` is a list of rows: {title?, height, panels:
+ * [[width, panel], …]}. A row with `collapsed` is closed at first, together with the rows without
+ * a title that follow it.
  */
 export function dashboard({ uid, title, description, from, layout, oneSession = false, refresh = '1m' }) {
   const panels = [];
@@ -437,7 +437,7 @@ export function dashboard({ uid, title, description, from, layout, oneSession = 
       const head = { id: id++, type: 'row', title: row.title, collapsed: Boolean(row.collapsed), gridPos: { h: 1, w: 24, x: 0, y }, panels: [] };
       panels.push(head);
       y += 1;
-      // Below a closed row the next one follows at once; what is in it has places as if it were open.
+      // The next row follows directly below a closed one. Its panels have positions as if it were open.
       closed = row.collapsed ? { panels: head.panels, y } : null;
     }
     const into = closed ?? { panels, y };

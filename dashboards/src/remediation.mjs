@@ -1,4 +1,4 @@
-// What the remediators do, and what keeps them from it.
+// What the remediators do, and what they refuse.
 import * as g from './lib.mjs';
 
 const R = g.REMEDIATOR;
@@ -6,14 +6,14 @@ const RS = `${R},session=~"$session"`;
 const S = g.SESSIONS;
 
 const total = (expr) => `round(sum(increase(${expr}[$__range]))) or vector(-1)`;
-/** 0 would say that nothing happened where nothing was looked at. */
+/** -1 means that no remediator is scraped. */
 const { C } = g;
 const NOBODY = g.words({ '-1': ['–', C.unknown] });
-/** What has a series only while there is something; 0 where a remediator is scraped. */
+/** For a series that exists only while there is something: else 0, or -1 without a remediator. */
 const orZero = (expr) => `${expr} or 0 * sum(baileys_remediator_sessions{${R}}) or vector(-1)`;
 const ACTS = 'action=~"cleanup|emergency"';
-// One bar is an hour at least, so that $__rate_interval is hardly longer than a bar and
-// nothing is counted twice.
+// One bar is at least an hour. Then $__rate_interval is hardly longer than a bar, and nothing is
+// counted twice.
 const BAR = '1h';
 const perBar = (by, expr) => `round(sum by (${by}) (increase(${expr}[$__rate_interval])))`;
 const bars = (title, description, targets, more = {}) =>

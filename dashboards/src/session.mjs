@@ -10,13 +10,13 @@ const last = `session:baileys_auth_tier:last6h{${S}}`;
 const files = `session:baileys_auth_accumulated_files:last{${S}}`;
 const pace = `session:baileys_auth_accumulated_files:pace{${S}}`;
 const orNone = (expr) => `${expr} or vector(-1)`;
-/** -1 where there is none, and no number where it is not known. */
+/** -1 if there is none, and NaN if it is unknown. */
 const orNever = (expr, known) => `${expr} or 0 * ${known} - 1 or vector(NaN)`;
 const scraped = `max(${files})`;
 const here = `max(baileys_remediator_build_info{${g.REMEDIATOR_HERE}})`;
 const never = (text, color) => [...g.words({ '-1': [text, color] }), ...g.unknown('no data')];
 const NO_DATA = g.words({ '-1': ['–', C.unknown] });
-/** Seconds until a tier, which has a rank; what does not grow, and what is not known, has a word. */
+/** Seconds until the tier with this rank. No growth and an unknown growth have a text. */
 const until = (forecast, tierRank) => `min(${forecast} * 3600) or 0 * (max(${last}) >= ${tierRank}) or max(${pace}) * 0 + ${g.NOT_GROWING} or vector(${g.NOT_KNOWN})`;
 const UNTIL = { unit: 's', defaults: { decimals: 0 }, thresholds: g.UNTIL.thresholds, mappings: g.UNTIL.mappings };
 const connection = `max(3 * baileys_auth_connection_state{${S},state="connected"} + on (instance) 2 * baileys_auth_connection_state{${S},state="unknown"} + on (instance) baileys_auth_connection_state{${S},state="disconnected"})`;
@@ -143,8 +143,8 @@ const details = {
   ],
 };
 
-// One bar is ten minutes at least; $__rate_interval is then hardly longer than a bar, so
-// that next to nothing is counted twice. Bars are not for adding up: a total asks for itself.
+// One bar is at least ten minutes. Then $__rate_interval is hardly longer than a bar, and almost
+// nothing is counted twice. Do not add up bars: a total has its own query.
 const BAR = '10m';
 const minted = `delta(baileys_auth_next_pre_key_id{${S}}[$__rate_interval])`;
 const kept = `delta(baileys_auth_pre_keys{${S}}[$__rate_interval])`;

@@ -1,4 +1,5 @@
-//! `make demo`: the whole loop on this machine, with something to look at.
+//! `make demo`: from a bloated folder to its clean-up, with both programs, Prometheus and
+//! Alertmanager on this machine.
 //!
 //! ```text
 //! demo [--check] [--bin-dir DIR]
@@ -172,7 +173,7 @@ fn urls(show: &Show, stack: &Stack) {
     show.line("");
 }
 
-/// The commands to go on with, ready to be pasted.
+/// The next commands, ready to be pasted.
 fn look_further(show: &Show, stack: &Stack, programs: &Programs, cleaned: &Cleaned) {
     let host = stack.host();
     let command = |program: &Path, words: &str, flags: &[String]| {
@@ -223,7 +224,7 @@ impl Show {
         Self { patience, bold }
     }
 
-    /// One line. A reader that has gone away is no reason to stop half-way.
+    /// Prints one line. A closed output is no reason to stop.
     fn line(&self, text: &str) {
         let mut out = std::io::stdout();
         let _ = writeln!(out, "{text}").and_then(|()| out.flush());

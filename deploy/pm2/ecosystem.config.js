@@ -10,7 +10,7 @@ const program = {
   interpreter: 'none',
   // Only the program gets the signal. It completes or ends the commands it has started.
   treekill: false,
-  // Start it again whatever happens, with growing delays up to 15 seconds.
+  // Always restart it, with growing delays up to 15 seconds.
   autorestart: true,
   exp_backoff_restart_delay: 1000,
 };
@@ -29,8 +29,8 @@ module.exports = {
       name: 'baileys_remediator',
       script: 'baileys_remediator',
       args: ['serve', config, ...words(env.REMEDIATOR_ARGS)],
-      // A run under way is taken to its end; a bot that was stopped is started again. With
-      // the default times of `processes` that takes 36 minutes at worst; raise it with them.
+      // A run under way is completed, and a bot that was stopped is started again. With the
+      // default timeouts of `processes` that takes at most 36 minutes; raise it with them.
       kill_timeout: 40 * 60 * 1000,
     },
   ],

@@ -1,5 +1,5 @@
-// node check.mjs: the dashboards against their source, against Grafana's types, and against
-// the rules; and whether each of these checks finds a slip at all.
+// node check.mjs: compares the dashboards with their source, Grafana's types and the rules of the
+// linter, and tests that each check finds a mistake.
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
@@ -44,10 +44,10 @@ for (const name of names) {
 // The colours of the tiers, and the grey of what is unknown.
 const apart = nearest(Object.values(C));
 expect(apart.distance >= 20, `two colours look alike: ${JSON.stringify(apart)}`);
-// Two greens and reds that a person with deuteranopia takes for one.
+// Greens and reds that look the same to a person with deuteranopia.
 expect(nearest(['#73BF69', '#F2CC0C', '#C4162A', '#9F8A4C']).distance < 20, 'the distance of colours finds nothing');
 
-// Does every rule find its slip?
+// Every rule must find its mistake.
 for (const rule of Object.keys(RULES)) {
   const dashboard = read('fleet.json');
   SLIPS[rule]?.(dashboard);

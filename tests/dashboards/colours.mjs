@@ -18,7 +18,7 @@ function lab([r, g, b]) {
   return [116 * y - 16, 500 * (x - y), 200 * (y - z)];
 }
 
-/** The two colours of a list that are nearest to each other: {distance, pair, seen}. */
+/** The two most similar colours of a list: {distance, pair, seen}. */
 export function nearest(colours) {
   let found = { distance: Infinity };
   for (const [seen, matrix] of Object.entries(SEEN)) {

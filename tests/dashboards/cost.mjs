@@ -1,10 +1,10 @@
 // node cost.mjs [--sessions=1000] [--scrapes=150] [--exporter=PROGRAM] [--keep=DIR]
 //
-// What 1,000 sessions cost a real Prometheus: the series of the real exporter over one real folder
-// and log, once for every session, with numbers that change as those of a bot do. Scraped every
-// second, so that 150 scrapes, more than a chunk of the head holds, take minutes; each scrape is
-// told as 15 seconds later than the one before. Memory is the Go heap after a collection, less what
-// it was without a target. Writes the table into docs/metrics.md.
+// Measures what 1,000 sessions cost a real Prometheus. It repeats the series of the real exporter
+// (one real folder and log) for every session, with values that change as those of a bot do. It
+// scrapes every second, so that 150 scrapes, more than a chunk of the head holds, take minutes. Each
+// scrape has a timestamp 15 seconds after the one before. Memory is the Go heap after a garbage
+// collection, minus the heap without a target. Writes the table into docs/metrics.md.
 import { spawn, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import http from 'node:http';
@@ -19,10 +19,10 @@ const SESSIONS = Number(option('sessions', 1000));
 const SCRAPES = Number(option('scrapes', 150));
 const EXPORTER = option('exporter', ['release', 'debug'].map((kind) => path.join(project, `target/${kind}/baileys_exporter`)).find((file) => fs.existsSync(file)));
 const INTERVAL = 15;
-const RETENTION_DAYS = 15; // Prometheus' default
+const RETENTION_DAYS = 15; // the default of Prometheus
 const dir = option('keep') ?? fs.mkdtempSync(path.join(os.tmpdir(), 'baileys-cost-'));
 
-/** The series of one session, as the real exporter shows them with these flags. */
+/** The series of one session from the real exporter with these flags. */
 async function series(name, flags) {
   const own = path.join(dir, name);
   const bot = path.join(own, 'sessions/bot');
@@ -47,11 +47,11 @@ async function series(name, flags) {
   }
 }
 
-/** The number of a session's series at a scrape. */
+/** The value of a session's series at a scrape. */
 function valueAt({ metric, value }, session, scrape, index) {
   const seconds = scrape * INTERVAL;
   if (metric.endsWith('_age_seconds')) {
-    // A bot writes a file now and then.
+    // A bot writes a file from time to time.
     return (seconds + session * 7) % (300 + (session % 50) * 20) + 0.125 * (session % 8);
   }
   if (metric === 'baileys_auth_log_lines_total') {
@@ -78,7 +78,7 @@ function page(all, scrape) {
 
 // A counter is absent before its first event.
 const number = (text, name) => Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(text)?.[1] ?? 0);
-/** The bytes of the files whose path has this word. */
+/** The total size of the files whose path contains `word`. */
 const size = (directory, word) => {
   const files = fs.readdirSync(directory, { recursive: true, withFileTypes: true }).filter((file) => file.isFile());
   const paths = files.map((file) => path.join(file.parentPath ?? file.path, file.name));
@@ -115,7 +115,7 @@ async function cost(name, flags) {
     const after = await heap();
     const snapshot = await (await fetch(`${url}/api/v1/admin/tsdb/snapshot`, { method: 'POST' })).json();
     const block = path.join(data, 'snapshots', snapshot.data.name);
-    // What a block of two hours has; a longer one has less.
+    // The sizes in a block of two hours. A longer block needs less.
     const chunks = size(block, 'chunks') / (after.samples - before.samples);
     const index = size(block, 'index') / ((all.length * SESSIONS * 7200) / INTERVAL);
     const perSecond = (all.length * SESSIONS) / INTERVAL;

@@ -1,12 +1,12 @@
-// The rules of grafana/dashboard-linter and of our own, written anew: the linter needs Go.
+// The rules of grafana/dashboard-linter, reimplemented because the linter needs Go, and our own.
 
 import { C } from '../../dashboards/src/lib.mjs';
 
-// Grafana shows an unknown unit as a text behind the number, so a slip would be seen by nobody.
+// Grafana shows an unknown unit as text after the number, so nobody would notice a mistake.
 const UNITS = ['none', 'short', 'percentunit', 'bytes', 's', 'h', 'dateTimeFromNow', 'suffix: d', 'suffix: h'];
 const WIDTH = 24;
 
-/** All panels, those in closed rows too. */
+/** All panels, including those in closed rows. */
 export const real = (dashboard) => dashboard.panels.flatMap((panel) => (panel.type === 'row' ? panel.panels : [panel]));
 const targets = (dashboard) => real(dashboard).flatMap((panel) => panel.targets.map((target) => ({ panel, target })));
 const variable = (dashboard, name) => dashboard.templating.list.find((found) => found.name === name);
@@ -21,7 +21,7 @@ export function selectors(expr) {
   return found;
 }
 
-/** Name of each rule, and what of a dashboard breaks it. */
+/** For each rule its name, and the parts of a dashboard that break it. */
 export const RULES = {
   'a uid, a title, a description, tags, no edits': (d) =>
     [/^baileys-[a-z]+$/.test(d.uid) || 'uid', d.title?.startsWith('Baileys / ') || 'title', d.description || 'description', d.tags?.includes('baileys') || 'tags', d.editable === false || 'editable', d.id === null || 'id', d.schemaVersion === 38 || 'schemaVersion', d.graphTooltip === 1 || 'graphTooltip'].filter((ok) => typeof ok === 'string' && !ok.includes(' ')),
@@ -89,7 +89,7 @@ export const RULES = {
     [...targets(d), ...d.annotations.list.filter(({ builtIn }) => !builtIn).map((annotation) => ({ panel: { title: annotation.name }, target: annotation }))].flatMap((found) =>
       selectors(found.target.expr).flatMap(({ metric, matchers }) => {
         const exporter = [['job=~"$job"'], ['instance=~"$instance"', 'instance="$instance"']];
-        // An alert is of an exporter, of a remediator, or of neither.
+        // An alert belongs to an exporter, to a remediator, or to neither.
         const wanted = metric.startsWith('baileys_remediator_') ? [['instance=~"$remediator"', 'instance=~"${host}(:[0-9]+)?"']] : /alertname=~/.test(matchers) ? [['instance=~"$instance|$remediator|"']] : exporter;
         return wanted.filter((any) => !any.some((matcher) => matchers.includes(matcher))).map((matcher) => `${where(found)}: ${metric} without ${matcher}`);
       }),
@@ -97,7 +97,7 @@ export const RULES = {
   'rates over $__rate_interval, sums over $__range or a day': (d) =>
     targets(d).flatMap((found) =>
       [...found.target.expr.matchAll(/\b(rate|irate|increase|delta|idelta)\([^[]*\[([^\]]+)\]/g)].flatMap(([, call, window]) => {
-        // A table or a number is about the whole time shown; so is `@ end()`.
+        // A table or a number covers the whole time range, and so does `@ end()`.
         const whole = found.target.instant || found.target.expr.includes('[$__range] @ end()');
         return window === '$__rate_interval' || (whole && ['$__range', '1d'].includes(window)) ? [] : [`${where(found)}: ${call} over ${window}`];
       }),
@@ -125,7 +125,7 @@ export const RULES = {
 
 export const lint = (dashboard) => Object.entries(RULES).flatMap(([rule, broken]) => broken(dashboard).map((what) => `${rule}: ${what}`));
 
-/** For each rule a change that it must find, so that no rule is one that nothing breaks. */
+/** For each rule a change that breaks it, to test that the rule finds it. */
 export const SLIPS = {
   'a uid, a title, a description, tags, no edits': (d) => (d.editable = true),
   'a link to the other dashboards keeps time and choices': (d) => (d.links[0].includeVars = false),

@@ -1,4 +1,4 @@
-// Starting programs, waiting for them and ending them.
+// Starts programs, waits for them and ends them.
 import net from 'node:net';
 
 export const freePort = () =>

@@ -1,10 +1,10 @@
 // node rules.mjs [--sessions=500] [--exporter=PROGRAM] [--keep=DIR] [--table=FILE]
 //
-// What the rules cost a Prometheus that watches 500 sessions, 50 on a host: the series of the real
-// exporter over one real folder and log, once for every session, scraped every 15 s as far back
-// as a rule looks, which is read from the rules. Prints how long each group takes, the worst of
-// its evaluations, and fails when one takes a tenth of its interval. The table goes to FILE too.
-// Not there: the series of the remediator, a few for each host.
+// Measures what the rules cost a Prometheus with 500 sessions, 50 on each host. It repeats the
+// series of the real exporter (one real folder and log) for every session, scraped every 15 s, as
+// far back as the rules need. Prints the longest evaluation of each group, and fails if one takes a
+// tenth of its interval. The table goes to FILE too. Not included: the series of the remediator, a
+// few for each host.
 import { spawn, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
@@ -21,7 +21,7 @@ const SCRAPE = 15;
 const MINUTE = 60;
 const HOUR = 3600;
 const DAY = 86400;
-const EVALUATED = '15s'; // what deploy/ has
+const EVALUATED = '15s'; // as in deploy/
 const TENTH = 0.1;
 const dir = option('keep') ?? fs.mkdtempSync(path.join(os.tmpdir(), 'baileys-rules-'));
 const latest = () => Math.floor(Date.now() / 1000 / SCRAPE) * SCRAPE;
@@ -38,14 +38,14 @@ const groups = rules.split(/^ {2}- name: /m).slice(1).map((text) => ({
 /** The step of each recorded series. */
 const RECORDED = new Map(groups.flatMap(({ records, interval }) => records.map((name) => [name, Math.max(interval, SCRAPE)])));
 
-/** How far back the rules look at each series: [from, to, step] in seconds before the end. */
+/** Which samples of each series the rules need: [from, to, step] in seconds before the end. */
 function lookedAt() {
   const expressions = [...rules.matchAll(/^ {8}expr: (?:\|\n((?: {10}.*\n|\n)+)|(.*)\n)/gm)].map(([, block, line]) => block ?? line);
   const found = new Map();
   for (const [, name, range, step, offset = '0s'] of expressions.join('\n').matchAll(/([a-z][\w:]*)(?:\{[^}]*\})?(?:\[(\w+)(?::(\w+))?\])?(?:\s+offset (\w+))?/g)) {
     if (range || offset !== '0s') {
       const to = seconds(offset);
-      // Of a subquery only its steps are looked at.
+      // A subquery reads only its steps.
       found.set(name, [...(found.get(name) ?? []), [to + seconds(range ?? '5m') + 5 * MINUTE, to, step ? 5 * MINUTE : (RECORDED.get(name) ?? SCRAPE)]]);
     }
   }
@@ -168,14 +168,14 @@ let slow = 0;
 try {
   const scraped = await scrape();
   backfill(scraped, 0, BEGAN);
-  // What came while the blocks were made.
+  // The samples since the blocks were written.
   const end = latest();
   backfill(scraped, BEGAN, end);
-  // The rare ones more often, so that each is seen.
+  // Evaluate the slow groups more often, so that each is measured.
   fs.writeFileSync(path.join(dir, 'rules.yml'), rules.replaceAll(/^ {4}interval: .*$/gm, '    interval: 20s'));
   fs.writeFileSync(path.join(dir, 'prometheus.yml'), `global: {evaluation_interval: 15s}\nrule_files: [${dir}/rules.yml]\nscrape_configs: []\n`);
   const port = await freePort();
-  // Nothing is scraped meanwhile: what is there counts as the present.
+  // Nothing is scraped meanwhile: the latest samples count as current.
   server = spawn('prometheus', [`--config.file=${dir}/prometheus.yml`, `--storage.tsdb.path=${dir}/data`, '--storage.tsdb.retention.time=10y', '--query.lookback-delta=1h', `--web.listen-address=127.0.0.1:${port}`, '--log.level=error'], { stdio: 'inherit' });
   const url = `http://127.0.0.1:${port}`;
   await until('prometheus', 120, async () => (await fetch(`${url}/-/ready`)).ok);

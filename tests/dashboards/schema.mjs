@@ -1,4 +1,4 @@
-// JSON Schemas out of the TypeScript types that Grafana itself publishes (@grafana/schema).
+// JSON Schemas from the TypeScript types that Grafana publishes (@grafana/schema).
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import Ajv from 'ajv';
@@ -12,14 +12,14 @@ const names = { stat: 'Stat', timeseries: 'TimeSeries', 'state-timeline': 'State
 const folder = (type) => type.replace('-', '');
 
 /**
- * The oldest Grafana whose types of panels are published, and the newest. `ignored` are the keys
- * that the dashboards have for other ones and that this one, which does not know them, ignores.
+ * The oldest Grafana with published panel types, and the newest. `ignored` are keys for other
+ * versions, which are unknown to this version and which it ignores.
  */
 export const GENERATIONS = [
   {
     name: 'Grafana 10.1',
-    // Its type of a whole dashboard requires all that has a default, and lacks what it has always
-    // had, so that only the panels can be held to it.
+    // Its type of a whole dashboard requires keys with defaults and lacks keys that exist, so only
+    // the panels are validated.
     dashboard: null,
     panel: (type) => path.join(modules, `schema-oldest/dist/esm/raw/composable/${folder(type)}/panelcfg/x/${names[type]}PanelCfg_types.gen.d.ts`),
     tsconfig: 'tsconfig-oldest.json',
@@ -49,7 +49,7 @@ function problems(where, validate, value) {
   return validate(value) ? [] : validate.errors.map((error) => `${where}${error.instancePath} ${error.message} ${JSON.stringify(error.params)}`);
 }
 
-/** What real Grafana reads and writes and its published types lack. */
+/** Removes keys that Grafana reads and writes but its published types lack. */
 function withoutWhatTheTypesLack(dashboard) {
   const copy = structuredClone(dashboard);
   for (const name of ['__inputs', '__requires', '__elements']) {
@@ -57,7 +57,7 @@ function withoutWhatTheTypesLack(dashboard) {
   }
   for (const variable of copy.templating.list) {
     delete variable.definition;
-    // Nothing chosen yet.
+    // No value selected yet.
     if (Object.keys(variable.current).length === 0) {
       delete variable.current;
     }
@@ -67,12 +67,12 @@ function withoutWhatTheTypesLack(dashboard) {
       delete annotation[name];
     }
   }
-  // The types know of no row that is closed.
+  // The types lack closed rows.
   copy.panels = copy.panels.flatMap((panel) => (panel.type === 'row' ? [{ ...panel, panels: [] }, ...panel.panels] : [panel]));
   return copy;
 }
 
-/** Takes the keys away that this Grafana ignores. */
+/** Removes the keys that this Grafana ignores. */
 function asRead(value, ignored, where = '') {
   for (const key of Object.keys(value)) {
     const at = where ? `${where}.${key}` : key;
@@ -84,7 +84,7 @@ function asRead(value, ignored, where = '') {
   }
 }
 
-/** How a dashboard differs from the types of each Grafana: the whole, and each panel's options. */
+/** How a dashboard and the options of its panels differ from the types of each Grafana. */
 export function validate(given) {
   return GENERATIONS.flatMap((grafana) => {
     const dashboard = withoutWhatTheTypesLack(given);
@@ -95,7 +95,7 @@ export function validate(given) {
       const file = grafana.panel(panel.type);
       found.push(...problems(`«${panel.title}» options`, schema(file, 'Options', grafana.tsconfig), panel.options));
       const custom = panel.fieldConfig.defaults.custom;
-      // The types of a table's cells are in no file of their own.
+      // The types of table cells are not in a file of their own.
       if (custom && panel.type !== 'table') {
         found.push(...problems(`«${panel.title}» custom`, schema(file, 'FieldConfig', grafana.tsconfig), custom));
       }

@@ -1,11 +1,11 @@
 // node soak.mjs [--sessions=500] [--days=30] [--keep=DIR]
 //
-// How long the fleet overview takes on a Prometheus that holds 30 days of 500 sessions: its
-// recorded series every five minutes, backfilled through promtool; what it takes from the
-// last moment only, for a day. Every query of it, as Grafana would ask, over its default
-// range and over 30 days; the best of three. Fails when one takes a second both by the clock
-// and by what the server worked for it: on a machine busy with other things the clock tells of
-// those, and on an idle one a query takes no longer than it is worked on, all being in memory.
+// Measures how long the fleet overview takes on a Prometheus with 30 days of 500 sessions. The
+// recorded series, one sample every five minutes, are backfilled with promtool; series of which the
+// overview needs only the latest value have one day. Runs every query as Grafana would, over the
+// default range and over 30 days, and takes the best of three. Fails if a query takes a second of
+// both elapsed time and CPU time of the server: on a busy machine the elapsed time alone is no
+// measure.
 import { spawn, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import net from 'node:net';
@@ -18,7 +18,7 @@ const SESSIONS = Number(option('sessions', 500));
 const DAYS = Number(option('days', 30));
 const STEP = 300;
 const MINUTE = 60;
-const POINTS = 1200; // as wide as a graph is on a large screen
+const POINTS = 1200; // the width of a graph on a large screen
 const SCRAPE = 15;
 const LIMIT_MS = 1000;
 const DAY = 86400;
@@ -28,11 +28,11 @@ const dir = option('keep') ?? fs.mkdtempSync(path.join(os.tmpdir(), 'baileys-soa
 const data = path.join(dir, 'data');
 const dashboard = JSON.parse(fs.readFileSync(path.join(path.dirname(fileURLToPath(import.meta.url)), '../../dashboards/fleet.json'), 'utf8'));
 
-// ---- What is in it ----
+// ---- The data ----
 
 const THRESHOLDS = [100, 120, 150, 180, 200];
 const sessions = Array.from({ length: SESSIONS }, (_, n) => ({ name: `company_${String(n).padStart(6, '0')}`, host: `wa-${n % 10}.example.org`, begin: 30 + ((n * 37) % 90), pace: (n % 23) / 7 }));
-// Saws with teeth of different lengths: growth, a clean-up, growth.
+// Growth until a clean-up, again and again, with a different period for each session.
 const files = (s, t) => Math.floor(s.begin + ((((t - START) / DAY) * s.pace * 3) % (190 - s.begin)));
 const rank = (s, t) => THRESHOLDS.filter((tier) => files(s, t) >= tier).length;
 const gained = (s, t) => files(s, t) - files(s, t - DAY);
@@ -45,12 +45,12 @@ const RECORDED = [
   ['session:baileys_auth_accumulated_files:delta1d', '', gained],
   ['session:baileys_auth_signal_warnings:increase1d', '', (s, t) => warned(s, t) - warned(s, t - DAY)],
 ];
-// Of these the last day is enough: the overview asks for their last moment only.
+// One day of these is enough: the overview needs only their latest values.
 const NOW = [
   ['session:baileys_auth_accumulated_files:last', '', files],
   ['session:baileys_auth_tier:rank', '', rank],
   ['session:baileys_auth_tier:last6h', '', rank],
-  // Each is missing now and then.
+  // Each session is lost on some days.
   ['session:baileys_auth_lost', '', (s, t) => ((Math.floor(t / DAY) + s.begin) % 40 === 0 ? 1 : null)],
   ['session:baileys_auth_device_removed:active', ',pattern="device_removed"', (s) => (s.begin % 40 === 0 ? 1 : null)],
   ['session:baileys_auth_accumulated_files:pace', '', (s) => s.pace / 8],
@@ -117,7 +117,7 @@ function* openMetrics(from, to, last) {
       yield* series(`${name}{job="baileys_remediator",instance="${s.host}:10274",session="${s.name}"}`, (t) => value(s, t));
     }
   }
-  // Every session loses its device once, for the quarter of an hour in which the alert fires.
+  // Every session loses its device once. The alert fires for 15 minutes.
   yield type('ALERTS');
   for (const [n, s] of sessions.entries()) {
     const removed = START + Math.floor((n * DAYS * DAY) / SESSIONS);
@@ -161,7 +161,7 @@ function backfill() {
   console.log(`${(samples / 1e6).toFixed(1)} million samples of ${SESSIONS} sessions, ${DAYS} days, in ${took.toFixed(0)} s (${Math.round(samples / took)} a second, generating included)`);
 }
 
-// ---- What is asked ----
+// ---- The queries ----
 
 const freePort = () =>
   new Promise((resolve) => {
@@ -171,7 +171,7 @@ const freePort = () =>
     });
   });
 
-/** What the server has worked so far, in ms, whatever else keeps the machine busy. */
+/** The CPU time of the server so far, in ms. */
 function worked() {
   const [user, system] = fs.readFileSync(`/proc/${server.pid}/stat`, 'utf8').split(') ')[1].split(' ').slice(11, 13);
   return (Number(user) + Number(system)) * 10;
@@ -232,8 +232,8 @@ try {
     }
     await new Promise((resolve) => setTimeout(resolve, 200));
   }
-  // It puts the new blocks together first, as one that has run for 30 days would have.
-  // It begins with that a minute after its start, and rests between two steps.
+  // Wait until Prometheus has compacted the new blocks, as after a run of 30 days. It begins a minute
+  // after its start, and pauses between two steps.
   for (let quiet = 0, before = worked(); Date.now() - began < 100_000 || quiet < 7; before = worked()) {
     await new Promise((resolve) => setTimeout(resolve, 10_000));
     quiet = worked() - before > 200 ? 0 : quiet + 1;

@@ -46,7 +46,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
-{{/* What cannot work, said before anything is installed. */}}
+{{/* Refuses values that cannot work, before anything is installed. */}}
 {{- define "baileys.check" -}}
 {{- if and (eq .Values.mode "daemonset") (not .Values.auth.hostPath) }}
 {{- fail "mode daemonset needs auth.hostPath: the directory of the node with the auth folders" }}
@@ -108,8 +108,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - {action: labeldrop, regex: pod|container|endpoint|service}
 {{- end }}
 
-{{/* The probes ask over HTTP; with a web configuration the program asks itself. Beside a bot there
-is none for readiness: it would take the bot out of its Service. */}}
+{{/* The probes use HTTP; with a web configuration they run `health` in the container. Beside a bot
+there is no readiness probe: it would take the bot out of its Service. */}}
 {{- define "baileys.probes" -}}
 {{- $web := .root.Values.webConfig.existingSecret }}
 {{- $exec := list .program "health" (printf "--web.listen-address=:%d" (int .port)) "--web.config.file=/etc/baileys-secrets/web/web-config.yml" }}
@@ -212,7 +212,7 @@ is none for readiness: it would take the bot out of its Service. */}}
 {{- end }}
 {{- end }}
 
-{{/* The pod, but for the bot. */}}
+{{/* The pod with all containers. */}}
 {{- define "baileys.pod" -}}
 metadata:
   labels:
@@ -292,7 +292,7 @@ spec:
   {{- end }}
 {{- end }}
 
-{{/* The bot as given, with the volume and, unless it has its own, a restricted security context. */}}
+{{/* The bot's container with the volume added, and with a restricted security context by default. */}}
 {{- define "baileys.bot" -}}
 {{- $mounts := append (default list .Values.bot.volumeMounts) (dict "name" "auth" "mountPath" "/sessions") }}
 {{- $context := dict "allowPrivilegeEscalation" false "capabilities" (dict "drop" (list "ALL")) }}

@@ -36,11 +36,7 @@ const why = `${refused}
 const what = {
   height: 4,
   panels: [
-<<<<<<< HEAD
-    [4, g.stat('Tier', 'The tier of the session by its own thresholds. lost: it was there within 6 hours and is not there now. unknown: its exporter is down.', [g.now(`${tier} or vector(-1)`)], { isState: true, mappings: [...g.words({ '-1': ['not monitored', C.unknown] }), ...g.TIER_WORDS] })],
-=======
     [4, g.stat('Tier', 'The tier of the session, by its own thresholds. lost: it was there within 6 hours and is not there now. unknown: its exporter is down.', [g.now(`${tier} or vector(-1)`)], { isState: true, mappings: [...g.words({ '-1': ['not monitored', C.unknown] }), ...g.TIER_WORDS] })],
->>>>>>> d3
     [3, g.stat('Files', 'Accumulated files, which the tiers count: those a classic folder would hold.', [g.now(orNone(`max(${files})`))], { thresholds: g.plain(), mappings: NO_DATA })],
     [4, g.stat('Clean-up tier in', 'Time until the tier cleanup (150 files unless configured otherwise) at the pace of now.', [g.now(until(`session:baileys_auth_hours_to_cleanup:forecast{${S}}`, 3))], UNTIL)],
     [4, g.stat('Emergency tier in', 'Time until the tier emergency (180 files unless configured otherwise), from which WhatsApp may remove the device, at the pace of now.', [g.now(until(`session:baileys_auth_hours_to_emergency:forecast{${S}}`, 4))], UNTIL)],

@@ -155,7 +155,6 @@ async fn post(webhook: &NotifyWebhook, text: &str) -> Result<u16, SendError> {
                 "{error}; compare notify.webhook.json with what the receiver expects (Telegram: whether chat_id is right, and the bot a member of that chat)"
             ),
         },
-        HttpError::Status(404) => format!("{error}; correct the webhook's URL").into(),
         error => error.to_string().into(),
     })
 }

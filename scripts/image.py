@@ -131,7 +131,11 @@ def main():
     )
     media = "application/vnd.oci.image.manifest.v1+json"
     manifest = blob("manifest.v1+json", {"schemaVersion": 2, "mediaType": media, "config": image, "layers": [described]})
-    manifest["annotations"] = {"org.opencontainers.image.ref.name": name.split(":")[1]}
+    # containerd takes the name from the first, podman also from the second.
+    manifest["annotations"] = {
+        "io.containerd.image.name": f"docker.io/library/{name}",
+        "org.opencontainers.image.ref.name": name.split(":")[1],
+    }
 
     def path(of):
         return "blobs/sha256/" + of["digest"].removeprefix("sha256:")

@@ -168,6 +168,9 @@ class Service:
         manifest = json.loads((image / "manifest.json").read_text())[0]
         if manifest["RepoTags"] != [self.service["image"]]:
             fail(f"the image is {manifest['RepoTags']}, compose.yml names {self.service['image']}")
+        names = [one["annotations"]["io.containerd.image.name"] for one in json.loads((image / "index.json").read_text())["manifests"]]
+        if names != [f"docker.io/library/{self.service['image']}"]:
+            fail(f"containerd would name the image {names}")
         subprocess.run(["tar", "-C", self.root, "--numeric-owner", "-xpf", image / manifest["Layers"][0]], check=True)
         config = json.loads((image / manifest["Config"]).read_text())["config"]
         self.check_image(config)

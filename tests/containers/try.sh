@@ -56,8 +56,9 @@ done
 
 if docker info >/dev/null 2>&1; then
   for image in "$work"/images1/*_image-*.tar.gz; do
-    loaded=$(docker load --input "$image" | sed -n 's/^Loaded image: //p')
-    docker run --rm "$loaded" --version || fail "docker run $loaded"
+    name=$(basename "${image%%_image-*}"):$version
+    docker load --input "$image" || fail "docker load $image"
+    docker run --rm "$name" --version || fail "docker run $name"
   done
 else
   echo "NOT RUN: the images under a container engine: there is none here; they run in a root of their own"

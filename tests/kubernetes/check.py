@@ -272,7 +272,7 @@ for path in sets:
                     if json.loads(text) != json.loads(source.read_text()):
                         problem(path.name, f"{name} is not {source.name}")
     print(f"ok    {path.name}: {len(objects)} objects")
-wanted = {"DaemonSet", "StatefulSet", "ConfigMap", "Service", "ServiceAccount", "ServiceMonitor", "PodMonitor", "PrometheusRule", "NetworkPolicy"}
+wanted = {"DaemonSet", "StatefulSet", "ConfigMap", "Service", "ServiceAccount", "ServiceMonitor", "PodMonitor", "PrometheusRule", "NetworkPolicy", "PersistentVolumeClaim"}
 if len(sets) < 5 or not wanted <= seen:
     problem("ci", f"{len(sets)} sets of values, without {wanted - seen}")
 
@@ -329,8 +329,20 @@ objects = rendered(values)
 check("values of docs/kubernetes.md", objects)
 if len(values["config"]) < 3 or "StatefulSet" not in {thing["kind"] for thing in objects}:
     problem("docs/kubernetes.md", "no values are shown")
-if not any(thing["kind"] == "Job" for thing in shown):
+# A StatefulSet's claims cannot be changed: with them the remediator could not be switched on or off.
+without = rendered(values | {"remediator": {"enabled": False}})
+fixed = [[thing["spec"].get("volumeClaimTemplates") for thing in some if thing["kind"] == "StatefulSet"] for some in (objects, without)]
+if fixed[0] != fixed[1]:
+    problem("docs/kubernetes.md", f"remediator.enabled changes the claims of the StatefulSet: {fixed}")
+jobs = [thing for thing in shown if thing["kind"] == "Job"]
+if not jobs:
     problem("docs/kubernetes.md", "no Job is shown")
+made = {thing["metadata"]["name"] for thing in objects if thing["kind"] == "PersistentVolumeClaim"} | {values["auth"]["existingClaim"]}
+for job in jobs:
+    for volume in job["spec"]["template"]["spec"]["volumes"]:
+        claim = volume.get("persistentVolumeClaim", {}).get("claimName")
+        if claim and claim not in made:
+            problem("docs/kubernetes.md", f"the Job mounts {claim}, and the chart makes {made}")
 version = re.search(r'^version = "(.*)"', (ROOT / "Cargo.toml").read_text(), re.M)[1]
 tags = re.findall(r"(?:baileys_(?:exporter|remediator):|newTag: |prometheus-baileys-exporter-)([0-9][0-9.]*[0-9])", page)
 if len(tags) < 5 or set(tags) != {version}:

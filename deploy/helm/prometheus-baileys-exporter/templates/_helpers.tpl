@@ -263,9 +263,15 @@ spec:
     - name: remediator-state
       hostPath: {path: {{ .Values.remediator.state.hostPath | quote }}, type: Directory}
     {{- end }}
-    {{- else if .Values.auth.existingClaim }}
+    {{- else }}
+    {{- with .Values.auth.existingClaim }}
     - name: auth
-      persistentVolumeClaim: {claimName: {{ .Values.auth.existingClaim }}}
+      persistentVolumeClaim: {claimName: {{ . }}}
+    {{- end }}
+    {{- if .Values.remediator.enabled }}
+    - name: remediator-state
+      persistentVolumeClaim: {claimName: {{ include "baileys.fullname" . }}-remediator-state}
+    {{- end }}
     {{- end }}
     {{- with .Values.logs.hostPath }}
     - name: logs

@@ -29,7 +29,8 @@ const programs = path.resolve(option('programs'));
 const RULES = path.join(path.dirname(fileURLToPath(import.meta.url)), '../../alerting-rules/baileys.rules.yml');
 const STEP = 240; // seconds between two scrapes: less than the five minutes that Prometheus looks back
 const OLD = 30 * 86400;
-const PATIENCE_MS = 180_000;
+const TIMEOUT_MS = 180_000;
+const AT_A_TIME = 3;
 const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'baileys-record-'));
 const end = Math.floor(Date.now() / 60_000) * 60;
 const begin = end - Math.round((situation.hours * 3600) / STEP) * STEP;
@@ -62,7 +63,7 @@ const freePort = () =>
 /** A page by a connection of its own: one that was idle over hours is closed. */
 const get = (port, page) =>
   new Promise((resolve, reject) => {
-    const request = http.get({ host: '127.0.0.1', port, path: page, agent: false, timeout: PATIENCE_MS }, (answer) => {
+    const request = http.get({ host: '127.0.0.1', port, path: page, agent: false, timeout: TIMEOUT_MS }, (answer) => {
       let text = '';
       answer.setEncoding('utf8');
       answer.on('data', (part) => (text += part));
@@ -94,11 +95,9 @@ int clock_gettime(clockid_t id, struct timespec *time) {
 }
 `;
 const shim = path.join(dir, 'clock.so');
-const wrongBy = path.join(dir, 'wrong-by');
 fs.writeFileSync(path.join(dir, 'clock.c'), CLOCK);
 run('cc', ['-shared', '-fPIC', '-O1', '-o', shim, path.join(dir, 'clock.c')]);
-const AHEAD = { LD_PRELOAD: shim, WRONG_BY: wrongBy };
-function putClock(to) {
+function putClock({ wrongBy }, to) {
   // Renamed into place, so that no reader sees half of a number.
   fs.writeFileSync(`${wrongBy}.new`, String(Math.round(to - Date.now() / 1000)));
   fs.renameSync(`${wrongBy}.new`, wrongBy);
@@ -114,7 +113,7 @@ async function start(name, program, args, port, env = {}) {
       await get(port, '/-/ready');
       return child;
     } catch (error) {
-      if (child.exitCode !== null || Date.now() - began > PATIENCE_MS) {
+      if (child.exitCode !== null || Date.now() - began > TIMEOUT_MS) {
         throw new Error(`${name}: ${error}\n${fs.readFileSync(path.join(dir, `${name}.log`), 'utf8').slice(-2000)}`);
       }
     }
@@ -193,10 +192,11 @@ async function startHost(host) {
   const common = [`--sessions.path=${at('sessions')}`, `--connection.command=cat ${at('connections')}/{session}`, '--connection.trust=*'];
   host.port = await freePort();
   const logs = host.logs ? [`--logs.path=${at('logs')}/*-out.log`, `--logs.state-path=${at('log-state')}`] : [];
-  host.exporter = await start(`exporter-${host.name}`, path.join(programs, 'baileys_exporter'), [...common, ...logs, `--web.listen-address=127.0.0.1:${host.port}`], host.port, AHEAD);
+  const ahead = { LD_PRELOAD: shim, WRONG_BY: host.wrongBy };
+  host.exporter = await start(`exporter-${host.name}`, path.join(programs, 'baileys_exporter'), [...common, ...logs, `--web.listen-address=127.0.0.1:${host.port}`], host.port, ahead);
   if (host.remediator) {
     host.remediatorPort = await freePort();
-    await start(`remediator-${host.name}`, path.join(programs, 'baileys_remediator'), ['serve', ...common, '--trigger=local', `--state.path=${at('state')}`, `--web.listen-address=127.0.0.1:${host.remediatorPort}`], host.remediatorPort, AHEAD);
+    host.service = await start(`remediator-${host.name}`, path.join(programs, 'baileys_remediator'), ['serve', ...common, '--trigger=local', `--state.path=${at('state')}`, `--web.listen-address=127.0.0.1:${host.remediatorPort}`], host.remediatorPort, ahead);
   }
 }
 
@@ -234,32 +234,42 @@ async function step(host, now) {
   await Promise.allSettled([host.port, host.remediatorPort].filter(Boolean).map((port) => get(port, '/metrics')));
 }
 
-async function live() {
-  const hosts = situation.hosts();
-  putClock(begin);
-  let number = 12025550100;
-  for (const host of hosts) {
-    host.dir = path.join(dir, host.name);
-    ['sessions', 'logs', 'connections'].forEach((name) => fs.mkdirSync(path.join(host.dir, name), { recursive: true }));
-    for (const bot of host.bots) {
-      bot.number = number++;
-      layOut(host, bot, begin);
-      fs.writeFileSync(path.join(host.dir, 'connections', bot.name), `${bot.connection}\n`);
-      say(host, bot, LINE.online);
-    }
-    await startHost(host);
+async function record(host) {
+  host.dir = path.join(dir, host.name);
+  host.wrongBy = path.join(dir, `wrong-by-${host.name}`);
+  putClock(host, begin);
+  ['sessions', 'logs', 'connections'].forEach((name) => fs.mkdirSync(path.join(host.dir, name), { recursive: true }));
+  for (const bot of host.bots) {
+    layOut(host, bot, begin);
+    fs.writeFileSync(path.join(host.dir, 'connections', bot.name), `${bot.connection}\n`);
+    say(host, bot, LINE.online);
   }
+  await startHost(host);
   for (let now = begin; now <= end; now += STEP) {
-    putClock(now);
-    await Promise.all(hosts.map((host) => step(host, now)));
-    await sleep(150); // what was woken asks the probes
-    await Promise.all(
-      hosts.flatMap((host) => [scrape('baileys', `${host.name}:10273`, host.port, now), ...(host.remediatorPort ? [scrape('baileys_remediator', `${host.name}:10274`, host.remediatorPort, now)] : [])]),
-    );
+    putClock(host, now);
+    await step(host, now);
+    await sleep(150); // the programs ask the probes
+    await scrape('baileys', `${host.name}:10273`, host.port, now);
+    if (host.remediatorPort) {
+      await scrape('baileys_remediator', `${host.name}:10274`, host.remediatorPort, now);
+    }
   }
-  for (const child of [...running]) {
+  for (const child of [host.exporter, host.service].filter(Boolean)) {
     await stop(child);
   }
+}
+
+/** A few hosts at a time: each has programs and a clock of its own. */
+async function live() {
+  const hosts = situation.hosts();
+  hosts.flatMap(({ bots }) => bots).forEach((bot, nth) => (bot.number = 12025550100 + nth));
+  const left = [...hosts];
+  const worker = async () => {
+    for (let host = left.shift(); host; host = left.shift()) {
+      await record(host);
+    }
+  };
+  await Promise.all(Array.from({ length: AT_A_TIME }, worker));
 }
 
 // ---- Rules ----

@@ -26,6 +26,7 @@ const TENTH = 0.1;
 const dir = option('keep') ?? fs.mkdtempSync(path.join(os.tmpdir(), 'baileys-rules-'));
 const latest = () => Math.floor(Date.now() / 1000 / SCRAPE) * SCRAPE;
 const BEGAN = latest();
+const CRITICAL = /pattern="(device_removed|connection_replaced|account_banned|creds_corrupt)"/;
 
 const UNITS = { s: 1, m: MINUTE, h: HOUR, d: DAY, w: 7 * DAY };
 const seconds = (text) => [...text.matchAll(/(\d+)([smhdw])/g)].reduce((sum, [, number, unit]) => sum + Number(number) * UNITS[unit], 0);
@@ -116,14 +117,16 @@ function backfill(scraped, since, end) {
   const target = (host) => `job="baileys",instance="wa-${host}.example.org:10273"`;
   const sessions = Array.from({ length: SESSIONS }, (_, n) => ({ n, name: `company_${String(n).padStart(6, '0')}`, host: n % HOSTS }));
   const has = scraped.map((sample) => ({ ...sample, ofSession: /(^|,)session="/.test(sample.labels), at: times([...RECENT, ...(LOOKED_AT.get(sample.name) ?? [])], since, end) }));
-  // Half of them grow, and each logs a line a minute and a warning an hour.
+  // Half of them grow, each logs a line a minute and warnings every few hours, and one of 50 the critical ones.
   const begins = BEGAN - 40 * DAY;
   const files = ({ n }, t) => 60 + (n % 80) + Math.floor((((n % 2) * (t - BEGAN)) / DAY) * 8);
   const value = (sample, s, t) => {
     if (sample.name === 'baileys_auth_accumulated_files') return files(s, t);
     if (sample.name.endsWith('_last_line_timestamp_seconds')) return t;
     if (sample.name === 'baileys_auth_log_lines_total') return Math.floor((t - begins) / MINUTE);
-    if (sample.name === 'baileys_auth_signal_warnings_total') return Math.floor((t - begins) / HOUR / (1 + (s.n % 5)));
+    if (sample.name === 'baileys_auth_signal_warnings_total') {
+      return CRITICAL.test(sample.labels) && s.n % 50 ? 0 : Math.floor((t - begins) / HOUR / (1 + (s.n % 5)));
+    }
     return sample.value;
   };
   for (const name of new Set(has.map((sample) => sample.name))) {
@@ -147,7 +150,12 @@ function backfill(scraped, since, end) {
   for (const name of [...RECORDED.keys()].filter((name) => LOOKED_AT.has(name) && !/signal_warnings:|device_removed:active/.test(name))) {
     const at = times(LOOKED_AT.get(name), since, end);
     write(`# TYPE ${name} gauge\n`);
-    if (name.startsWith('session:')) {
+    // One series for each series that it is the last value of.
+    const of = name.match(/^session:(baileys_auth_signal_\w+_total):last$/)?.[1];
+    const sources = has.filter((sample) => sample.name === of && (of.includes('reports') || CRITICAL.test(sample.labels)));
+    if (of) {
+      sources.forEach((sample) => sessions.forEach((s) => series(name, `${target(s.host)},${sample.labels.replace(/(^|,)session="[^"]*"/, `$1session="${s.name}"`)}`, at, (t) => value(sample, s, t))));
+    } else if (name.startsWith('session:')) {
       sessions.forEach((s) => series(name, `${target(s.host)},session="${s.name}"`, at, (t) => recorded(name, s, t)));
     } else {
       Array.from({ length: HOSTS }, (_, host) => series(name, target(host), at, () => 0));

@@ -486,6 +486,30 @@ pub fn days() -> Evaluation {
                 ..Bot::of(24, crosses)
             }),
         ),
+        scenario(
+            25,
+            "the program of a bot restarts again and again for 10 hours",
+            Bot {
+                state: Some(|at, _| {
+                    if (60..660).contains(&at) {
+                        'u'
+                    } else {
+                        'c'
+                    }
+                }),
+                more: vec![
+                    // Seen running at every third look.
+                    ("baileys_auth_process_restarts_total{X}", |at, _| {
+                        Some(since_begin(at).min(600) * 2 / 3)
+                    }),
+                    ("baileys_auth_connection_unresolved{X}", |at, _| {
+                        Some(i64::from((60..660).contains(&at) && at % 3 > 0))
+                    }),
+                ],
+                ..Bot::of(25, |_, _| 90)
+            }
+            .alone(),
+        ),
     ];
     Evaluation {
         step_minutes: 5,

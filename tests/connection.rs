@@ -933,7 +933,11 @@ fn the_exporter_knows_after_a_restart_who_was_seen_alive() {
     wait_for_state(&world, "stranger", "unknown", true);
     let status = world.exporter(&["status", "bot"]);
     assert!(status.out.contains("disconnected"), "{}", status.out);
-    assert!(!world.log().contains("cannot be written"), "{}", world.log());
+    assert!(
+        !world.log().contains("cannot be written"),
+        "{}",
+        world.log()
+    );
     world.finish();
 }
 

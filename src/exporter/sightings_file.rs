@@ -4,8 +4,8 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use clock::Clock;
 
@@ -24,8 +24,8 @@ pub struct SightingsFile {
     /// Set once it is open.
     path: OnceLock<PathBuf>,
     changed: AtomicBool,
-    /// The last save failed, and that was logged.
-    has_failed: AtomicBool,
+    /// The last save failed, and that was logged. Held while it saves.
+    has_failed: Mutex<bool>,
     clock: Clock,
 }
 
@@ -36,7 +36,7 @@ impl SightingsFile {
             recent: Recent::default(),
             path: OnceLock::new(),
             changed: AtomicBool::new(false),
-            has_failed: AtomicBool::new(false),
+            has_failed: Mutex::new(false),
             clock,
         }
     }
@@ -83,11 +83,15 @@ impl SightingsFile {
         let Some(path) = self.path.get() else {
             return;
         };
+        let mut has_failed = self
+            .has_failed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if !self.changed.swap(false, Ordering::Relaxed) {
             return;
         }
         let saved = self.write(path);
-        let had_failed = self.has_failed.swap(saved.is_err(), Ordering::Relaxed);
+        let had_failed = std::mem::replace(&mut *has_failed, saved.is_err());
         let Err(error) = saved else {
             return;
         };
@@ -95,7 +99,7 @@ impl SightingsFile {
         match had_failed {
             true => tracing::debug!("{}: {error}", path.display()),
             false => tracing::warn!(
-                "{}: cannot be written: {error}; after a restart a bot that is down shows as unknown, and no alert tells of it: make the directory, owned by this user, or name another with logs.state_path",
+                "{}: cannot be written: {error}; after a restart a bot that is down shows as unknown, not as disconnected: make the directory, owned by this user, or name another with logs.state_path",
                 path.display()
             ),
         }

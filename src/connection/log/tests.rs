@@ -205,7 +205,10 @@ fn a_process_has_ended_only_if_it_was_seen_running() {
         (event.opener.map(|opener| opener.runs), sighting)
     };
     // It may be of another PID namespace, or was never seen.
-    assert_eq!(known(opened_by(false, seen_at), &sightings, seen_at).0, None);
+    assert_eq!(
+        known(opened_by(false, seen_at), &sightings, seen_at).0,
+        None
+    );
     let (runs, sighting) = known(opened_by(true, seen_at), &sightings, seen_at);
     assert_eq!(runs, Some(true));
     let sighting = sighting.unwrap();
@@ -232,10 +235,18 @@ fn a_process_has_ended_only_if_it_was_seen_running() {
     ] {
         assert_eq!(ended(event.clone(), after(1)), None, "{event:?}");
     }
-    for mark in [None, Some(""), Some("4026531836"), Some("4026531836 4242 x")] {
+    for mark in [
+        None,
+        Some(""),
+        Some("4026531836"),
+        Some("4026531836 4242 x"),
+    ] {
         let mut damaged = sightings.clone();
         let mark = mark.map(str::to_owned);
-        damaged.alive.values_mut().for_each(|alive| alive.mark.clone_from(&mark));
+        damaged
+            .alive
+            .values_mut()
+            .for_each(|alive| alive.mark.clone_from(&mark));
         let event = opened_by(false, seen_at);
         assert_eq!(known(event, &damaged, after(1)).0, None, "{mark:?}");
     }
@@ -317,4 +328,40 @@ fn a_process_that_never_opened_a_connection() {
     assert_eq!(says(false, ago(900)), Ambiguous);
     assert_eq!(says(false, ago(901)), Nothing);
     assert_eq!(says(true, ago(700)), Nothing);
+}
+
+proptest::proptest! {
+    /// That the process has ended is neither a proof nor a veto: it only replaces what would be
+    /// said of a connection.
+    #[test]
+    fn an_opener_that_has_ended_changes_no_proof(
+        opened in proptest::sample::select(&[None, Some(true), Some(false)][..]),
+        at in proptest::option::of(0u64..2_000),
+        last_line in 0u64..2_000,
+        written in proptest::option::of(0u64..2_000),
+        gone: bool,
+        never_opened: bool,
+        unclear: bool,
+    ) {
+        let now = Timestamp::from_secs(1_800_000_000);
+        // Some are in the future.
+        let ago = |seconds| now.plus(Duration::from_secs(10)).minus(Duration::from_secs(seconds));
+        let event = LogEvent {
+            opened,
+            at: at.map(ago),
+            last_line: ago(last_line),
+            unclear: unclear.then(|| "another process had opened it".into()),
+            never_opened,
+            ..opened_by(false, ago(2_000))
+        };
+        let without = LogEvent { opener: None, ..event.clone() };
+        let says = |event: LogEvent| {
+            let (quiet, fresh) = (Duration::from_secs(600), Duration::from_secs(900));
+            log_says(Ok(Some(event)), gone, written.map(ago), now, fresh, quiet).0
+        };
+        let (before, after) = (says(without), says(event));
+        let replaced = matches!(before, Connected | Nothing | Ambiguous) && after == Ambiguous;
+        proptest::prop_assert!(before == after || replaced, "{before:?} {after:?}");
+        proptest::prop_assert_ne!(after, Connected);
+    }
 }

@@ -995,14 +995,16 @@ fn a_bot_that_was_killed_is_told_from_one_that_is_silent() {
         );
     };
     knows(&world, "at once");
-    // The same after a restart, also long after the last line.
+    // The same after a restart, also of a log that is too old to prove a connection.
     world.kill();
-    let opened = fs::File::options().append(true).open(world.path("bot.log"));
-    let hour = SystemTime::now() - Duration::from_secs(3600);
-    opened.unwrap().set_modified(hour).unwrap();
+    let logs = "logs: {paths: ['bot=DIR/bot.log']}\n";
+    world.configure(&format!("{logs}connection: {{log_fresh: 1s}}\n"));
     world.start_exporter();
     wait_for_state(&world, "bot", "unknown", true);
     knows(&world, "later");
+    world.configure(logs);
+    let reload = net::post(&world.url("/-/reload"), &[], b"").unwrap();
+    assert_eq!(reload.status, 200);
     let (code, out, err) = world.remediator(&["clean", "bot"]).parts();
     assert_eq!(code, 1, "{out}{err}");
     // It runs again.

@@ -918,10 +918,9 @@ fn wait_for_state(world: &World, session: &str, state: &str, unresolved: bool) {
 /// A reboot after which the bot does not come back; no log is configured.
 #[test]
 fn the_exporter_knows_after_a_restart_who_was_seen_alive() {
-    let mut world = with_config(
-        &["bot", "stranger"],
-        "connection: {command: [cat, 'DIR/{session}']}\n",
-    );
+    let config = "connection: {command: [cat, 'DIR/{session}']}\nlogs: {state_path: 'DIR/kept'}\n";
+    let mut world = with_config(&["bot", "stranger"], config);
+    fs::create_dir(world.path("kept")).unwrap();
     world.write("bot", "connected\n");
     world.write("stranger", "disconnected\n");
     world.start_exporter();
@@ -938,6 +937,11 @@ fn the_exporter_knows_after_a_restart_who_was_seen_alive() {
         "{}",
         world.log()
     );
+    world.configure(&config.replace("kept", "other"));
+    let reload = net::post(&world.url("/-/reload"), &[], b"").unwrap();
+    assert_ne!(reload.status, 200);
+    let says = "logs.state_path changes only with a restart";
+    assert!(reload.body.contains(says), "{}", reload.body);
     world.finish();
 }
 

@@ -316,7 +316,10 @@ impl Stack {
             "--web.listen-address=127.0.0.1:{}",
             host.exporter_port
         ));
-        args.push(format!("--logs.state-path={}", host.exporter_state.display()));
+        args.push(format!(
+            "--logs.state-path={}",
+            host.exporter_state.display()
+        ));
         let program = host.programs.exporter.clone();
         self.spawn("baileys_exporter", &program, &args)
     }

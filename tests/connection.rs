@@ -847,6 +847,7 @@ fn the_exporter_tells_the_state() {
     let args = [
         format!("--sessions.path={}", world.path("sessions").display()),
         format!("--config.file={}", world.path("config.yml").display()),
+        format!("--logs.state-path={}", world.path("state").display()),
         format!("--web.listen-address=127.0.0.1:{port}"),
     ];
     let url = |path: &str| format!("http://127.0.0.1:{port}{path}");
@@ -890,6 +891,133 @@ fn the_exporter_tells_the_state() {
     assert_eq!(net::post(&url("/-/reload"), &[], b"").unwrap().status, 200);
     wait_for("bot", "disconnected");
     wait_for("stranger", "unknown");
+}
+
+/// Waits until the exporter shows this state, and whether a source was asked for nothing.
+fn wait_for_state(world: &World, session: &str, state: &str, unresolved: bool) {
+    let what = format!("{session} is {state}");
+    world.wait(&what, || {
+        // A look at the page queries all sources.
+        net::get(&world.url("/"))?.ok()?;
+        let metrics = Metrics::scrape(&world.url("/metrics"))?;
+        for known in ["connected", "disconnected", "unknown"] {
+            let labels = [("session", session), ("state", known)];
+            let value = metrics.sum("baileys_auth_connection_state", &labels)?;
+            if value != f64::from(known == state) {
+                return Err(format!("{known} is {value}"));
+            }
+        }
+        let labels = [("session", session)];
+        match metrics.sum("baileys_auth_connection_unresolved", &labels)? {
+            value if value == f64::from(unresolved) => Ok(()),
+            value => Err(format!("unresolved is {value}")),
+        }
+    });
+}
+
+/// A reboot after which the bot does not come back; no log is configured.
+#[test]
+fn the_exporter_knows_after_a_restart_who_was_seen_alive() {
+    let config = "connection: {command: [cat, 'DIR/{session}']}\nlogs: {state_path: 'DIR/kept'}\n";
+    let mut world = with_config(&["bot", "stranger"], config);
+    fs::create_dir(world.path("kept")).unwrap();
+    world.write("bot", "connected\n");
+    world.write("stranger", "disconnected\n");
+    world.start_exporter();
+    wait_for_state(&world, "bot", "connected", false);
+    assert!(world.stop().success());
+    world.write("bot", "disconnected\n");
+    world.start_exporter();
+    wait_for_state(&world, "bot", "disconnected", false);
+    wait_for_state(&world, "stranger", "unknown", true);
+    let status = world.exporter(&["status", "bot"]);
+    assert!(status.out.contains("disconnected"), "{}", status.out);
+    assert!(
+        !world.log().contains("cannot be written"),
+        "{}",
+        world.log()
+    );
+    world.configure(&config.replace("kept", "other"));
+    let reload = net::post(&world.url("/-/reload"), &[], b"").unwrap();
+    assert_ne!(reload.status, 200);
+    let says = "logs.state_path changes only with a restart";
+    assert!(reload.body.contains(says), "{}", reload.body);
+    world.finish();
+}
+
+#[test]
+fn an_exporter_that_cannot_save_what_it_saw_says_so_once() {
+    let mut world = with_config(&["bot"], "connection: {command: [cat, 'DIR/{session}']}\n");
+    world.write("bot", "connected\n");
+    world.flags.push("--logs.state-path=/proc/nowhere".into());
+    world.start_exporter();
+    let warnings = |world: &World| {
+        let log = world.log();
+        let says = |line: &&str| line.contains("level=warn") && line.contains("logs.state_path");
+        log.lines().filter(says).count()
+    };
+    world.wait_for_log("another with logs.state_path");
+    wait_for_state(&world, "bot", "connected", false);
+    assert!(world.stop().success());
+    assert_eq!(warnings(&world), 1, "{}", world.log());
+    // Without a source there is nothing to save.
+    world.configure("{}\n");
+    world.start_exporter();
+    assert!(world.stop().success());
+    assert_eq!(warnings(&world), 1, "{}", world.log());
+}
+
+/// As `pino`, of this host.
+fn pino_here(ago: u64, pid: u32, text: &str) -> String {
+    let (_, host, _) = process::run(Path::new("uname"), ["-n"], BOUND).unwrap();
+    let host = format!("\"hostname\":\"{}\"", host.trim());
+    pino(ago, pid, text).replace("\"hostname\":\"vm\"", &host)
+}
+
+/// Its log is the only source, and names its process.
+#[test]
+fn a_bot_that_was_killed_is_told_from_one_that_is_silent() {
+    let mut world = with_config(&["bot"], "logs: {paths: ['bot=DIR/bot.log']}\n");
+    let (mut bot, pid) = start_bot(&world, "pid");
+    let log = pino_here(5, pid, "connected to WA") + &pino_here(0, pid, OPENED);
+    world.write("bot.log", &log);
+    world.start_exporter();
+    wait_for_state(&world, "bot", "connected", false);
+    with_journal(&world);
+    assert_eq!(world.doctor("bot", &[]).verdict(), ("connected", false));
+    bot.kill();
+    wait_for_state(&world, "bot", "unknown", true);
+    let says = format!("the process that opened the connection has ended (pid {pid})");
+    let knows = |world: &World, what: &str| {
+        let status = world.exporter(&["status", "bot", "--output=json"]);
+        assert!(status.out.contains(&says), "{what}: {}", status.out);
+        let report = world.doctor("bot", &[]);
+        assert_eq!(
+            (report.verdict(), report.finding("log")),
+            (("unknown", false), "ambiguous"),
+            "{what}: {report:?}"
+        );
+    };
+    knows(&world, "at once");
+    // The same after a restart, also of a log that is too old to prove a connection.
+    world.kill();
+    let logs = "logs: {paths: ['bot=DIR/bot.log']}\n";
+    world.configure(&format!("{logs}connection: {{log_fresh: 1s}}\n"));
+    world.start_exporter();
+    wait_for_state(&world, "bot", "unknown", true);
+    knows(&world, "later");
+    world.configure(logs);
+    let reload = net::post(&world.url("/-/reload"), &[], b"").unwrap();
+    assert_eq!(reload.status, 200);
+    let (code, out, err) = world.remediator(&["clean", "bot"]).parts();
+    assert_eq!(code, 1, "{out}{err}");
+    // It runs again.
+    let (_bot, pid) = start_bot(&world, "pid");
+    let log = log + &pino_here(0, pid, OPENED);
+    world.write("bot.log", &log);
+    wait_for_state(&world, "bot", "connected", false);
+    assert_eq!(world.doctor("bot", &[]).verdict(), ("connected", false));
+    world.finish();
 }
 
 /// A program that does nothing; it ends with the test.

@@ -99,7 +99,7 @@ pub struct ExporterFlags {
     #[arg(long = "logs.from-start", help_heading = "Logs")]
     pub logs_from_start: bool,
 
-    /// Directory for read positions and counters of the logs; used only with --logs.path [default: /var/lib/baileys_exporter]
+    /// Directory for read positions and counters of the logs, and which bots were seen alive [default: /var/lib/baileys_exporter]
     #[arg(
         long = "logs.state-path",
         value_name = "DIR",

@@ -6,7 +6,10 @@ use std::time::Duration;
 use crate::folder::{SessionName, Timestamp};
 
 use super::verdict::TICK;
-use super::{Evidence, Finding};
+use super::{Alive, Evidence, Finding, SessionSightings};
+
+/// The record of the process that opened the connection, among the sightings of its session.
+const OPENER: &str = "log-opener";
 
 /// What a session's log says of its connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +26,8 @@ pub struct LogEvent {
     /// Why a close may be that of another connection; continues "the connection was closed,
     /// but".
     pub unclear: Option<String>,
-    /// The process that opened last; `None` where it is unknown whether it runs.
+    /// The process that opened last; `None` where it is unknown whether it runs. It has ended
+    /// only if it was seen running before: see [`LogEvent::keep_known_opener`].
     pub opener: Option<Opener>,
     /// It shows a close by a process that has logged in and has never opened a connection.
     pub never_opened: bool,
@@ -36,8 +40,29 @@ pub struct LogEvent {
 pub struct Opener {
     /// Its number.
     pub pid: u32,
-    /// It still runs. Otherwise it was seen running, and has ended.
+    /// The PID namespace where the number was looked up.
+    pub namespace: u64,
+    /// When it opened the connection.
+    pub opened: Timestamp,
+    /// It still runs. Otherwise no process has this number, or one that started later.
     pub runs: bool,
+}
+
+impl Opener {
+    /// Where it was looked up, its number, and when it opened the connection.
+    fn mark(self) -> String {
+        let opened = self.opened.nanos();
+        format!("{} {} {opened}", self.namespace, self.pid)
+    }
+
+    /// Whether this mark is of the same process, from this connection or an earlier one. Pure.
+    fn has_left(self, mark: &str) -> bool {
+        let mut parts = mark.split(' ').map(str::parse::<i64>);
+        let mut next = || parts.next().and_then(Result::ok);
+        next() == i64::try_from(self.namespace).ok()
+            && next() == Some(i64::from(self.pid))
+            && next().is_some_and(|opened| opened <= self.opened.nanos())
+    }
 }
 
 impl LogEvent {
@@ -48,6 +73,30 @@ impl LogEvent {
             "the process that opened the connection, by its log, still runs (pid {pid}): `processes` may name another one"
         );
         Some(Evidence::new("log", Finding::NoAnswer, detail))
+    }
+
+    /// Drops an opener that does not run, unless it was seen running within 30 days: the number
+    /// may be of another PID namespace. Of one that runs it returns the sighting. Pure.
+    pub(super) fn keep_known_opener(
+        &mut self,
+        sightings: &SessionSightings,
+        now: Timestamp,
+    ) -> Option<Evidence> {
+        let opener = self.opener?;
+        if opener.runs {
+            let mark = Some(opener.mark());
+            return Some(Evidence {
+                id: OPENER.to_owned(),
+                alive: Some(Alive { at: now, mark }),
+                ..Evidence::new("log", Finding::Nothing, "")
+            });
+        }
+        let seen = sightings.last_alive(OPENER, now);
+        let mark = seen.and_then(|seen| seen.mark.as_deref());
+        self.opener = self
+            .opener
+            .filter(|opener| mark.is_some_and(|mark| opener.has_left(mark)));
+        None
     }
 }
 
@@ -115,7 +164,8 @@ pub(super) fn superseded(
 ///
 /// If a source reports the process as gone, the log must have stopped as well. While the process
 /// may be alive, only a recent log counts, and a line after the close contradicts it, because the
-/// bot has connected again.
+/// bot has connected again. If the process that opened is known to have ended, and the log shows
+/// no close, the bot is down or another process is the bot, however old the log is.
 pub fn log_says(
     event: Result<Option<LogEvent>, String>,
     process_gone: bool,
@@ -170,13 +220,16 @@ pub fn log_says(
     if at.is_some_and(|at| at > now) || last_line > now {
         return nothing("the log is dated in the future");
     }
+    if let Some(Opener { pid, .. }) = opener.filter(|opener| !opener.runs)
+        && opened != Some(false)
+    {
+        let detail = format!("the process that opened the connection has ended (pid {pid})");
+        return (Finding::Ambiguous, detail);
+    }
     if last_line.until(now) > fresh {
         return nothing("the last line is too old to tell anything");
     }
     match (opened, at) {
-        (Some(true), _) if opener.is_some_and(|opener| !opener.runs) => {
-            nothing("the process that opened the connection has ended")
-        }
         (Some(true), _) => (
             Finding::Connected,
             format!("the connection was opened {ago}"),

@@ -93,6 +93,11 @@ impl ConnectionSettings {
         self.probes.iter().filter_map(Probe::problem).collect()
     }
 
+    /// Whether a probe or a process is configured.
+    pub fn has_sources(&self) -> bool {
+        !self.probes.is_empty() || self.processes.has_observed()
+    }
+
     /// Whether what a source of this session proves depends on which other sessions there are.
     fn asks_for_companions(&self, session: &SessionName) -> bool {
         self.processes.is_for_one_session(session)
@@ -242,9 +247,7 @@ impl Connection {
 
     /// Whether any source is configured.
     pub fn has_sources(&self) -> bool {
-        !self.settings.probes.is_empty()
-            || self.settings.processes.has_observed()
-            || self.log.is_some()
+        self.settings.has_sources() || self.log.is_some()
     }
 
     /// The ids of a session's sources that an operator can trust.
@@ -359,9 +362,12 @@ impl Connection {
                 )
             });
             let read = read.await.ok();
-            let (event, opened, ended) =
+            let (mut event, opened, ended) =
                 read.unwrap_or((Err("the log could not be read in time".into()), None, false));
             logged_out = ended;
+            if let Ok(Some(event)) = event.as_mut() {
+                seen_now.extend(event.keep_known_opener(&sightings, self.now()));
+            }
             let last = event.as_ref().ok().and_then(|event| {
                 event
                     .as_ref()

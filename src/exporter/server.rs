@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 
 use crate::app::App;
 use crate::config::Settings;
-use crate::connection::{Connection, Recent, SightingStore, Verdict};
+use crate::connection::{Connection, SightingStore, Verdict};
 use crate::folder::SessionName;
 use crate::logs::{LastEventReader, LogSettings, Monitor, SessionsSeen, overview};
 use crate::page_links::PageLinks;
@@ -65,9 +65,8 @@ pub struct Exporter {
     page: tokio::sync::Mutex<Option<(Instant, String)>>,
     /// Set once the logs are read, where any are named.
     logs: Mutex<Option<Arc<Monitor>>>,
-    sighting_store: Arc<dyn SightingStore>,
-    /// The same, where it is kept over a restart.
-    kept: Option<Arc<SightingsFile>>,
+    /// Outlives a reload of the configuration.
+    sightings: Arc<SightingsFile>,
     reloaded: Notify,
     /// Whether there are auth folders that are not watched.
     others: AtomicBool,
@@ -126,22 +125,15 @@ impl Exporter {
         max_requests: usize,
         clock: Clock,
     ) -> Self {
-        // It outlives a reload of the configuration.
-        let kept = keeps_state(&settings).then(|| {
-            Arc::new(SightingsFile::load(
-                &settings.logs.state_path,
-                clock.clone(),
-            ))
-        });
-        let sighting_store: Arc<dyn SightingStore> = match &kept {
-            Some(kept) => Arc::clone(kept) as _,
-            None => Arc::new(Recent::default()),
-        };
+        let sightings = Arc::new(SightingsFile::new(clock.clone()));
+        if keeps_state(&settings) {
+            sightings.open(&settings.logs.state_path);
+        }
+        let store = Arc::clone(&sightings) as Arc<dyn SightingStore>;
         Self {
             load,
-            state: RwLock::new(Loaded::new(settings, &sighting_store, &clock, None)),
-            sighting_store,
-            kept,
+            state: RwLock::new(Loaded::new(settings, &store, &clock, None)),
+            sightings,
             reloaded: Notify::new(),
             others: AtomicBool::new(true),
             reloads: Reloads::new(clock.clone()),
@@ -172,7 +164,14 @@ impl Exporter {
         for warning in self.log_warnings(first).await {
             tracing::warn!("{warning}");
         }
+        self.save_sightings().await;
         Ok(())
+    }
+
+    /// Saves which bots were seen alive, where that is kept. A failure is logged.
+    async fn save_sightings(&self) {
+        let sightings = Arc::clone(&self.sightings);
+        let _ = tokio::task::spawn_blocking(move || sightings.save()).await;
     }
 
     /// What is likely to be wrong with the configured paths of logs and folders.
@@ -270,8 +269,15 @@ impl Exporter {
     fn take_up(&self, settings: Settings) -> Result<(), String> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         reload::require_same_file(&state.settings, &settings)?;
+        if self.sightings.is_elsewhere(&settings.logs.state_path) {
+            return Err("logs.state_path changes only with a restart".into());
+        }
         self.reload_logs(&settings.logs)?;
-        *state = Loaded::new(settings, &self.sighting_store, &self.clock, Some(&state));
+        if keeps_state(&settings) {
+            self.sightings.open(&settings.logs.state_path);
+        }
+        let store = Arc::clone(&self.sightings) as Arc<dyn SightingStore>;
+        *state = Loaded::new(settings, &store, &self.clock, Some(&state));
         self.reloaded.notify_one();
         Ok(())
     }
@@ -279,9 +285,6 @@ impl Exporter {
     fn reload_logs(&self, settings: &Arc<LogSettings>) -> Result<(), String> {
         let mut monitor = self.monitor();
         match monitor.as_ref() {
-            Some(running) if running.state_path() != settings.state_path => {
-                return Err("logs.state_path changes only with a restart".into());
-            }
             Some(running) => running.configure(Arc::clone(settings)),
             None if settings.globs.is_empty() => {}
             // The sessions follow with the next look.
@@ -320,7 +323,7 @@ impl Exporter {
             async move {
                 loop {
                     exporter.clock.sleep(BESIDE_EVERY).await;
-                    if keeps_state(&exporter.settings()) {
+                    if !exporter.settings().logs.globs.is_empty() {
                         exporter.look_beside().await;
                     }
                 }
@@ -333,6 +336,7 @@ impl Exporter {
         web::serve(listeners, web::ServerLimits::default(), handler, shutdown).await;
         verdicts.abort();
         beside.abort();
+        logs.save_sightings().await;
         let monitor = logs.monitor().take();
         if let Some(monitor) = monitor {
             // A last commit.
@@ -355,9 +359,7 @@ impl Exporter {
                 &verdicts(&snapshot, &connection).await,
                 self.clock.now(),
             );
-            if let Some(kept) = self.kept.clone() {
-                let _ = tokio::task::spawn_blocking(move || kept.save()).await;
-            }
+            self.save_sightings().await;
         }
     }
 
@@ -474,9 +476,10 @@ impl Exporter {
     }
 }
 
-/// Whether there is a state directory: where logs are read.
+/// Whether the state directory is used: for the logs, and for which bots were seen alive, so that
+/// after a restart a source may still say that a bot is down.
 pub fn keeps_state(settings: &Settings) -> bool {
-    !settings.logs.globs.is_empty()
+    !settings.logs.globs.is_empty() || settings.connection.has_sources()
 }
 
 /// Keeps the verdicts for the metrics.

@@ -1,9 +1,11 @@
-//! Which bots were seen alive, saved beside the counts of the logs for the next start. The
-//! remediator has its own record: it acts on it, and trusts no other.
+//! Which bots were seen alive, and which processes opened their connections, saved beside the
+//! counts of the logs for the next start. The remediator has its own record: it acts on it, and
+//! trusts no other.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use clock::Clock;
 
@@ -19,52 +21,93 @@ const MAX_SIGHTINGS_BYTES: u64 = 64 << 20;
 #[derive(Debug)]
 pub struct SightingsFile {
     recent: Recent,
-    path: PathBuf,
+    /// Set once it is open.
+    path: OnceLock<PathBuf>,
     changed: AtomicBool,
+    /// The last save failed, and that was logged. Held while it saves.
+    has_failed: Mutex<bool>,
     clock: Clock,
 }
 
 impl SightingsFile {
-    /// With what was saved in `dir`, if anything was and can be understood: what is lost
-    /// comes again with the next look at a bot that lives.
-    pub fn load(dir: &Path, clock: Clock) -> Self {
-        let kept = Self {
+    /// Nothing is saved before it is open.
+    pub fn new(clock: Clock) -> Self {
+        Self {
             recent: Recent::default(),
-            path: dir.join(FILE),
+            path: OnceLock::new(),
             changed: AtomicBool::new(false),
+            has_failed: Mutex::new(false),
             clock,
-        };
-        match state_file::read(&kept.path, MAX_SIGHTINGS_BYTES)
-            .map(|bytes| serde_json::from_slice(&bytes))
-        {
-            Ok(Ok(records)) => kept.recent.load(records),
+        }
+    }
+
+    /// With what was saved in `dir`.
+    pub fn load(dir: &Path, clock: Clock) -> Self {
+        let sightings = Self::new(clock);
+        sightings.open(dir);
+        sightings
+    }
+
+    /// Adds what was saved in `dir`, if anything was and can be understood: what is lost comes
+    /// again with the next look at a bot that lives. From now on it is saved there. Where it is
+    /// open already, nothing happens. Blocks.
+    pub fn open(&self, dir: &Path) {
+        let path = dir.join(FILE);
+        if self.path.set(path.clone()).is_err() {
+            return;
+        }
+        let read = state_file::read(&path, MAX_SIGHTINGS_BYTES);
+        match read.map(|bytes| serde_json::from_slice(&bytes)) {
+            Ok(Ok(records)) => self.recent.load(records),
             Ok(Err(_)) => tracing::warn!(
                 "{}: cannot be understood and is written anew; until a bot is seen alive again, a bot that is down shows as unknown",
-                kept.path.display()
+                path.display()
             ),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                tracing::debug!("{}: {error}", kept.path.display());
+                tracing::debug!("{}: {error}", path.display());
             }
-            Err(error) => tracing::warn!("{}: {error}", kept.path.display()),
+            Err(error) => tracing::warn!("{}: {error}", path.display()),
         }
-        kept
+        // The first save tells whether it can be written.
+        self.changed.store(true, Ordering::Relaxed);
     }
 
-    /// Saves what changed. Blocks.
+    /// Whether it is open in another directory.
+    pub fn is_elsewhere(&self, dir: &Path) -> bool {
+        self.path.get().is_some_and(|path| *path != dir.join(FILE))
+    }
+
+    /// Saves what changed, if it is open. Of failures in a row the first is a warning. Blocks.
     pub fn save(&self) {
+        let Some(path) = self.path.get() else {
+            return;
+        };
+        let mut has_failed = self
+            .has_failed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if !self.changed.swap(false, Ordering::Relaxed) {
             return;
         }
-        if let Err(error) = self.write() {
-            self.changed.store(true, Ordering::Relaxed);
-            tracing::debug!("{}: {error}", self.path.display());
+        let saved = self.write(path);
+        let had_failed = std::mem::replace(&mut *has_failed, saved.is_err());
+        let Err(error) = saved else {
+            return;
+        };
+        self.changed.store(true, Ordering::Relaxed);
+        match had_failed {
+            true => tracing::debug!("{}: {error}", path.display()),
+            false => tracing::warn!(
+                "{}: cannot be written: {error}; after a restart a bot that is down shows as unknown, not as disconnected: make the directory, owned by this user, or name another with logs.state_path",
+                path.display()
+            ),
         }
     }
 
-    fn write(&self) -> io::Result<()> {
+    fn write(&self, path: &Path) -> io::Result<()> {
         let text = serde_json::to_vec(&self.recent.save(Timestamp::of(&self.clock)))?;
-        state_file::replace(&self.path, &text)
+        state_file::replace(path, &text)
     }
 }
 

@@ -36,7 +36,7 @@ use connections::Connections;
 use dates::{Written, date_in, is_final, origin_of, pid_on, written};
 use last_word::{LastWord, OneLog, last_word};
 use neighbours::Neighbours;
-use opener::{NamedProcess, Openers};
+use opener::NamedProcess;
 
 /// How many bytes are read at the end of a file.
 const WINDOW: u64 = 1 << 20;
@@ -112,7 +112,6 @@ pub struct LastEventReader {
     wide_looks: Arc<AtomicUsize>,
     looked_for: Duration,
     own: OwnLogs,
-    openers: Openers,
     host: String,
     clock: Clock,
 }
@@ -144,7 +143,6 @@ impl LastEventReader {
             wide_looks: Arc::default(),
             looked_for: LOOKED_FOR,
             own: OwnLogs::of_this_process(),
-            openers: Openers::default(),
             host: crate::host::name(),
             clock,
         }
@@ -172,7 +170,6 @@ impl LastEventReader {
         }
         Self {
             seen: Mutex::new(seen),
-            openers: former.openers.clone(),
             looks: Arc::clone(&former.looks),
             wide_looks: Arc::clone(&former.wide_looks),
             ..self
@@ -547,9 +544,7 @@ impl LogView for LastEventReader {
             return Ok(None);
         };
         Ok(Some(LogEvent {
-            opener: event
-                .opener
-                .and_then(|opener| self.openers.state_of(session, opener)),
+            opener: event.opener.and_then(NamedProcess::look),
             opened: event.last.map(|last| last.opened),
             at: event.last.and_then(|last| last.at),
             last_line: event.last_line,

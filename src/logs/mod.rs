@@ -47,7 +47,7 @@ pub struct LogSettings {
     pub globs: Vec<LogGlob>,
     /// Whether files that exist at the first start are counted from their beginning.
     pub from_start: bool,
-    /// Directory of the offsets and counts.
+    /// Directory of the offsets and counts, and of the sightings.
     pub state_path: PathBuf,
     /// Assigns lines to sessions.
     pub mapper: SessionMapper,

@@ -3,7 +3,7 @@
 mod publish;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
@@ -133,7 +133,6 @@ struct Shared {
 /// The running monitor.
 #[derive(Debug)]
 pub struct Monitor {
-    state_path: PathBuf,
     shared: Arc<Shared>,
     clock: Clock,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -162,7 +161,6 @@ impl Monitor {
             published: RwLock::default(),
             shown: Mutex::default(),
         });
-        let state_path = settings.state_path.clone();
         let SavedLogs {
             tailer,
             counts,
@@ -202,16 +200,10 @@ impl Monitor {
             .spawn(move || server.run())
             .map_err(|error| format!("cannot start the thread that reads the logs: {error}"))?;
         Ok(Self {
-            state_path,
             shared,
             clock,
             thread: Mutex::new(Some(thread)),
         })
-    }
-
-    /// Where the counts are kept.
-    pub fn state_path(&self) -> &Path {
-        &self.state_path
     }
 
     /// The counts as of the last commit.

@@ -27,6 +27,7 @@ ENVIRONMENT = {
     "BAILEYS_GID": str(UID),
     "BAILEYS_SESSIONS": str(WORK / "sessions"),
     "BAILEYS_STATE": str(WORK / "state"),
+    "BAILEYS_EXPORTER_STATE": str(WORK / "exporter-state"),
     "GRAFANA_PASSWORD": "secret",
 }
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -35,7 +36,7 @@ CAPABILITIES = {"DAC_READ_SEARCH": 2}
 # In the place of an image that cannot be had here.
 DEBIAN = {"prometheus": "/usr/bin/prometheus", "alertmanager": "/usr/bin/prometheus-alertmanager"}
 # Directories of the host that the services mount.
-HOST = {name: WORK / "host" / name.lstrip("/") for name in ("/var/lib/docker/containers", "/var/log/bots", "/srv/baileys/exporter")}
+HOST = {name: WORK / "host" / name.lstrip("/") for name in ("/var/lib/docker/containers", "/var/log/bots")}
 # Bounds the whole: everything is waited for within this time.
 END = time.monotonic() + 1200
 
@@ -416,6 +417,7 @@ print("ok    Prometheus, Alertmanager and both programs reach each other")
 
 # The alert of a bot that is then found disconnected.
 wait_for("the bot was seen alive", seen_alive)
+wait_for("the exporter keeps that", lambda: SESSION in (WORK / "exporter-state/alive.json").read_text())
 Bot.connected = False
 labels = {"alertname": "BaileysAuthFilesCleanup", "ladder": "baileys_auth_files", "tier": "cleanup"}
 labels |= {"job": "baileys", "instance": "bots1:10273", "session": SESSION}
@@ -544,11 +546,11 @@ print("ok    the remediator works without the logs that only the exporter sees")
 
 # Logs in files, as docs/containers.md mounts them for both.
 config.write_text(text + 'logs: {paths: ["/var/log/bots/*.log"]}\n')
-for name in ("/var/log/bots", "/srv/baileys/exporter"):
-    HOST[name].mkdir(parents=True)
-    HOST[name].chmod(0o700)
-    os.chown(HOST[name], UID, UID)
-log = HOST["/var/log/bots"] / f"{SESSION}.log"
+logs = HOST["/var/log/bots"]
+logs.mkdir(parents=True)
+logs.chmod(0o700)
+os.chown(logs, UID, UID)
+log = logs / f"{SESSION}.log"
 log.touch(0o600)
 os.chown(log, UID, UID)
 shutil.copy(WORK / "logs.yml", WORK / "deploy/compose")

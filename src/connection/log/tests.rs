@@ -139,32 +139,117 @@ fn an_unclear_close_says_why() {
     }
 }
 
+fn opened_by(runs: bool, opened: Timestamp) -> LogEvent {
+    LogEvent {
+        opened: Some(true),
+        at: Some(opened),
+        last_line: opened,
+        last_text: Some(opened),
+        unclear: None,
+        opener: Some(Opener {
+            pid: 4242,
+            namespace: 4_026_531_836,
+            opened,
+            runs,
+        }),
+        never_opened: false,
+        has_new_writer: false,
+    }
+}
+
 /// Of a process that runs it is not said that it is gone, nor of one that has ended that its
-/// connection is open.
+/// connection is open. That it has ended is told however old the log is.
 #[test]
 fn what_is_known_of_the_process_that_opened_counts() {
     let now = Timestamp::from_secs(1_780_000_000);
     let long_ago = now.minus(Duration::from_secs(3_600));
-    let event = |runs, last_line| LogEvent {
-        opened: Some(true),
-        at: Some(long_ago),
-        last_line,
-        last_text: Some(last_line),
-        unclear: None,
-        opener: Some(Opener { pid: 4242, runs }),
-        never_opened: false,
-        has_new_writer: false,
+    let minute = Duration::from_secs(60);
+    let says = |opened, runs, last_line, gone| {
+        let event = LogEvent {
+            opened,
+            last_line,
+            ..opened_by(runs, long_ago)
+        };
+        log_says(Ok(Some(event)), gone, None, now, minute, minute).0
     };
-    let says = |runs, gone| {
-        let minute = Duration::from_secs(60);
-        let event = Ok(Some(event(runs, now)));
-        log_says(event, gone, None, now, minute, minute).0
-    };
-    assert_eq!(says(true, false), Finding::Connected);
-    assert_eq!(says(false, false), Finding::Nothing);
-    assert!(event(false, long_ago).opener_runs().is_none());
-    let against = event(true, long_ago).opener_runs().unwrap();
+    for (opened, runs, last_line, finding) in [
+        (Some(true), true, now, Connected),
+        (Some(true), true, long_ago, Nothing),
+        (Some(true), false, now, Ambiguous),
+        (Some(true), false, long_ago, Ambiguous),
+        (None, false, long_ago, Ambiguous),
+        // The close was reported while it was fresh.
+        (Some(false), false, now, Disconnected),
+        (Some(false), false, long_ago, Nothing),
+        (Some(true), false, now.plus(minute), Nothing),
+    ] {
+        let seen = says(opened, runs, last_line, false);
+        assert_eq!(seen, finding, "{opened:?} {runs} {last_line:?}");
+    }
+    // Where the process is proven gone, nothing more is needed.
+    assert_eq!(says(Some(true), false, long_ago, true), Nothing);
+    assert!(opened_by(false, long_ago).opener_runs().is_none());
+    let against = opened_by(true, long_ago).opener_runs().unwrap();
     assert_eq!(against.finding, Finding::NoAnswer);
+}
+
+#[test]
+fn a_process_has_ended_only_if_it_was_seen_running() {
+    let seen_at = Timestamp::from_secs(1_780_000_000);
+    let after = |days: u64| seen_at.plus(Duration::from_secs(days * 86_400));
+    let second = Duration::from_secs(1);
+    let mut sightings = SessionSightings::default();
+    let known = |event: LogEvent, sightings: &SessionSightings, now| {
+        let mut event = event;
+        let sighting = event.keep_known_opener(sightings, now);
+        (event.opener.map(|opener| opener.runs), sighting)
+    };
+    // It may be of another PID namespace, or was never seen.
+    assert_eq!(
+        known(opened_by(false, seen_at), &sightings, seen_at).0,
+        None
+    );
+    let (runs, sighting) = known(opened_by(true, seen_at), &sightings, seen_at);
+    assert_eq!(runs, Some(true));
+    let sighting = sighting.unwrap();
+    sightings.alive = sightings
+        .missing(std::slice::from_ref(&sighting), seen_at)
+        .into_iter()
+        .collect();
+    assert_eq!(sightings.alive.len(), 1);
+    let ended = |event, now| known(event, &sightings, now).0;
+    assert_eq!(ended(opened_by(false, seen_at), after(30)), Some(false));
+    assert_eq!(ended(opened_by(false, seen_at), after(31)), None, "too old");
+    // It has connected again since, and ended before the next look.
+    let again = opened_by(false, seen_at.plus(second));
+    assert_eq!(ended(again, after(1)), Some(false));
+    let other = |change: fn(&mut Opener)| {
+        let mut event = opened_by(false, seen_at);
+        event.opener.iter_mut().for_each(change);
+        event
+    };
+    for event in [
+        other(|opener| opener.pid = 1),
+        other(|opener| opener.namespace = 1),
+        opened_by(false, seen_at.minus(second)),
+    ] {
+        assert_eq!(ended(event.clone(), after(1)), None, "{event:?}");
+    }
+    for mark in [
+        None,
+        Some(""),
+        Some("4026531836"),
+        Some("4026531836 4242 x"),
+    ] {
+        let mut damaged = sightings.clone();
+        let mark = mark.map(str::to_owned);
+        damaged
+            .alive
+            .values_mut()
+            .for_each(|alive| alive.mark.clone_from(&mark));
+        let event = opened_by(false, seen_at);
+        assert_eq!(known(event, &damaged, after(1)).0, None, "{mark:?}");
+    }
 }
 
 #[test]
@@ -243,4 +328,40 @@ fn a_process_that_never_opened_a_connection() {
     assert_eq!(says(false, ago(900)), Ambiguous);
     assert_eq!(says(false, ago(901)), Nothing);
     assert_eq!(says(true, ago(700)), Nothing);
+}
+
+proptest::proptest! {
+    /// That the process has ended is neither a proof nor a veto: it only replaces what would be
+    /// said of a connection.
+    #[test]
+    fn an_opener_that_has_ended_changes_no_proof(
+        opened in proptest::sample::select(&[None, Some(true), Some(false)][..]),
+        at in proptest::option::of(0u64..2_000),
+        last_line in 0u64..2_000,
+        written in proptest::option::of(0u64..2_000),
+        gone: bool,
+        never_opened: bool,
+        unclear: bool,
+    ) {
+        let now = Timestamp::from_secs(1_800_000_000);
+        // Some are in the future.
+        let ago = |seconds| now.plus(Duration::from_secs(10)).minus(Duration::from_secs(seconds));
+        let event = LogEvent {
+            opened,
+            at: at.map(ago),
+            last_line: ago(last_line),
+            unclear: unclear.then(|| "another process had opened it".into()),
+            never_opened,
+            ..opened_by(false, ago(2_000))
+        };
+        let without = LogEvent { opener: None, ..event.clone() };
+        let says = |event: LogEvent| {
+            let (quiet, fresh) = (Duration::from_secs(600), Duration::from_secs(900));
+            log_says(Ok(Some(event)), gone, written.map(ago), now, fresh, quiet).0
+        };
+        let (before, after) = (says(without), says(event));
+        let replaced = matches!(before, Connected | Nothing | Ambiguous) && after == Ambiguous;
+        proptest::prop_assert!(before == after || replaced, "{before:?} {after:?}");
+        proptest::prop_assert_ne!(after, Connected);
+    }
 }

@@ -268,7 +268,12 @@ fn a_process_that_opened_and_still_runs_keeps_the_files() {
                 last_line: since,
                 last_text: None,
                 unclear: None,
-                opener: opener.map(|runs| Opener { pid: 4242, runs }),
+                opener: opener.map(|runs| Opener {
+                    pid: 4242,
+                    namespace: 1,
+                    opened: since,
+                    runs,
+                }),
                 never_opened: false,
                 has_new_writer: false,
             };

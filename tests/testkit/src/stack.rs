@@ -74,6 +74,7 @@ pub struct Host {
     instance: Option<String>,
     sessions: PathBuf,
     state: PathBuf,
+    exporter_state: PathBuf,
     probe: PathBuf,
     token: PathBuf,
     programs: Programs,
@@ -314,6 +315,10 @@ impl Stack {
         args.push(format!(
             "--web.listen-address=127.0.0.1:{}",
             host.exporter_port
+        ));
+        args.push(format!(
+            "--logs.state-path={}",
+            host.exporter_state.display()
         ));
         let program = host.programs.exporter.clone();
         self.spawn("baileys_exporter", &program, &args)
@@ -622,7 +627,8 @@ fn make_host(
         None => dir.to_owned(),
     };
     let (sessions, state, answers) = (dir.join("sessions"), dir.join("state"), dir.join("answers"));
-    for private in [&sessions, &state, &answers] {
+    let exporter_state = dir.join("exporter-state");
+    for private in [&sessions, &state, &answers, &exporter_state] {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -640,6 +646,7 @@ fn make_host(
         instance,
         sessions,
         state,
+        exporter_state,
         probe,
         token,
         programs: setup.programs.clone(),

@@ -378,6 +378,18 @@ impl World {
         flags
     }
 
+    /// A directory of this world for the exporter, unless the test names one.
+    fn exporter_state(&self) -> Option<String> {
+        let flag = "--logs.state-path=";
+        let named = self.flags.iter().any(|given| given.starts_with(flag))
+            || self.read("config.yml").contains("state_path:");
+        (!named).then(|| {
+            let state = self.path("exporter-state");
+            fs::create_dir_all(&state).unwrap();
+            format!("{flag}{}", state.display())
+        })
+    }
+
     /// The flags of the remediator: sessions, journal and [`World::flags`].
     pub fn remediator_flags(&self) -> Vec<String> {
         let mut flags = self.exporter_flags();
@@ -404,6 +416,7 @@ impl World {
             "--log.level=debug".to_owned(),
         ];
         args.extend(self.exporter_flags());
+        args.extend(self.exporter_state());
         self.start(&[], &self.programs.exporter.clone(), args);
     }
 
@@ -604,7 +617,9 @@ impl World {
 
     /// Runs a command of `baileys_exporter` on this host.
     pub fn exporter(&self, args: &[&str]) -> Ran {
-        self.run(&self.programs.exporter, args, self.exporter_flags())
+        let mut flags = self.exporter_flags();
+        flags.extend(self.exporter_state());
+        self.run(&self.programs.exporter, args, flags)
     }
 
     /// Runs a command of `baileys_remediator` on this host.

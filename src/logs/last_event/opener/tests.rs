@@ -5,25 +5,20 @@ use super::super::dates::pid_on;
 use super::*;
 
 #[test]
-fn a_process_has_ended_only_if_it_was_seen_running() {
+fn a_process_runs_until_it_ends() {
     let mut child = Command::new("sleep").arg("600").spawn().unwrap();
-    let (session, pid) = (SessionName::from_text("bot"), child.id());
-    let opened = Timestamp::now();
+    let (pid, opened) = (child.id(), Timestamp::now());
     let process = NamedProcess { pid, opened };
-    let (openers, later) = (Openers::default(), Openers::default());
-    let runs = |runs| Some(Opener { pid, runs });
-    assert_eq!(openers.state_of(&session, process), runs(true));
+    let runs = |process: NamedProcess| process.look().map(|opener| opener.runs);
+    assert_eq!(runs(process), Some(true));
     // It started after that: another process had the number.
     let opened = opened.minus(std::time::Duration::from_secs(3_600));
-    let earlier = NamedProcess { pid, opened };
-    assert_eq!(openers.state_of(&session, earlier), None);
+    assert_eq!(runs(NamedProcess { pid, opened }), Some(false));
     child.kill().unwrap();
     child.wait().unwrap();
-    assert_eq!(openers.state_of(&session, process), runs(false));
-    assert_eq!(later.state_of(&session, process), None);
+    assert_eq!(runs(process), Some(false));
     // The first process is that of a container.
-    let first = NamedProcess { pid: 1, ..process };
-    assert_eq!(openers.state_of(&session, first), None);
+    assert_eq!(runs(NamedProcess { pid: 1, ..process }), None);
 }
 
 #[test]

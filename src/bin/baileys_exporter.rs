@@ -208,7 +208,7 @@ async fn program() -> ExitCode {
             show(output, || status::patterns_table(patterns), patterns)
         }
         None => {
-            for problem in settings.connection.problems() {
+            for problem in settings.connection_problems() {
                 tracing::warn!("{problem}");
             }
             let exporter = Exporter::new(

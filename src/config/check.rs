@@ -28,7 +28,7 @@ pub fn report(
         ));
         return FAILED;
     };
-    let common = settings.connection.problems();
+    let common = settings.connection_problems();
     let left_out = settings.discovery().survey().skipped;
     let common = common
         .into_iter()

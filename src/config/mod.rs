@@ -505,6 +505,11 @@ impl Settings {
         AllSessions::new(self.sources.clone())
     }
 
+    /// A sentence for each source of the connection that cannot answer as it is configured.
+    pub fn connection_problems(&self) -> Vec<String> {
+        self.connection.problems(!self.logs.globs.is_empty())
+    }
+
     /// A sentence for each source that answers for several sessions. Blocks.
     pub fn shared_sources(&self) -> Vec<String> {
         let all = self.all_sessions().list_now();

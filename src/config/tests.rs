@@ -511,7 +511,7 @@ fn errors_say_where_and_what() {
         ),
     ] {
         let settings = load(path, &format!("connection: {{http: {http}}}")).unwrap();
-        let problems = settings.connection.problems().concat();
+        let problems = settings.connection_problems().concat();
         assert!(problems.contains(says), "{http}: {problems}");
         assert!(!problems.contains("/no/key"), "{problems}");
     }
@@ -529,4 +529,30 @@ fn errors_say_where_and_what() {
         error.contains("config.yml:2:12: "),
         "the place is named: {error}"
     );
+}
+
+/// The log of a bot that writes nothing after its close would never count in a quiet folder.
+#[test]
+fn a_log_that_is_old_before_the_folder_is_quiet_is_reported() {
+    for (yaml, warned) in [
+        ("connection: {quiet: 20m}", false),
+        ("connection: {quiet: 20m}\nlogs: {paths: [/l/*.log]}", true),
+        ("connection: {quiet: 15m}\nlogs: {paths: [/l/*.log]}", true),
+        (
+            "connection: {log_fresh: 10m}\nlogs: {paths: [/l/*.log]}",
+            true,
+        ),
+        (
+            "connection: {quiet: 20m, log_fresh: 30m}\nlogs: {paths: [/l/*.log]}",
+            false,
+        ),
+        ("logs: {paths: [/l/*.log]}", false),
+    ] {
+        let problems = load(&["--sessions.path=/a"], yaml)
+            .unwrap()
+            .connection_problems()
+            .concat();
+        let says = "set connection.log_fresh to more than connection.quiet";
+        assert_eq!(problems.contains(says), warned, "{yaml}: {problems}");
+    }
 }

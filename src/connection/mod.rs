@@ -88,9 +88,25 @@ impl Default for ConnectionSettings {
 
 impl ConnectionSettings {
     /// Sources that cannot answer as they are configured: commands whose program is not
-    /// there or cannot be run.
-    pub fn problems(&self) -> Vec<String> {
-        self.probes.iter().filter_map(Probe::problem).collect()
+    /// there or cannot be run, and logs that are old before the folder is quiet. `has_logs`:
+    /// whether logs are configured.
+    pub fn problems(&self, has_logs: bool) -> Vec<String> {
+        let probes = self.probes.iter().filter_map(Probe::problem);
+        probes
+            .chain(self.log_is_old_too_early().filter(|_| has_logs))
+            .collect()
+    }
+
+    /// While a process may be alive, its log counts until `log_fresh`, and its folder only after
+    /// `quiet`.
+    fn log_is_old_too_early(&self) -> Option<String> {
+        (self.quiet >= self.log_fresh).then(|| {
+            format!(
+                "connection.quiet ({}) is not less than connection.log_fresh ({}): a bot that writes nothing after its connection was closed is never disconnected by its log; set connection.log_fresh to more than connection.quiet",
+                span(self.quiet),
+                span(self.log_fresh)
+            )
+        })
     }
 
     /// Whether a probe or a process is configured.
@@ -243,6 +259,11 @@ impl Connection {
 
     fn now(&self) -> Timestamp {
         Timestamp::of(&self.clock)
+    }
+
+    /// Sources that cannot answer as they are configured.
+    pub fn problems(&self) -> Vec<String> {
+        self.settings.problems(self.log.is_some())
     }
 
     /// Whether any source is configured.

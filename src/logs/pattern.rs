@@ -225,7 +225,8 @@ impl Patterns {
             }
         }
         let mut reason = close::reason(record, &shape);
-        if let Some(plain) = shape.plain.as_deref().filter(|_| !found.library) {
+        let plain = shape.plain.as_deref();
+        if let Some(plain) = plain.filter(|_| !found.library && !reason.of_http) {
             reason = reason.or(close::reason(plain, &shape));
         }
         let kind = match found.library {

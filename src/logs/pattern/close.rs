@@ -28,6 +28,8 @@ pub(super) struct CloseReason {
     pub bare_code: bool,
     /// The record has the code of a reason.
     pub coded: bool,
+    /// The record shows a request or answer of HTTP. Its code is no reason.
+    pub of_http: bool,
 }
 
 impl CloseReason {
@@ -48,6 +50,7 @@ impl CloseReason {
             banned: self.banned || other.banned,
             conflict: (self.conflict || other.conflict) && !logged_out && !replaced,
             coded: self.coded || other.coded,
+            of_http: self.of_http || other.of_http,
             bare_code: (self.bare_code || other.bare_code) && !logged_out && !replaced,
         }
     }
@@ -113,6 +116,14 @@ macro_rules! on_a_phone {
     };
 }
 
+/// A key and its value in the event of a connection that has ended, and in the headers of HTTP.
+macro_rules! closed_connection {
+    () => {
+        r#"connection["']?\s?:\s?["']close["']"#
+    };
+}
+pub(super) use closed_connection;
+
 /// One sign of [`SIGNS`].
 #[derive(Clone, Copy)]
 #[repr(usize)]
@@ -146,10 +157,14 @@ enum Is {
     CloseEvent,
     OfAServer,
     BareCode,
+    ClosedConnection,
+    OfAnUpdate,
+    OfHttp,
+    OfTheEnd,
 }
 
 /// In the order of [`Is`].
-const SIGNS: [&str; 29] = [
+const SIGNS: [&str; 33] = [
     stream_error!("401"),
     r"stream errored \(conflict",
     r"\b(?:is)?logged_?out\b",
@@ -166,7 +181,7 @@ const SIGNS: [&str; 29] = [
         r"\bse(?:si|ss)[^\n]{0,60}\b440\b|sesi.{1,3}n se cerr|se cerr.{1,2} la sesi|\bsesi tidak valid|",
         r"conex|koneksi|sambungan|ba\xc4\x9flant|oturum|الاتصال|الجلسة|कनेक्शन|limpiando sesi|clearing session|logged ?out|\bclosed?\b|baileys|whatsapp|conflict|reconnect|",
         // Only the code.
-        r"^[^a-z0-9\n]{0,10}status(?:_?code|_?reason)?\W{1,4}(?:401|440)\W{0,4}$"
+        r"\A[^a-z0-9\n]{0,10}status(?:_?code|_?reason)?\W{1,4}(?:401|440)\W{0,4}\z"
     ),
     // Where the words for a login that has ended are about a connection.
     concat!(
@@ -229,6 +244,11 @@ const SIGNS: [&str; 29] = [
     CLOSE_EVENT,
     r"websocket error \(",
     concat!(prefix!(), label!(), r"401\W{0,4}\z"),
+    concat!(r"\b", closed_connection!()),
+    OF_AN_UPDATE,
+    OF_HTTP,
+    // What only the end of the library's connection shows, also beside the headers of an error.
+    r"\blastdisconnect\b|\bdisconnectreason\b|stream errored|stream:error",
 ];
 
 /// An error of the library. Each of its errors is one, also those that end no connection.
@@ -240,9 +260,30 @@ pub(super) const ENDING: &str = concat!(
     r"\btimed out\b|restart required|connection ?replaced|\blogged ?out\b|multi-?device mismatch"
 );
 
+/// The name of that event, and its other keys with those of the error in it.
+pub(super) const OF_AN_UPDATE: &str = concat!(
+    r"\blastdisconnect\b|\bconnection[. ]update\b|",
+    r#"\b(?:isboom|qr|isnewlogin|receivedpendingnotifications)["']?\s?:"#
+);
+
+/// What shows a request or an answer of HTTP, as Node, its clients and loggers print it: headers
+/// (those of an error of the library are empty), and names that only these objects have.
+pub(super) const OF_HTTP: &str = concat!(
+    r#"headers?[\\"')\]]{0,4}\s?:\s?(?:(?:[\w.]{1,30} |\[[^\]\n]{1,40}\] ?){0,3}\{\s{0,80}[^\s}]|\[(?:object|\w{0,10}headers)\b)|"#,
+    r#"["'](?:content-(?:type|length|encoding)|transfer-encoding|keep-alive|user-agent|accept-encoding|cache-control|"#,
+    r#"set-cookie|www-authenticate|x-powered-by)\\?["']\s?:|"#,
+    r"\b(?:incomingmessage|serverresponse|clientrequest|httpparser|rawheaders|statusmessage|statustext|responsetime|",
+    r"bodyreadable|supportsbyob|httperror|statuscodeerror|responsestatuscodeerror)\b"
+);
+
+/// Whether `connection: 'close'` is in the library's event, and not in the headers of HTTP.
+pub(super) fn is_of_an_update(closed: bool, of_an_update: bool, of_http: bool) -> bool {
+    closed && of_an_update && !of_http
+}
+
 /// The event in which the library says that a connection has ended.
 pub(super) const CLOSE_EVENT: &str = concat!(
-    r#"\blastdisconnect\b|\b(?:connection|state)["']?\s?:\s?["']close["']|\bconnection[. ]update\b|"#,
+    r#"\blastdisconnect\b|\bstate["']?\s?:\s?["']close["']|\bconnection[. ]update\b|"#,
     r"\bconnection clos|desconect|disconnect|conexi.{1,3}n cerr|conex.{1,3}o (?:fech|encerr)|koneksi (?:terputus|ditutup)"
 );
 
@@ -332,11 +373,14 @@ pub(super) fn reason(record: &[u8], shape: &RecordShape) -> CloseReason {
     let of_another = is(Is::OfAnother)
         || (is(Is::PerhapsOfAnother) || is(Is::FromSomething) && !is(Is::FromWhatsApp))
             && !is(Is::OfWhatsApp);
+    let of_http = is(Is::OfHttp) && !is(Is::OfTheEnd) && !is(Is::ConnectionUpdate);
     // Evolution API prints its server beside the reason.
-    let of_another = of_another && !is(Is::ConnectionUpdate);
+    let of_another = of_another && !is(Is::ConnectionUpdate) || of_http;
+    let of_an_update =
+        is_of_an_update(is(Is::ClosedConnection), is(Is::OfAnUpdate), is(Is::OfHttp));
     // Errors of queries, groups and media, and an answer of a proxy.
     let of_another_error = is(Is::OfAServer)
-        || is(Is::Boom) && !is(Is::Ending) && !is(Is::CloseEvent)
+        || is(Is::Boom) && !is(Is::Ending) && !is(Is::CloseEvent) && !of_an_update
         || shape.is_of_something_else();
     let of_another = of_another || of_another_error;
     let reported = is(Is::OfAConnection) && !of_another;
@@ -373,6 +417,7 @@ pub(super) fn reason(record: &[u8], shape: &RecordShape) -> CloseReason {
         conflict: is(Is::Conflict) && !logged_out && !replaced,
         bare_code: is(Is::BareCode) && !logged_out,
         coded: code.is_some(),
+        of_http,
     }
 }
 

@@ -5,7 +5,10 @@ use std::sync::LazyLock;
 
 use regex::bytes::{Regex, RegexSet};
 
-use super::close::{BOOM, CLOSE_EVENT, ENDING, compiled, reason};
+use super::close::{
+    BOOM, CLOSE_EVENT, ENDING, OF_AN_UPDATE, OF_HTTP, closed_connection, compiled, is_of_an_update,
+    reason,
+};
 use super::shape::RecordShape;
 use super::shipped::{BANNED, LOGGED_OUT, REPLACED, prefix};
 use super::words::expression;
@@ -13,7 +16,8 @@ use super::words::expression;
 /// The beginning of a report.
 const BEGINNING: &str = concat!(
     prefix!(),
-    r"(?:(?:whatsapp |wa |baileys )?conn(?:ection)?\W{1,3}(?:[#\w@.-]{1,40}\W{1,3})?(?:replaced|closed?|lost|terminated)|",
+    // Not the key of an object, which is `connection: 'close'`.
+    r#"(?:(?:whatsapp |wa |baileys )?conn(?:ection)?[^\w\n"']{1,3}(?:[#\w@.-]{1,40}[^\w\n"']{1,3})?(?:replaced|closed?|lost|terminated)|"#,
     r"connectionreplaced|connection[ .]update|lastdisconnect|",
     r"device logged out|you are logged out|whatsapp (?:session )?logged out|logged out\W{1,3}please|",
     r"not reconnecting\W{1,3}(?:logged out|40[123]|440)|",
@@ -75,18 +79,32 @@ const ANY_PROGRAM: &str = r"\A[^a-z0-9\n]{0,10}(?:status(?:_?code|_?reason)?\W{1
 /// be quoted there.
 const OF_AN_EVENT: &str = concat!(
     r#"^[ \t]{2,}(?:lastdisconnect|"lastdisconnect")\s?: |"#,
-    r#"^[ \t]{2,}(?:connection|"connection")\s?: ["']close["']|"#,
     r#"^[ \t]{2,}(?:event|"event")\s?: ["']connection\.update["']|"#,
     r#"^[ \t]{2,}(?:tag|"tag")\s?: ["']stream:error["']"#
 );
 
+/// What is before the keys of an object on one line.
+macro_rules! on_a_line {
+    () => {
+        concat!(
+            prefix!(),
+            r"(?:(?:connection[. ])?(?:update|event)|last ?disconnect|disconnect(?:ed)?(?: info)?|(?:error )?output|motivo|reason|error)?",
+            r#"[^a-z\n{]{0,6}\{(?:[^\n]*[,{])?\s?["']?"#
+        )
+    };
+}
+
 /// Such an event on one line.
 const OF_AN_EVENT_ON_A_LINE: &str = concat!(
-    prefix!(),
-    r"(?:(?:connection[. ])?(?:update|event)|last ?disconnect|disconnect(?:ed)?(?: info)?|(?:error )?output|motivo|reason|error)?",
-    r#"[^a-z\n{]{0,6}\{(?:[^\n]*[,{])?\s?["']?(?:(?:connection|state)["']?\s?:\s?["']close["']|lastdisconnect["']?\s?:|"#,
-    r#"event["']?\s?:\s?["'](?:connection\.update|session\.status)["'])"#
+    on_a_line!(),
+    r#"(?:state["']?\s?:\s?["']close["']|lastdisconnect["']?\s?:|event["']?\s?:\s?["'](?:connection\.update|session\.status)["'])"#
 );
+
+/// A closed connection in an object. It is that of the event only beside another key of the event.
+const CLOSED: &str = concat!(r#"^[ \t]{2,}"?"#, closed_connection!());
+
+/// The same on one line.
+const CLOSED_ON_A_LINE: &str = concat!(on_a_line!(), closed_connection!());
 
 /// A line of an error of the library. A report only if the error is one that ends a connection.
 const OF_AN_ERROR: &str = r#"^[ \t]{2,}(?:isboom|"isboom"|'isboom')\s?: true"#;
@@ -148,6 +166,8 @@ pub(super) fn is_object(record: &[u8]) -> bool {
             OF_AN_EVENT_ON_A_LINE,
             OF_AN_ERROR,
             OF_AN_ERROR_ON_A_LINE,
+            CLOSED,
+            CLOSED_ON_A_LINE,
         ])
     });
     SET.as_ref().is_some_and(|set| set.is_match(record))
@@ -162,12 +182,21 @@ fn is_certain_text(text: &[u8]) -> bool {
     static SET: LazyLock<Option<RegexSet>> = LazyLock::new(|| compiled(&REPORT));
     SET.as_ref().is_some_and(|set| {
         let found = set.matches(text);
-        let is = |index| found.matched(index);
-        let ends = is(6) || is(7);
-        let begins = (is(0) && !is(3) || is(1) && is(2)) && (ends || !is(8));
-        let on_a_line = is(10) || is(11) && ends;
-        let in_lines = is(12) && (is(9) || is(4) && ends);
-        (in_lines || is(13) || (begins || on_a_line) && !has_sender(text)) && !is(5)
+        let has = |what: Has| found.matched(what as usize);
+        let is_of_the_event =
+            |closed| is_of_an_update(closed, has(Has::OfAnUpdate), has(Has::OfHttp));
+        let closed = is_of_the_event(has(Has::Closed));
+        let closed_on_a_line = is_of_the_event(has(Has::ClosedOnALine));
+        let ends = has(Has::Ending) || has(Has::CloseEvent) || closed || closed_on_a_line;
+        let begins = (has(Has::Beginning) && !has(Has::AnyProgram)
+            || has(Has::BeginningOfWhatsApp) && has(Has::OfWhatsApp))
+            && (ends || !has(Has::Boom));
+        let on_a_line =
+            closed_on_a_line || has(Has::EventOnALine) || has(Has::ErrorOnALine) && ends;
+        let in_lines =
+            has(Has::SeveralLines) && (closed || has(Has::Event) || has(Has::Error) && ends);
+        (in_lines || has(Has::OtherScript) || (begins || on_a_line) && !has_sender(text))
+            && !has(Has::Chat)
     })
 }
 
@@ -199,7 +228,32 @@ fn is_of_a_name(letter: char) -> bool {
     !letter.is_ascii() && letter.is_alphabetic() && !decorates
 }
 
-const REPORT: [&str; 14] = [
+/// One expression of [`REPORT`].
+#[derive(Clone, Copy)]
+#[repr(usize)]
+enum Has {
+    Beginning,
+    BeginningOfWhatsApp,
+    OfWhatsApp,
+    AnyProgram,
+    Error,
+    Chat,
+    Ending,
+    CloseEvent,
+    Boom,
+    Event,
+    EventOnALine,
+    ErrorOnALine,
+    SeveralLines,
+    OtherScript,
+    Closed,
+    ClosedOnALine,
+    OfAnUpdate,
+    OfHttp,
+}
+
+/// In the order of [`Has`].
+const REPORT: [&str; 18] = [
     BEGINNING,
     BEGINNING_OF_WHATSAPP,
     OF_WHATSAPP,
@@ -215,6 +269,10 @@ const REPORT: [&str; 14] = [
     // An object of several lines.
     r"[{\[][ \t]*$",
     OTHER_SCRIPT,
+    CLOSED,
+    CLOSED_ON_A_LINE,
+    OF_AN_UPDATE,
+    OF_HTTP,
 ];
 
 /// Whether a line without envelopes is a bot's own report that WhatsApp ended its connection, in a

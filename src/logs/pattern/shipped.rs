@@ -312,7 +312,7 @@ pub const SHIPPED: &[Pattern] = {
             Critical,
             REPLACED,
             Some(OTHER_CONNECTION),
-            "Another process connected with the same auth folder.",
+            "Another process connected with the same auth folder. A conflict whose kind the log does not tell counts too: it may be a logout.",
             "6, 7, bots",
         ),
         pattern(

@@ -74,7 +74,7 @@ impl Configured {
                 "no connection probe is configured: every clean-up will be refused; see --connection.command"
             );
         }
-        for problem in self.ctx.connection.settings.problems() {
+        for problem in self.ctx.connection.problems() {
             tracing::warn!("{problem}");
         }
         if self.token.is_some() && self.alert_match.is_empty() {

@@ -179,6 +179,9 @@ const BOOM: &str = "WhatsApp connection closed due to  Error: Stream Errored (co
 const PINO: &str = r#"{"level":50,"time":1766198561876,"pid":31,"hostname":"h","reasonNode":{"tag":"conflict","attrs":{"type":"device_removed"}},"fullErrorNode":{"tag":"stream:error","attrs":{"code":"401"},"content":[{"tag":"conflict","attrs":{"type":"device_removed"}}]},"msg":"stream errored out"}"#;
 const PRETTY: &str = "[10:00:00.123] ERROR (31): stream errored out\n    reasonNode: {\n      \"tag\": \"conflict\",\n      \"attrs\": {\n        \"type\": \"device_removed\"\n      }\n    }\n    fullErrorNode: {\n      \"tag\": \"stream:error\",\n      \"attrs\": {\n        \"code\": \"401\"\n      },\n      \"content\": [\n        {\n          \"tag\": \"conflict\",\n          \"attrs\": {\n            \"type\": \"device_removed\"\n          }\n        }\n      ]\n    }";
 
+/// An answer of HTTP, as `console.log` prints it.
+const HTTP: &str = "{\n  statusCode: 401,\n  headers: {\n    connection: 'close',\n    'content-type': 'application/json',\n    date: 'Mon, 30 Nov 2026 10:00:00 GMT'\n  }\n}";
+
 #[test]
 fn what_stands_before_the_lines_of_a_log_makes_no_difference() {
     let mut counter = counter(None, &["a"]);
@@ -224,6 +227,16 @@ fn what_stands_before_the_lines_of_a_log_makes_no_difference() {
             })
             .collect();
         look(&format!("level {:.20}", text), winston, wanted);
+    }
+    for prefix in PREFIXES {
+        let prefixed: String = HTTP
+            .lines()
+            .map(|line| format!("{prefix}{line}\n"))
+            .collect();
+        let seen = counted(&mut counter, &prefixed);
+        if !seen.is_empty() {
+            wrong.push(format!("{prefix:?} HTTP: {seen:?}"));
+        }
     }
     assert!(
         wrong.is_empty(),

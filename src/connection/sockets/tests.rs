@@ -15,13 +15,13 @@ fn process(started: u64, inodes: &[u64]) -> ProcessConnections {
 }
 
 /// What looks at process 7 find, each with its second and the sockets that are there.
-fn looks<'a>(looks: impl IntoIterator<Item = (u64, &'a [u64])>) -> Vec<Finding> {
+fn looks(looks: &[(u64, &[u64])]) -> Vec<Finding> {
     let (seen, start) = (SeenSockets::default(), Instant::now());
-    let look = |(at, inodes): (u64, &[u64])| {
+    let look = |(at, inodes): &(u64, &[u64])| {
         let found = [(7, process(1, inodes))];
-        says(&found, PORT, &seen, start + seconds(at)).finding
+        says(&found, PORT, &seen, start + seconds(*at)).finding
     };
-    looks.into_iter().map(look).collect()
+    looks.iter().map(look).collect()
 }
 
 #[test]
@@ -58,17 +58,19 @@ fn a_real_connection() {
 #[test]
 fn a_login_that_is_refused_again_and_again_is_no_connection() {
     use Finding::*;
-    let each: Vec<[u64; 1]> = (0..120).collect::<Vec<u64>>().iter().map(|n| [*n]).collect();
-    let always = each.iter().enumerate();
-    let always = looks(always.map(|(n, inode)| (n as u64 * 30, &inode[..])));
-    assert_eq!(always, [Connecting; 120]);
-    let rarely = each.iter().enumerate().map(|(n, inode)| match n % 20 {
-        0 => (n as u64 * 30, &inode[..]),
-        _ => (n as u64 * 30, &[][..]),
+    let each: Vec<[u64; 1]> = (0..120).map(|inode| [inode]).collect();
+    let at = |inode: &[u64; 1]| inode[0] * 30;
+    let always: Vec<(u64, &[u64])> = each.iter().map(|inode| (at(inode), &inode[..])).collect();
+    assert_eq!(looks(&always), [Connecting; 120]);
+    let meets = |inode: &[u64; 1]| inode[0] % 20 == 0;
+    let rarely = each.iter().map(|inode| match meets(inode) {
+        true => (at(inode), &inode[..]),
+        false => (at(inode), &[][..]),
     });
-    for (n, finding) in looks(rarely).into_iter().enumerate() {
-        let expected = if n % 20 == 0 { Connecting } else { Ambiguous };
-        assert_eq!(finding, expected, "{n}");
+    let rarely: Vec<(u64, &[u64])> = rarely.collect();
+    for (inode, finding) in each.iter().zip(looks(&rarely)) {
+        let expected = if meets(inode) { Connecting } else { Ambiguous };
+        assert_eq!(finding, expected, "{inode:?}");
     }
 }
 
@@ -76,22 +78,22 @@ fn a_login_that_is_refused_again_and_again_is_no_connection() {
 fn a_bot_that_reconnects_is_connected_again_by_the_second_look() {
     use Finding::*;
     let (old, new) = (&[1_u64][..], &[2_u64][..]);
-    let healthy = [(0, old), (30, old), (60, &[]), (90, new), (120, new)];
+    let healthy: &[(u64, &[u64])] = &[(0, old), (30, old), (60, &[]), (90, new), (120, new)];
     assert_eq!(
         looks(healthy),
         [Connecting, Connected, Nothing, Connecting, Connected]
     );
     // Sockets that did not last before the one that did say nothing once it has gone.
-    let at_last = [(0, old), (30, new), (60, new), (90, &[]), (120, &[])];
+    let at_last: &[(u64, &[u64])] = &[(0, old), (30, new), (60, new), (90, &[]), (120, &[])];
     assert_eq!(
         looks(at_last),
         [Connecting, Connecting, Connected, Nothing, Nothing]
     );
     // Beside the one that lasts, short ones to other services change nothing.
-    let both = [(0, old), (30, &[1, 2]), (60, &[1, 3]), (90, &[1])];
+    let both: &[(u64, &[u64])] = &[(0, old), (30, &[1, 2]), (60, &[1, 3]), (90, &[1])];
     assert_eq!(looks(both), [Connecting, Connected, Connected, Connected]);
     // After a quarter of an hour, nothing is left of those that have not lasted.
-    let given_up = [(0, old), (30, &[]), (899, &[]), (900, &[])];
+    let given_up: &[(u64, &[u64])] = &[(0, old), (30, &[]), (899, &[]), (900, &[])];
     assert_eq!(looks(given_up), [Connecting, Ambiguous, Ambiguous, Nothing]);
 }
 

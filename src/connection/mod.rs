@@ -28,11 +28,11 @@ use probe::probe_id;
 pub use probe::{Probe, ProbeError};
 use shared::LastRequests;
 use sightings::ReadOnly;
-use sockets::SeenSockets;
 pub use sightings::{
     REMEMBERED_FOR, Recent, SessionSightings, SightingRecord, SightingStore, Trust,
     discount_untrusted,
 };
+use sockets::SeenSockets;
 pub use template::SessionTemplate;
 use verdict::TICK;
 pub use verdict::{Alive, Evidence, Finding, State, Verdict, fold, source_id};

@@ -95,7 +95,10 @@ impl SeenSockets {
     fn note(&self, pid: u32, seen: &ProcessConnections, now: Instant) -> Shown {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let since = |then: Instant| now.saturating_duration_since(then);
-        if all.swept.is_none_or(|swept| since(swept) >= FORGOTTEN_AFTER) {
+        if all
+            .swept
+            .is_none_or(|swept| since(swept) >= FORGOTTEN_AFTER)
+        {
             all.swept = Some(now);
             all.by_process
                 .retain(|_, process| since(process.looked) < FORGOTTEN_AFTER);
@@ -113,7 +116,9 @@ pub(super) async fn look(
     seen: &SeenSockets,
     clock: &Clock,
 ) -> Evidence {
-    let found = within("reading the sockets", timeout, move || Ok(read(&pids, PORT)));
+    let found = within("reading the sockets", timeout, move || {
+        Ok(read(&pids, PORT))
+    });
     match found.await {
         Ok(found) => says(&found, PORT, seen, clock.now()),
         Err(why) => Evidence::new("sockets", Finding::NoAnswer, why),

@@ -87,8 +87,7 @@ fn the_documented_table_is_whole_and_true() {
         {
             for nothing in [&[][..], &[Nothing], &[Ambiguous]] {
                 let mut findings = [nothing, silent].concat();
-                for (index, finding) in
-                    [(0, Connected), (2, Quiet), (3, Writing), (5, Unreachable)]
+                for (index, finding) in [(0, Connected), (2, Quiet), (3, Writing), (5, Unreachable)]
                 {
                     findings.extend(has(index).then_some(finding));
                 }

@@ -245,17 +245,12 @@ impl CheckUp {
         if self.verdict.state != State::Unknown {
             return advice;
         }
-        for silent in self
-            .verdict
-            .evidence
-            .iter()
-            .filter(|e| {
-                matches!(
-                    e.finding,
-                    Finding::NoAnswer | Finding::Ambiguous | Finding::Connecting
-                )
-            })
-        {
+        for silent in self.verdict.evidence.iter().filter(|e| {
+            matches!(
+                e.finding,
+                Finding::NoAnswer | Finding::Ambiguous | Finding::Connecting
+            )
+        }) {
             advice.push(format!(
                 "no usable answer from the {} ({})",
                 silent.source, silent.detail

@@ -34,8 +34,8 @@ pub use sightings::{
 };
 use sockets::SeenSockets;
 pub use template::SessionTemplate;
-use verdict::TICK;
 pub use verdict::{Alive, Evidence, Finding, State, Verdict, fold, source_id};
+use verdict::{TICK, span};
 
 use std::fmt;
 use std::path::Path;
@@ -550,10 +550,6 @@ impl fmt::Display for RecentStep {
             span(self.window)
         )
     }
-}
-
-fn span(span: Duration) -> humantime::FormattedDuration {
-    humantime::format_duration(Duration::from_secs(span.as_secs()))
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ use clock::Clock;
 use supervisor::bounded::within;
 use supervisor::proc::{ProcessConnections, connections_to};
 
-use super::{Evidence, Finding, span};
+use super::verdict::span;
+use super::{Evidence, Finding};
 
 /// Where WhatsApp listens.
 const PORT: u16 = 443;
@@ -25,7 +26,7 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
 
 /// What the sockets of one process show. The greatest counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Shown {
+enum SocketSign {
     /// No socket.
     Nothing,
     /// No socket. The last one was seen so long ago, and has not lasted.
@@ -38,7 +39,7 @@ enum Shown {
 
 /// The sockets of one process, by the looks at them.
 #[derive(Debug)]
-struct SeenProcess {
+struct ProcessSockets {
     /// Those of the last look, and when each was first seen.
     first_seen: BTreeMap<u64, Instant>,
     /// When there last was one, if none has lasted since.
@@ -46,7 +47,7 @@ struct SeenProcess {
     looked: Instant,
 }
 
-impl SeenProcess {
+impl ProcessSockets {
     fn new(now: Instant) -> Self {
         Self {
             first_seen: BTreeMap::new(),
@@ -56,7 +57,7 @@ impl SeenProcess {
     }
 
     /// One more look, at which these were there.
-    fn note(&mut self, inodes: &BTreeSet<u64>, now: Instant) -> Shown {
+    fn note(&mut self, inodes: &BTreeSet<u64>, now: Instant) -> SocketSign {
         self.looked = now;
         self.first_seen.retain(|inode, _| inodes.contains(inode));
         for inode in inodes {
@@ -66,15 +67,15 @@ impl SeenProcess {
         match self.first_seen.values().min().map(|first| since(*first)) {
             Some(age) if age >= LASTS_FOR => {
                 self.new = None;
-                Shown::Lasting
+                SocketSign::Lasting
             }
             Some(age) => {
                 self.new = Some(now);
-                Shown::New(age)
+                SocketSign::New(age)
             }
             None => match self.new.map(since) {
-                Some(ago) if ago < ENDED_FOR => Shown::Ended(ago),
-                _ => Shown::Nothing,
+                Some(ago) if ago < ENDED_FOR => SocketSign::Ended(ago),
+                _ => SocketSign::Nothing,
             },
         }
     }
@@ -87,12 +88,12 @@ pub(super) struct SeenSockets(Mutex<SeenProcesses>);
 
 #[derive(Debug, Default)]
 struct SeenProcesses {
-    by_process: HashMap<(u32, u64), SeenProcess>,
+    by_process: HashMap<(u32, u64), ProcessSockets>,
     swept: Option<Instant>,
 }
 
 impl SeenSockets {
-    fn note(&self, pid: u32, seen: &ProcessConnections, now: Instant) -> Shown {
+    fn note(&self, pid: u32, seen: &ProcessConnections, now: Instant) -> SocketSign {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let since = |then: Instant| now.saturating_duration_since(then);
         if all
@@ -104,7 +105,7 @@ impl SeenSockets {
                 .retain(|_, process| since(process.looked) < FORGOTTEN_AFTER);
         }
         let process = all.by_process.entry((pid, seen.started));
-        let process = process.or_insert_with(|| SeenProcess::new(now));
+        let process = process.or_insert_with(|| ProcessSockets::new(now));
         process.note(&seen.inodes, now)
     }
 }
@@ -139,32 +140,32 @@ fn says(
     now: Instant,
 ) -> Evidence {
     let say = |finding, detail: String| Evidence::new("sockets", finding, detail);
-    let shown = |(pid, process): &(u32, ProcessConnections)| (seen.note(*pid, process, now), *pid);
-    let Some((shown, pid)) = found.iter().map(shown).max() else {
+    let sign = |(pid, process): &(u32, ProcessConnections)| (seen.note(*pid, process, now), *pid);
+    let Some((sign, pid)) = found.iter().map(sign).max() else {
         let unseen = "the sockets cannot be seen by this user";
         return say(Finding::Nothing, unseen.into());
     };
     let lasts = span(LASTS_FOR);
-    match shown {
-        Shown::Lasting => {
+    match sign {
+        SocketSign::Lasting => {
             let detail = format!("process {pid} has a connection to port {port}");
             say(Finding::Connected, detail)
         }
-        Shown::New(age) => {
+        SocketSign::New(age) => {
             let age = span(age);
             let detail = format!(
                 "process {pid} has a connection to port {port}, first seen {age} ago; a login is known after {lasts}"
             );
             say(Finding::Connecting, detail)
         }
-        Shown::Ended(ago) => {
+        SocketSign::Ended(ago) => {
             let ago = span(ago);
             let detail = format!(
                 "process {pid} had a connection to port {port} {ago} ago, and none lasted for {lasts}: its login may be refused"
             );
             say(Finding::Ambiguous, detail)
         }
-        Shown::Nothing => {
+        SocketSign::Nothing => {
             let detail = format!("no connection to port {port} was seen, which says nothing");
             say(Finding::Nothing, detail)
         }

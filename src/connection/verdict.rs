@@ -9,6 +9,11 @@ use crate::folder::Timestamp;
 /// The resolution of what is compared: a file's or a line's time against the clock.
 pub(super) const TICK: Duration = Duration::from_secs(2);
 
+/// A span in whole seconds, for a person.
+pub(super) fn span(span: Duration) -> humantime::FormattedDuration {
+    humantime::format_duration(Duration::from_secs(span.as_secs()))
+}
+
 /// Whether the bot is connected to WhatsApp. Unknown is treated as connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum State {

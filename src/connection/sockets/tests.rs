@@ -122,7 +122,7 @@ fn processes_that_are_gone_are_forgotten() {
     }
     seen.note(1, &process(1, &[1]), start + FORGOTTEN_AFTER / 2);
     let later = start + FORGOTTEN_AFTER;
-    assert_eq!(seen.note(1, &process(1, &[1]), later), Shown::Lasting);
+    assert_eq!(seen.note(1, &process(1, &[1]), later), SocketSign::Lasting);
     assert_eq!(seen.0.lock().unwrap().by_process.len(), 1);
 }
 

@@ -62,7 +62,7 @@ fn a_login_that_is_refused_again_and_again_is_no_connection() {
     let at = |inode: &[u64; 1]| inode[0] * 30;
     let always: Vec<(u64, &[u64])> = each.iter().map(|inode| (at(inode), &inode[..])).collect();
     assert_eq!(looks(&always), [Connecting; 120]);
-    let meets = |inode: &[u64; 1]| inode[0] % 20 == 0;
+    let meets = |inode: &[u64; 1]| inode[0].is_multiple_of(20);
     let rarely = each.iter().map(|inode| match meets(inode) {
         true => (at(inode), &inode[..]),
         false => (at(inode), &[][..]),

@@ -766,8 +766,12 @@ fn a_connection_to_port_443_tells_that_the_bot_is_connected() {
     world.write("bot.pid", &format!("{pid}\n"));
     let (connection, _) = whatsapp.accept().unwrap();
 
+    // A command looks once.
+    let status = world.exporter(&["status", "--output=json"]).json();
+    assert_eq!(status[0]["connection"], "connected", "{status}");
     let report = world.doctor("bot", &[]);
     assert_eq!(report.verdict(), ("connected", false), "{report:?}");
+    assert!(report.detail("sockets").contains("looks only once"));
     assert_eq!(
         (report.finding("process"), report.finding("sockets")),
         ("nothing", "connected"),
@@ -782,6 +786,21 @@ fn a_connection_to_port_443_tells_that_the_bot_is_connected() {
     assert!(format!("{out}{err}").contains("connected"), "{out}{err}");
     world.configure(&format!("{process}connection: {{sockets: false}}\n"));
     assert_eq!(world.doctor("bot", &[]).verdict(), ("unknown", false));
+
+    // While no login is in the folder, the bot waits to be paired.
+    world.configure(process);
+    let creds = world.folder("bot").join("creds.json");
+    let paired = fs::read_to_string(&creds).unwrap();
+    let mut unpaired: serde_json::Value = serde_json::from_str(&paired).unwrap();
+    unpaired.as_object_mut().unwrap().remove("account").unwrap();
+    fs::write(&creds, unpaired.to_string()).unwrap();
+    let report = world.doctor("bot", &[]);
+    assert_eq!(
+        (report.verdict(), report.finding("sockets")),
+        (("unknown", false), "connecting"),
+        "{report:?}"
+    );
+    fs::write(&creds, paired).unwrap();
 
     // Another process's connection is none of the bot's, and one that was closed is none.
     world.configure(process);
@@ -802,6 +821,51 @@ fn a_connection_to_port_443_tells_that_the_bot_is_connected() {
         (("unknown", false), "nothing"),
         "{report:?}"
     );
+}
+
+/// One bot that has logged in, and one whose login WhatsApp refuses each time.
+#[test]
+fn a_connection_counts_once_it_has_lasted() {
+    let whatsapp = match TcpListener::bind("127.0.0.2:443") {
+        Ok(listener) => listener,
+        Err(error) => {
+            return testkit::not_run(format_args!(
+                "127.0.0.2:443: {error}; this test needs root and the port"
+            ));
+        }
+    };
+    std::thread::spawn(move || whatsapp.incoming().collect::<Vec<_>>());
+    let bots = ["bot", "refused"];
+    let mut world = with_config(&bots, "processes: [{pid_file: 'DIR/{session}.pid'}]\n");
+    let connect = "exec 3<>/dev/tcp/127.0.0.2/443";
+    let stays = format!("echo $$; {connect}; exec sleep 600");
+    let again = format!("echo $$; while :; do {connect}; sleep 1; exec 3>&-; done");
+    let mut running = Vec::new();
+    for (name, script) in bots.into_iter().zip([&stays, &again]) {
+        let (bot, pid) = start_program(&world, &format!("{name}.out"), Path::new("bash"), script);
+        world.write(&format!("{name}.pid"), &format!("{pid}\n"));
+        running.push(bot);
+    }
+    world.start_exporter();
+    let reading = |world: &World, session: &str| {
+        let labels = [("session", session), ("state", "connected")];
+        let all = world.metrics();
+        let connected = all.sum("baileys_auth_connection_state", &labels)?;
+        let unresolved = all.sum("baileys_auth_connection_unresolved", &labels[..1])?;
+        Ok::<_, String>((connected, unresolved))
+    };
+    let lasted = || match reading(&world, "bot")? {
+        (1.0, 0.0) => Ok(()),
+        other => Err(format!("{other:?}")),
+    };
+    let patience = Patience::new(2 * BOUND);
+    let waited = patience.wait_until(2 * BOUND, "a connection that has lasted", lasted);
+    waited.unwrap();
+    assert_eq!(reading(&world, "refused").unwrap(), (0.0, 1.0));
+    // A command of the remediator sees the same, and moves nothing.
+    let (code, out, err) = world.remediator(&["clean", "refused"]).parts();
+    assert_eq!(code, 1, "{out}{err}");
+    world.finish();
 }
 
 fn start_bot(world: &World, log: &str) -> (process::Process, u32) {

@@ -28,6 +28,7 @@ use testkit::fixture::{self, Snapshot};
 use testkit::net::Metrics;
 use testkit::npm;
 use testkit::supervised::{Supervised, scribbler};
+use testkit::world::World;
 use testkit::{pm2, process, systemd};
 
 const BLOATED: &str = "bloated-classic-387";
@@ -364,6 +365,74 @@ fn a_bot_that_dies_at_once_or_never_connects_is_reported_and_never_left_stopped(
     );
     // A person repairs it.
     world.mark("bot.ready");
+    world.wait("it has come back", || {
+        match world.metric("service_not_back", &[]) {
+            0.0 => Ok(()),
+            late => Err(format!("{late}")),
+        }
+    });
+    assert_eq!(world.calls("stop", "bot"), 1);
+}
+
+/// systemd, whose unit is the bot of the supervisor `sv`. From its stop on, WhatsApp refuses the
+/// login.
+const SYSTEMCTL: &str = r#"
+if sh sv gone bot; then pid=0 tasks=0 state=inactive sub=dead
+else pid=$(cat bot.pid) tasks=1 state=active sub=running; fi
+case "$*" in
+*SystemState*) echo SystemState=running ;;
+*show*) printf '%s\n' LoadState=loaded ActiveState=$state SubState=$sub MainPID=$pid ControlPID=0 Job= \
+    ControlGroup= TasksCurrent=$tasks TriggeredBy= RequiredBy= RequisiteOf= BoundBy= ConsistsOf= \
+    PropagatesStopTo= InactiveEnterTimestampMonotonic="$(cat ended 2>/dev/null || echo 0)" \
+    Result=success Restart=always NRestarts=0 RestartPreventExitStatus= ConditionResult=yes \
+    AssertResult=yes Transient=no FragmentPath=/etc/systemd/system/bot@.service \
+    NeedDaemonReload=no BindsTo= Requires= Requisite= PartOf= StopPropagatedFrom= ;;
+*stop*)
+    touch refused
+    sh sv stop bot
+    until sh sv gone bot; do sleep 0.05; done
+    awk '{printf "%d\n", $1 * 1000000}' /proc/uptime >ended ;;
+*start*) sh sv start bot ;;
+esac
+"#;
+
+/// A bot whose connections are the only source. Its login is refused after the start, and it tries
+/// again and again.
+#[test]
+fn a_bot_whose_login_is_refused_after_the_start_is_not_back() {
+    let whatsapp = match std::net::TcpListener::bind("127.0.0.3:443") {
+        Ok(listener) => listener,
+        Err(error) => {
+            return testkit::not_run(format_args!(
+                "127.0.0.3:443: {error}; this test needs root and the port"
+            ));
+        }
+    };
+    std::thread::spawn(move || whatsapp.incoming().collect::<Vec<_>>());
+    let mut world = testkit::supervised!();
+    world.folder_of("bot", BLOATED);
+    let dial = "while :; do\n    exec 3<>/dev/tcp/127.0.0.3/443\n    touch bot.ready\n    sleep 1\n    while [ ! -e refused ]; do sleep 0.1; done\n    exec 3>&-\ndone\n";
+    world.write("dial", dial);
+    world.supervise("bot", "exec bash dial\n");
+    world.stand_in("systemctl", SYSTEMCTL);
+    World::configure(
+        &world,
+        "connection: {quiet: 1s}\narmed: {look_every: 1s}\nprocesses: [{systemd: {unit: 'bot@{session}.service'}, allow_restart: true, connect_timeout: 5s}]\n",
+    );
+    world.start();
+    world.deliver("firing", &[("bot", "emergency")]);
+    let run = world.wait("the run ends", || world.ended("bot"));
+    assert_eq!(
+        (&run["status"], &run["reason"]),
+        (&json!("failed"), &json!("not_connected")),
+        "{run}\n{}",
+        world.read("log")
+    );
+    assert_eq!(world.metric("service_not_back", &[]), 1.0);
+    assert!(world.runs_now("bot"));
+
+    // WhatsApp accepts it: the connection lasts.
+    world.unmark("refused");
     world.wait("it has come back", || {
         match world.metric("service_not_back", &[]) {
             0.0 => Ok(()),

@@ -260,6 +260,7 @@ async fn show_status(
         connection,
         ..
     } = App::new(settings, sighting_store, Clock::system());
+    let connection = connection.looking_once();
     let session = session.map(str::to_owned);
     // Those about all logs are for the whole table.
     let is_one = session.is_some();

@@ -5,7 +5,7 @@
 //! | [`writes`] | quiet, or a veto |
 //! | [`Probe`] | connected, disconnected, unreachable |
 //! | the process, by its supervisor | gone; that it runs says nothing |
-//! | the sockets of the process | connected |
+//! | the sockets of the process | connected, connecting |
 //! | [`LogView`] | connected, disconnected |
 //!
 //! [`Connection::ask`] asks them, [`discount_untrusted`] drops what a source says that never saw the
@@ -32,9 +32,10 @@ pub use sightings::{
     REMEMBERED_FOR, Recent, SessionSightings, SightingRecord, SightingStore, Trust,
     discount_untrusted,
 };
+use sockets::SeenSockets;
 pub use template::SessionTemplate;
-use verdict::TICK;
 pub use verdict::{Alive, Evidence, Finding, State, Verdict, fold, source_id};
+use verdict::{TICK, span};
 
 use std::fmt;
 use std::path::Path;
@@ -138,6 +139,8 @@ pub struct Connection {
     /// All sessions. `None`: the one that is asked about is the only one.
     sessions: Option<Arc<AllSessions>>,
     last_requests: Arc<LastRequests>,
+    seen_sockets: Arc<SeenSockets>,
+    looks_once: bool,
     share_for: Duration,
     clock: Clock,
 }
@@ -173,17 +176,10 @@ impl Asked {
         &self.sightings
     }
 
-    /// Whether any source reports this, trusted or not.
-    pub fn says(&self, finding: Finding) -> bool {
-        self.evidence
-            .iter()
-            .any(|evidence| evidence.finding == finding)
-    }
-
-    /// The first source that reports this, and what it saw.
-    pub fn who_says(&self, finding: Finding) -> Option<String> {
+    /// The first source that reports the bot as connected or connecting, and what it saw.
+    pub fn who_sees_a_connection(&self) -> Option<String> {
         let mut evidence = self.evidence.iter();
-        let found = evidence.find(|evidence| evidence.finding == finding);
+        let found = evidence.find(|evidence| evidence.finding.may_be_connected());
         found.map(ToString::to_string)
     }
 
@@ -207,6 +203,8 @@ impl Connection {
             sighting_store,
             sessions: None,
             last_requests: Arc::default(),
+            seen_sockets: Arc::default(),
+            looks_once: false,
             share_for: Duration::ZERO,
             clock,
         }
@@ -217,6 +215,21 @@ impl Connection {
     #[must_use]
     pub fn among(mut self, sessions: Arc<AllSessions>) -> Self {
         self.sessions = Some(sessions);
+        self
+    }
+
+    /// The same after a reload: the sockets that were seen stay known.
+    #[must_use]
+    pub fn after(mut self, former: &Self) -> Self {
+        self.seen_sockets = Arc::clone(&former.seen_sockets);
+        self
+    }
+
+    /// The same, for a command: it has no earlier look, and its verdict takes a socket for a
+    /// connection at the first one. That keeps files from being moved, as a proven connection does.
+    #[must_use]
+    pub fn looking_once(mut self) -> Self {
+        self.looks_once = true;
         self
     }
 
@@ -360,7 +373,9 @@ impl Connection {
             }
             evidence.push(look.evidence);
             if self.settings.sockets && !look.pids.is_empty() {
-                evidence.push(sockets::look(look.pids, self.settings.timeout).await);
+                let timeout = self.settings.timeout;
+                let look = sockets::look(look.pids, timeout, &self.seen_sockets, &self.clock);
+                evidence.push(look.await);
             }
         }
         let mut seen_now = evidence.clone();
@@ -440,12 +455,20 @@ impl Connection {
 
     /// Folds what the sources said and what the files say.
     pub fn judge(&self, asked: Asked, inventory: &Inventory) -> Verdict {
-        self.judge_by(asked, inventory.newest_write())
+        let awaits_login = inventory.creds.awaits_login();
+        self.judge_by(asked, inventory.newest_write(), awaits_login)
     }
 
     /// [`Connection::judge`] for a folder whose newest modification time is `newest_write`.
-    pub fn judge_by(&self, asked: Asked, newest_write: Option<Timestamp>) -> Verdict {
+    /// `awaits_login`: it holds no login, so that a socket cannot be that of a bot that has logged in.
+    pub fn judge_by(
+        &self,
+        mut asked: Asked,
+        newest_write: Option<Timestamp>,
+        awaits_login: bool,
+    ) -> Verdict {
         let now = self.now();
+        sockets::for_the_login(&mut asked.evidence, awaits_login, self.looks_once);
         let mut evidence = discount_untrusted(asked.evidence, &asked.sightings, now);
         let gone = evidence.iter().any(|e| e.finding == Finding::Gone);
         let ended_by = asked.ended_by.filter(|_| gone);
@@ -554,10 +577,6 @@ impl fmt::Display for RecentStep {
             span(self.window)
         )
     }
-}
-
-fn span(span: Duration) -> humantime::FormattedDuration {
-    humantime::format_duration(Duration::from_secs(span.as_secs()))
 }
 
 #[cfg(test)]

@@ -1,49 +1,192 @@
 //! An ESTABLISHED connection of the bot's process to WhatsApp's port is evidence of a
-//! connection. That there is none is evidence of nothing: the process may be another one,
-//! a child may hold the socket, or its network may not be visible from here.
+//! connection, once it has lasted: a bot whose login is refused opens one after the other, and
+//! each ends within seconds. That there is none is evidence of nothing: the process may be
+//! another one, a child may hold the socket, or its network may not be visible from here.
 
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use clock::Clock;
 use supervisor::bounded::within;
-use supervisor::proc::is_connected_to;
+use supervisor::proc::{ProcessConnections, connections_to};
 
+use super::verdict::span;
 use super::{Evidence, Finding};
 
 /// Where WhatsApp listens.
 const PORT: u16 = 443;
+/// A socket that was first seen so long ago is that of a bot that has logged in.
+const LASTS_FOR: Duration = Duration::from_secs(30);
+/// For so long after sockets that have not lasted, that no socket is seen is no normal state:
+/// a look rarely meets one of a second.
+const ENDED_FOR: Duration = Duration::from_secs(900);
+/// A process that was not looked at for so long is forgotten.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
 
-/// Whether one of these processes is connected to WhatsApp.
-pub(super) async fn look(pids: Vec<u32>, timeout: Duration) -> Evidence {
-    let seen = within("reading the sockets", timeout, move || Ok(ask(&pids, PORT)));
-    seen.await
-        .unwrap_or_else(|why| Evidence::new("sockets", Finding::NoAnswer, why))
+/// What the sockets of one process show. The greatest counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum SocketSign {
+    /// No socket.
+    Nothing,
+    /// No socket. The last one was seen so long ago, and has not lasted.
+    Ended(Duration),
+    /// A socket that was first seen so long ago, which is less than [`LASTS_FOR`].
+    New(Duration),
+    /// A socket that has lasted.
+    Lasting,
 }
 
-/// Whether one of these processes is connected to `port` somewhere. Blocks.
-fn ask(pids: &[u32], port: u16) -> Evidence {
-    let say = |finding, detail: String| Evidence::new("sockets", finding, detail);
-    let mut looked = false;
-    for pid in pids {
-        match is_connected_to(*pid, port) {
-            Ok(true) => {
-                return say(
-                    Finding::Connected,
-                    format!("process {pid} has a connection to port {port}"),
-                );
-            }
-            Ok(false) => looked = true,
-            Err(_) => {}
+/// The sockets of one process, by the looks at them.
+#[derive(Debug)]
+struct ProcessSockets {
+    /// Those of the last look, and when each was first seen.
+    first_seen: BTreeMap<u64, Instant>,
+    /// When there last was one, if none has lasted since.
+    new: Option<Instant>,
+    looked: Instant,
+}
+
+impl ProcessSockets {
+    fn new(now: Instant) -> Self {
+        Self {
+            first_seen: BTreeMap::new(),
+            new: None,
+            looked: now,
         }
     }
-    match looked {
-        true => say(
-            Finding::Nothing,
-            format!("no connection to port {port} was seen, which says nothing"),
-        ),
-        false => say(
-            Finding::Nothing,
-            "the sockets cannot be seen by this user".into(),
-        ),
+
+    /// One more look, at which these were there.
+    fn note(&mut self, inodes: &BTreeSet<u64>, now: Instant) -> SocketSign {
+        self.looked = now;
+        self.first_seen.retain(|inode, _| inodes.contains(inode));
+        for inode in inodes {
+            self.first_seen.entry(*inode).or_insert(now);
+        }
+        let since = |then: Instant| now.saturating_duration_since(then);
+        match self.first_seen.values().min().map(|first| since(*first)) {
+            Some(age) if age >= LASTS_FOR => {
+                self.new = None;
+                SocketSign::Lasting
+            }
+            Some(age) => {
+                self.new = Some(now);
+                SocketSign::New(age)
+            }
+            None => match self.new.map(since) {
+                Some(ago) if ago < ENDED_FOR => SocketSign::Ended(ago),
+                _ => SocketSign::Nothing,
+            },
+        }
+    }
+}
+
+/// The sockets that a program has seen while it ran, by process (its id and its start). It is not
+/// saved: after a start, every socket is new.
+#[derive(Debug, Default)]
+pub(super) struct SeenSockets(Mutex<SeenProcesses>);
+
+#[derive(Debug, Default)]
+struct SeenProcesses {
+    by_process: HashMap<(u32, u64), ProcessSockets>,
+    swept: Option<Instant>,
+}
+
+impl SeenSockets {
+    fn note(&self, pid: u32, seen: &ProcessConnections, now: Instant) -> SocketSign {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = |then: Instant| now.saturating_duration_since(then);
+        if all
+            .swept
+            .is_none_or(|swept| since(swept) >= FORGOTTEN_AFTER)
+        {
+            all.swept = Some(now);
+            all.by_process
+                .retain(|_, process| since(process.looked) < FORGOTTEN_AFTER);
+        }
+        let process = all.by_process.entry((pid, seen.started));
+        let process = process.or_insert_with(|| ProcessSockets::new(now));
+        process.note(&seen.inodes, now)
+    }
+}
+
+/// What the sockets of these processes say.
+pub(super) async fn look(
+    pids: Vec<u32>,
+    timeout: Duration,
+    seen: &SeenSockets,
+    clock: &Clock,
+) -> Evidence {
+    let found = within("reading the sockets", timeout, move || {
+        Ok(read(&pids, PORT))
+    });
+    match found.await {
+        Ok(found) => says(&found, PORT, seen, clock.now()),
+        Err(why) => Evidence::new("sockets", Finding::NoAnswer, why),
+    }
+}
+
+/// The connections to `port` of those processes whose sockets can be seen. Blocks.
+fn read(pids: &[u32], port: u16) -> Vec<(u32, ProcessConnections)> {
+    let found = |pid: &u32| Some((*pid, connections_to(*pid, port).ok()?));
+    pids.iter().filter_map(found).collect()
+}
+
+/// What was found, and what was seen before, is evidence of.
+fn says(
+    found: &[(u32, ProcessConnections)],
+    port: u16,
+    seen: &SeenSockets,
+    now: Instant,
+) -> Evidence {
+    let say = |finding, detail: String| Evidence::new("sockets", finding, detail);
+    let sign = |(pid, process): &(u32, ProcessConnections)| (seen.note(*pid, process, now), *pid);
+    let Some((sign, pid)) = found.iter().map(sign).max() else {
+        let unseen = "the sockets cannot be seen by this user";
+        return say(Finding::Nothing, unseen.into());
+    };
+    let lasts = span(LASTS_FOR);
+    match sign {
+        SocketSign::Lasting => {
+            let detail = format!("process {pid} has a connection to port {port}");
+            say(Finding::Connected, detail)
+        }
+        SocketSign::New(age) => {
+            let age = span(age);
+            let detail = format!(
+                "process {pid} has a connection to port {port}, first seen {age} ago; a login is known after {lasts}"
+            );
+            say(Finding::Connecting, detail)
+        }
+        SocketSign::Ended(ago) => {
+            let ago = span(ago);
+            let detail = format!(
+                "process {pid} had a connection to port {port} {ago} ago, and none lasted for {lasts}: its login may be refused"
+            );
+            say(Finding::Ambiguous, detail)
+        }
+        SocketSign::Nothing => {
+            let detail = format!("no connection to port {port} was seen, which says nothing");
+            say(Finding::Nothing, detail)
+        }
+    }
+}
+
+/// The same for a folder that awaits its login, as while a bot shows a QR code: no socket is that
+/// of a bot that has logged in. And for a program that looks once. Pure.
+pub(super) fn for_the_login(evidence: &mut [Evidence], awaits_login: bool, looks_once: bool) {
+    for e in evidence.iter_mut().filter(|e| e.source == "sockets") {
+        match e.finding {
+            Finding::Connected | Finding::Connecting if awaits_login => {
+                e.finding = Finding::Connecting;
+                e.detail += ", but creds.json is not logged in";
+            }
+            Finding::Connecting if looks_once => {
+                e.finding = Finding::Connected;
+                e.detail += ", but a command looks only once";
+            }
+            _ => {}
+        }
     }
 }
 

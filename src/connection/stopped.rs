@@ -8,7 +8,7 @@ use crate::folder::{Inventory, Timestamp};
 use super::verdict::TICK;
 use super::{
     Asked, Connection, Evidence, Finding, LogEvent, RecentStep, SessionSightings, State, Verdict,
-    fold, log_says,
+    fold, log_says, sockets,
 };
 
 /// Between the last look before a stop and the moment when the process is found gone.
@@ -25,7 +25,7 @@ impl Connection {
     /// The verdict on a bot whose service was found gone at `since`; `gone` says whether it
     /// still is. Instead of the quiet window, there must be no write since then. A source that
     /// no longer answers is normal, because most sources ask the process itself. A source that
-    /// still says `connected` watches another process, and nothing may be moved.
+    /// still says `connected` or `connecting` watches another process, and nothing may be moved.
     ///
     /// A log that ends with `opened` says nothing of what came after: a process that is
     /// killed logs no close, and neither does a bot that was never stopped because the wrong
@@ -111,10 +111,11 @@ impl Connection {
     }
 
     /// Whether a bot that was started at `since` is connected. What its log said before that
-    /// does not count.
+    /// does not count, nor does a socket that has not lasted.
     pub fn is_back(&self, asked: Asked, inventory: &Inventory, since: Timestamp) -> bool {
         let now = self.now();
         let mut evidence = asked.evidence;
+        sockets::for_the_login(&mut evidence, inventory.creds.awaits_login(), false);
         if let Some((_, event)) = asked.log {
             let new = |event: &LogEvent| event.at.is_some_and(|at| at.plus(TICK) >= since);
             let event = event.map(|event| event.filter(new));

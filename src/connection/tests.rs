@@ -284,7 +284,7 @@ fn judged(asked: Asked, written: Timestamp) -> Verdict {
         clock: clock::ManualClock::new(now).clock(),
         ..Connection::default()
     };
-    connection.judge_by(asked, Some(written))
+    connection.judge_by(asked, Some(written), false)
 }
 
 /// What a process was found to be, by a source that is trusted.
@@ -417,4 +417,50 @@ proptest::proptest! {
             proptest::prop_assert_eq!(without.state, State::Disconnected);
         }
     }
+}
+
+#[test]
+fn what_a_socket_proves_to_a_program_that_stays_and_to_a_command() {
+    let folder = |logged_in| {
+        let facts = crate::folder::CredsFacts {
+            logged_in,
+            ..Default::default()
+        };
+        Inventory::new([], Creds::Valid(facts))
+    };
+    let judged = |connection: &Connection, findings: &[Finding], logged_in| {
+        let evidence = |finding: &Finding| Evidence::new("sockets", *finding, "");
+        let asked = Asked {
+            evidence: findings.iter().map(evidence).collect(),
+            ..process_is(Finding::Nothing)
+        };
+        let verdict = connection.judge(asked, &folder(logged_in));
+        (verdict.state, verdict.is_unresolved())
+    };
+    let stays = Connection::default();
+    let once = Connection::default().looking_once();
+    let (connected, open) = ((State::Connected, false), (State::Unknown, true));
+    for connection in [&stays, &once] {
+        assert_eq!(judged(connection, &[Finding::Connected], true), connected);
+        assert_eq!(judged(connection, &[Finding::Connected], false), open);
+        assert_eq!(judged(connection, &[Finding::Connecting], false), open);
+        let none = (State::Unknown, false);
+        assert_eq!(judged(connection, &[Finding::Nothing], true), none);
+        assert_eq!(judged(connection, &[Finding::Ambiguous], true), open);
+    }
+    assert_eq!(judged(&stays, &[Finding::Connecting], true), open);
+    assert_eq!(judged(&once, &[Finding::Connecting], true), connected);
+    // What a source says against it is believed by neither.
+    let against = [Finding::Connecting, Finding::Disconnected];
+    assert_eq!(judged(&stays, &against, true).0, State::Unknown);
+    assert_eq!(judged(&once, &against, true).0, State::Unknown);
+}
+
+#[test]
+fn a_reload_forgets_no_socket() {
+    let former = Connection::default();
+    let next = Connection::default().after(&former);
+    assert!(Arc::ptr_eq(&next.seen_sockets, &former.seen_sockets));
+    let clone = former.clone().sharing_for(Duration::from_secs(10));
+    assert!(Arc::ptr_eq(&clone.seen_sockets, &former.seen_sockets));
 }

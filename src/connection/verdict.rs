@@ -9,6 +9,11 @@ use crate::folder::Timestamp;
 /// The resolution of what is compared: a file's or a line's time against the clock.
 pub(super) const TICK: Duration = Duration::from_secs(2);
 
+/// A span in whole seconds, for a person.
+pub(super) fn span(span: Duration) -> humantime::FormattedDuration {
+    humantime::format_duration(Duration::from_secs(span.as_secs()))
+}
+
 /// Whether the bot is connected to WhatsApp. Unknown is treated as connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum State {
@@ -45,6 +50,9 @@ impl fmt::Display for State {
 pub enum Finding {
     /// The bot is connected.
     Connected,
+    /// The bot may be connected or about to be, which nothing proves yet: its process has a
+    /// connection, but no login is known. Keeps the verdict from being disconnected.
+    Connecting,
     /// The bot is not connected.
     Disconnected,
     /// The bot's process is proven gone.
@@ -73,6 +81,7 @@ impl Finding {
     pub const fn label(self) -> &'static str {
         match self {
             Finding::Connected => "connected",
+            Finding::Connecting => "connecting",
             Finding::Disconnected => "disconnected",
             Finding::Gone => "gone",
             Finding::Quiet => "quiet",
@@ -82,6 +91,11 @@ impl Finding {
             Finding::Ambiguous => "ambiguous",
             Finding::Nothing => "nothing",
         }
+    }
+
+    /// Whether it shows that the bot has a connection, proven or not.
+    pub const fn may_be_connected(self) -> bool {
+        matches!(self, Finding::Connected | Finding::Connecting)
     }
 
     /// Whether it indicates that the bot is not connected.
@@ -191,11 +205,13 @@ impl Verdict {
 
     /// Whether a probe or the process was asked and no verdict came of it: none gave an answer
     /// that counts, or the evidence contradicts itself. A process that runs tells nothing, and
-    /// was not expected to. So is one whose log shows that a process began and has not connected.
+    /// was not expected to. So is one whose log shows that a process began and has not connected,
+    /// and one whose connections have not lasted.
     pub fn is_unresolved(&self) -> bool {
         let is_open = |e: &Evidence| match e.finding {
             Finding::Nothing => false,
-            Finding::Ambiguous => e.is_direct() || e.source == "log",
+            Finding::Connecting => true,
+            Finding::Ambiguous => e.is_direct() || matches!(e.source, "log" | "sockets"),
             _ => e.is_direct(),
         };
         self.state == State::Unknown && self.evidence.iter().any(is_open)
@@ -225,13 +241,14 @@ impl Verdict {
 }
 
 /// From evidence to verdict. Disconnected needs a source to say so, a folder that was
-/// quiet, and no source that contradicts or failed to answer. What is unreachable failed to
+/// quiet, and no source that contradicts, may be connected or failed to answer. What is unreachable failed to
 /// answer, unless the process is proven gone.
 pub fn fold(evidence: Vec<Evidence>) -> Verdict {
     let says = |finding| evidence.iter().any(|e| e.finding == finding);
     let negative = evidence.iter().any(|e| e.finding.is_negative());
     let vetoed = says(Finding::Writing)
         || says(Finding::NoAnswer)
+        || says(Finding::Connecting)
         || says(Finding::Unreachable) && !says(Finding::Gone);
     let state = match (says(Finding::Connected), negative) {
         (true, false) => State::Connected,

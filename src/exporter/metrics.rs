@@ -71,7 +71,7 @@ declare_metrics! {
     CONNECTION: gauge [connection] "baileys_auth_connection_state" &["session", "state"],
         "1 for the state of the bot's connection, 0 for the others; unknown without a verdict of the last 5 minutes.";
     UNRESOLVED: gauge [connection] "baileys_auth_connection_unresolved" SESSION,
-        "1 if a probe or the process was asked and no verdict came of it, or the log shows that the process has not connected or has ended. 0 where there is a verdict, or only a process that runs and logs. Absent without a source, and before the first verdict.";
+        "1 if a probe or the process was asked and no verdict came of it, the log shows that the process has not connected or has ended, or no connection of its sockets lasts. 0 where there is a verdict, or only a process that runs and logs. Absent without a source, and before the first verdict.";
     STOPPED_ON_REQUEST: gauge [connection] "baileys_auth_stopped_on_request" SESSION,
         "1 if the bot's supervisor shows that it was asked to stop the bot, and the process is gone; else 0. Absent without a probe or a process.";
     PROCESS_RESTARTS: counter [connection] "baileys_auth_process_restarts_total" SESSION,

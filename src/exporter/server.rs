@@ -105,11 +105,15 @@ impl Loaded {
             Some(former) => collector.after(Arc::clone(&former.collector)),
             None => collector,
         };
-        let latest = former.filter(|_| app.connection.has_sources());
+        let connection = match former {
+            Some(former) => app.connection.after(&former.connection),
+            None => app.connection,
+        };
+        let latest = former.filter(|_| connection.has_sources());
         Self {
             collector: Arc::new(Mutex::new(collector)),
             settings: app.settings,
-            connection: app.connection.sharing_for(SHARE_FOR),
+            connection: connection.sharing_for(SHARE_FOR),
             last_events: app.last_events,
             latest: latest.map_or_else(Latest::default, |former| Arc::clone(&former.latest)),
         }

@@ -145,10 +145,11 @@ pub async fn verdicts(snapshot: &Snapshot, connection: &Connection) -> Vec<Verdi
         }
         let (connection, places) = (connection.clone(), Arc::clone(&places));
         let (session, folder) = (view.session.clone(), view.place.clone());
-        let newest_write = measured.newest_write();
+        let (newest_write, awaits_login) = (measured.newest_write(), measured.awaits_login());
         tasks.spawn(async move {
             let _place = places.acquire().await;
-            let verdict = verdict(&session, folder, newest_write, &connection).await;
+            let look = verdict(&session, folder, newest_write, awaits_login, &connection);
+            let verdict = look.await;
             (index, verdict)
         });
     }
@@ -166,10 +167,11 @@ async fn verdict(
     session: &SessionName,
     folder: FolderPath,
     newest_write: Option<Timestamp>,
+    awaits_login: bool,
     connection: &Connection,
 ) -> Verdict {
     let asked = connection.ask(session).await;
-    let verdict = connection.judge_by(asked.clone(), newest_write);
+    let verdict = connection.judge_by(asked.clone(), newest_write, awaits_login);
     if !verdict.evidence.iter().any(|e| e.finding.is_negative()) {
         return verdict;
     }
@@ -177,7 +179,7 @@ async fn verdict(
     let looks = BoundedBlocking::default();
     let scanned = looks.run_async(&path, move || newest_write_in(folder.open()?.as_fd()));
     match scanned.await.and_then(|scanned| scanned) {
-        Ok(newest_write) => connection.judge_by(asked, newest_write),
+        Ok(newest_write) => connection.judge_by(asked, newest_write, awaits_login),
         Err(_) => Verdict::unknown("folder", "it could not be looked at"),
     }
 }

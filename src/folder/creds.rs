@@ -127,6 +127,11 @@ impl Creds {
         }
     }
 
+    /// Whether it is whole and not logged in: the bot waits until a person pairs it.
+    pub fn awaits_login(&self) -> bool {
+        self.facts().is_some_and(|facts| !facts.logged_in)
+    }
+
     /// Whether a folder with this creds.json is an auth folder, whatever else it contains. A
     /// creds.json of another program does not make it one.
     pub const fn makes_an_auth_folder(&self) -> bool {

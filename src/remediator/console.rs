@@ -70,20 +70,38 @@ pub(super) fn fail(message: &str) -> Exit {
     Exit::Failed
 }
 
-/// Opens the store for a command that records something.
+/// Opens the store for a program that records something.
 pub fn context(settings: Settings) -> Result<Context, String> {
     let store = Store::open(&settings.state_path).map_err(|error| error.to_string())?;
     Ok(Context::new(settings, store, Clock::system()))
 }
 
+/// The same for a command, which asks about the connection once.
+pub(super) fn command_context(settings: Settings) -> Result<Context, String> {
+    context(settings).map(looking_once)
+}
+
+fn looking_once(ctx: Context) -> Context {
+    Context {
+        connection: ctx.connection.looking_once(),
+        ..ctx
+    }
+}
+
 /// For a read-only command: uses the sightings of connected bots, if there is a journal.
 fn with_memory(settings: Settings) -> App {
-    let forgetful = |settings| App::new(settings, Arc::new(Recent::default()), Clock::system());
+    let forgetful = |settings| {
+        let app = App::new(settings, Arc::new(Recent::default()), Clock::system());
+        App {
+            connection: app.connection.looking_once(),
+            ..app
+        }
+    };
     if !settings.state_path.join(store::FILE).exists() {
         return forgetful(settings);
     }
     match Store::open_existing(&settings.state_path) {
-        Ok(store) => Context::new(settings, store, Clock::system()).app(),
+        Ok(store) => looking_once(Context::new(settings, store, Clock::system())).app(),
         Err(error) => {
             complain(&format!(
                 "warning: failed to load the sightings of connected bots: {error}"
@@ -227,7 +245,7 @@ pub async fn clean(settings: Settings, session: &str, options: CleanOptions) -> 
             return fail(&error);
         }
     }
-    let ctx = match block_in_place(|| context(settings)) {
+    let ctx = match block_in_place(|| command_context(settings)) {
         Ok(ctx) => ctx,
         Err(error) => return fail(&error),
     };
@@ -365,7 +383,7 @@ pub async fn undo(settings: Settings, run: &str, force: bool, yes: bool) -> Exit
             return fail(&error);
         }
     }
-    let ctx = match block_in_place(|| context(settings)) {
+    let ctx = match block_in_place(|| command_context(settings)) {
         Ok(ctx) => ctx,
         Err(error) => return fail(&error),
     };

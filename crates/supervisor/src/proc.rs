@@ -211,27 +211,43 @@ pub fn runs_since(pid: u32, by: SystemTime) -> Option<bool> {
     }
 }
 
-/// Whether a process has an established TCP connection to `port`. Blocks.
+/// The established TCP connections of a process to one port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessConnections {
+    /// When the process started, in clock ticks since the machine started: tells it from another
+    /// one of the same id.
+    pub started: u64,
+    /// The inodes of the sockets. A new socket has another one than those before it.
+    pub inodes: BTreeSet<u64>,
+}
+
+/// The established TCP connections of a process to `port`. Blocks.
 ///
 /// Errors: this user cannot see the sockets of the process.
-pub fn is_connected_to(pid: u32, port: u16) -> io::Result<bool> {
+pub fn connections_to(pid: u32, port: u16) -> io::Result<ProcessConnections> {
     let other = |error: ProcError| io::Error::other(error.to_string());
     let number = i32::try_from(pid).map_err(io::Error::other)?;
     let process = Process::new(number).map_err(other)?;
-    let mut inodes = BTreeSet::new();
+    let started = process.stat().map_err(other)?.starttime;
+    let mut established = BTreeSet::new();
     // Without IPv6 there is no tcp6.
     for table in [process.tcp(), process.tcp6()].into_iter().flatten() {
         let found = table.into_iter().filter(|entry| {
             entry.state == procfs::net::TcpState::Established && entry.remote_address.port() == port
         });
-        inodes.extend(found.map(|entry| entry.inode).filter(|inode| *inode != 0));
+        established.extend(found.map(|entry| entry.inode).filter(|inode| *inode != 0));
     }
     // Read even where there is nothing to find, so that "cannot be seen" is an error.
-    let mut descriptors = process.fd().map_err(other)?;
-    Ok(descriptors.any(|descriptor| {
-        // A descriptor may be closed meanwhile.
-        matches!(descriptor.map(|found| found.target), Ok(FDTarget::Socket(inode)) if inodes.contains(&inode))
-    }))
+    let descriptors = process.fd().map_err(other)?;
+    // A descriptor may be closed meanwhile.
+    let own = descriptors.filter_map(|descriptor| match descriptor.ok()?.target {
+        FDTarget::Socket(inode) => Some(inode),
+        _ => None,
+    });
+    Ok(ProcessConnections {
+        started,
+        inodes: own.filter(|inode| established.contains(inode)).collect(),
+    })
 }
 
 /// The start of a file that another program writes, and when it was written. Symbolic links

@@ -66,6 +66,7 @@ fn while_it_is_stopped() {
             State::Disconnected,
         ),
         (&[Connected], None, true, since, State::Unknown),
+        (&[Connecting], None, true, since, State::Unknown),
         (&[NoAnswer], None, false, since, State::Unknown),
         (&[Gone], None, false, since, State::Unknown),
         (&[NoAnswer], None, true, later, State::Unknown),
@@ -238,6 +239,11 @@ fn after_it_was_started() {
     };
     for (findings, log, back) in [
         (&[Connected][..], None, true),
+        // A socket that has not lasted, beside another source that tells.
+        (&[Connecting], None, false),
+        (&[Connecting, Connected], None, true),
+        (&[Connecting], opened(Some(since)), true),
+        (&[Connecting], opened(Some(since.minus(TICK * 2))), false),
         (&[Disconnected], None, false),
         (&[NoAnswer], None, false),
         (&[Connected, Gone], None, false),
@@ -283,4 +289,29 @@ fn a_process_that_opened_and_still_runs_keeps_the_files() {
             assert_eq!(verdict.state, state, "{opener:?} {opened:?}");
         }
     }
+}
+
+/// After the start it shows a QR code: its socket lasts, and no login is in the folder.
+#[test]
+fn a_bot_that_waits_to_be_paired_is_not_back() {
+    let since = Timestamp::now().minus(Duration::from_secs(10));
+    let back = |source, creds| {
+        let evidence = Evidence::new(source, Finding::Connected, "");
+        let asked = Asked {
+            evidence: vec![evidence],
+            ..asked(&[], None)
+        };
+        let folder = Inventory::new([], creds);
+        Connection::default().is_back(asked, &folder, since)
+    };
+    let facts = |logged_in| {
+        Creds::Valid(crate::folder::CredsFacts {
+            logged_in,
+            ..Default::default()
+        })
+    };
+    assert!(back("sockets", facts(true)));
+    assert!(!back("sockets", facts(false)));
+    assert!(back("sockets", Creds::Missing), "they may be elsewhere");
+    assert!(back("probe", facts(false)), "it says so itself");
 }

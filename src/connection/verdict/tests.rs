@@ -2,8 +2,9 @@ use super::*;
 use Finding::*;
 use proptest::prelude::*;
 
-const ALL: [Finding; 9] = [
+const ALL: [Finding; 10] = [
     Connected,
+    Connecting,
     Disconnected,
     Gone,
     Quiet,
@@ -23,7 +24,7 @@ fn folded(findings: &[Finding]) -> Verdict {
     )
 }
 
-/// The rows of docs/connection.md: connected, negative, quiet, writing, silent,
+/// The rows of docs/connection.md: connected, negative, quiet, writing, silent or connecting,
 /// unreachable, gone, verdict.
 fn documented() -> Vec<([String; 7], String)> {
     let text = include_str!("../../../docs/connection.md");
@@ -76,16 +77,18 @@ fn the_documented_table_is_whole_and_true() {
             true => &[&[Gone], &[Gone, Disconnected]],
             false => &[&[Disconnected]],
         };
-        for negative in negatives {
+        let silents: &[&[Finding]] = match has(4) {
+            true => &[&[NoAnswer], &[Connecting], &[NoAnswer, Connecting]],
+            false => &[&[]],
+        };
+        for (negative, silent) in negatives
+            .iter()
+            .flat_map(|negative| silents.iter().map(move |silent| (negative, silent)))
+        {
             for nothing in [&[][..], &[Nothing], &[Ambiguous]] {
-                let mut findings = nothing.to_vec();
-                for (index, finding) in [
-                    (0, Connected),
-                    (2, Quiet),
-                    (3, Writing),
-                    (4, NoAnswer),
-                    (5, Unreachable),
-                ] {
+                let mut findings = [nothing, silent].concat();
+                for (index, finding) in [(0, Connected), (2, Quiet), (3, Writing), (5, Unreachable)]
+                {
                     findings.extend(has(index).then_some(finding));
                 }
                 if has(1) {
@@ -115,7 +118,9 @@ proptest! {
             let after = folded(&longer);
             match more {
                 Nothing | Ambiguous => prop_assert_eq!(after.state, before.state),
-                Writing | NoAnswer | Connected => prop_assert_ne!(after.state, State::Disconnected),
+                Writing | NoAnswer | Connecting | Connected => {
+                    prop_assert_ne!(after.state, State::Disconnected);
+                }
                 Unreachable if !findings.contains(&Gone) => prop_assert_ne!(after.state, State::Disconnected),
                 // It never helps: without it the verdict was the same or better known.
                 Unreachable => prop_assert_eq!(after.state, before.state),
@@ -132,6 +137,14 @@ proptest! {
             let strict: Vec<Finding> = findings.iter().map(silent).collect();
             prop_assert_eq!(folded(&strict).state, before.state);
         }
+        // A connection that proves no login keeps exactly the files that a proven one keeps, and
+        // no source calls the bot connected by it.
+        let young = |f: &Finding| if *f == Connected { Connecting } else { *f };
+        let unproven: Vec<Finding> = findings.iter().map(young).collect();
+        let is_disconnected = |findings: &[Finding]| folded(findings).state == State::Disconnected;
+        prop_assert_eq!(is_disconnected(&unproven), is_disconnected(&findings));
+        prop_assert_ne!(folded(&unproven).state, State::Connected);
+        prop_assert_eq!(folded(&unproven).is_unresolved(), unproven.contains(&Connecting));
         let turned: Vec<Finding> = findings.iter().rev().copied().collect();
         prop_assert_eq!(folded(&turned).state, before.state);
     }
@@ -156,4 +169,9 @@ fn what_was_not_believed_settles_nothing() {
     assert!(one("log", Ambiguous));
     assert!(!one("log", Nothing));
     assert!(!one("process", Nothing));
+    // It has a connection that has not lasted, or had one lately.
+    assert!(one("sockets", Connecting));
+    assert!(one("sockets", Ambiguous));
+    assert!(!one("sockets", Nothing));
+    assert!(!one("sockets", Connected));
 }

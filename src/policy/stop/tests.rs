@@ -282,6 +282,11 @@ fn a_bot_that_no_source_can_see_is_not_stopped() {
         (&[Connected, Quiet][..], "stop"),
         (&[Connected, Writing], "stop"),
         (&[Connected, NoAnswer], "stop"),
+        // Its connection is new, or its login is refused: that shows in time whether it is back.
+        (&[Connecting, Quiet], "stop"),
+        (&[Connecting, Writing], "stop"),
+        (&[Connecting, NoAnswer], "stop"),
+        (&[Connecting, Disconnected, Quiet], "connection_unknown"),
         (&[Disconnected, Quiet], "stop"),
         // It writes while it tries to connect.
         (&[Disconnected, Writing], "stop"),

@@ -12,7 +12,7 @@ use crate::policy::{CleanRequest, Tier, accumulated_files};
 use super::super::copies;
 use super::super::insurance::store::limits_of;
 use super::super::runner;
-use super::{Exit, clean_recorded, context, fail, no_folder, preview, with_memory};
+use super::{Exit, clean_recorded, command_context, fail, no_folder, preview, with_memory};
 
 /// Cleans up every session at `tier` or above; all sessions where that is `None`. `dry_run` only
 /// shows what would be done. The exit code is that of the session that went worst.
@@ -69,7 +69,7 @@ pub async fn clean_many(settings: Settings, tier: Option<Tier>, dry_run: bool) -
         print("Dry run: no file was moved.");
         return worst;
     }
-    let ctx = match block_in_place(|| context(settings)) {
+    let ctx = match block_in_place(|| command_context(settings)) {
         Ok(ctx) => ctx,
         Err(error) => return fail(&error),
     };

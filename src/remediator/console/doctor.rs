@@ -21,7 +21,9 @@ use super::super::copies;
 use super::super::privileges::PermissionFinding;
 use super::super::runner;
 use super::alertmanagers;
-use super::{Exit, Output, context, fail, find, no_folder, operator, privileges, with_memory};
+use super::{
+    Exit, Output, command_context, fail, find, no_folder, operator, privileges, with_memory,
+};
 
 /// What `doctor` found about one session.
 struct CheckUp {
@@ -187,7 +189,7 @@ pub async fn doctor(
 
 /// Records that the operator trusts the sources of a session.
 fn record_trust(settings: Settings, session: &str) -> Result<App, String> {
-    let ctx = block_in_place(|| context(settings))?;
+    let ctx = block_in_place(|| command_context(settings))?;
     let ids = ctx.connection.ids(&SessionName::from_text(session));
     if ids.is_empty() {
         return Err("no probe, process or log is configured: there is no source to trust".into());
@@ -243,12 +245,12 @@ impl CheckUp {
         if self.verdict.state != State::Unknown {
             return advice;
         }
-        for silent in self
-            .verdict
-            .evidence
-            .iter()
-            .filter(|e| matches!(e.finding, Finding::NoAnswer | Finding::Ambiguous))
-        {
+        for silent in self.verdict.evidence.iter().filter(|e| {
+            matches!(
+                e.finding,
+                Finding::NoAnswer | Finding::Ambiguous | Finding::Connecting
+            )
+        }) {
             advice.push(format!(
                 "no usable answer from the {} ({})",
                 silent.source, silent.detail

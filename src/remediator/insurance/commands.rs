@@ -8,7 +8,7 @@ use clock::Clock;
 use crate::cli::{complain, print, table};
 use crate::config::Settings;
 use crate::folder::Timestamp;
-use crate::remediator::console::{Exit, Output, confirm, context, fail, find, record};
+use crate::remediator::console::{Exit, Output, command_context, confirm, fail, find, record};
 use crate::remediator::store::runs::Action;
 
 use super::restore;
@@ -165,7 +165,7 @@ pub async fn restore(settings: Settings, session: &str, options: RestoreOptions)
             return fail(&error);
         }
     }
-    let ctx = match tokio::task::block_in_place(|| context(settings)) {
+    let ctx = match tokio::task::block_in_place(|| command_context(settings)) {
         Ok(ctx) => ctx,
         Err(error) => return fail(&error),
     };

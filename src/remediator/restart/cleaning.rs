@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use clock::Clock;
 
-use crate::connection::Finding;
 use crate::folder::Found;
 use crate::policy::guard::CleanupMode;
 use crate::policy::{CleanRequest, SameLogin, Tier};
@@ -135,7 +134,7 @@ impl RestartCoordinator {
         let began = clock.now();
         while clock.since(began) < SETTLES_WITHIN {
             let asked = self.ctx.connection.ask(&found.session).await;
-            if !asked.says(Finding::Connected) {
+            if asked.who_sees_a_connection().is_none() {
                 return;
             }
             clock.sleep(LOOK_EVERY).await;

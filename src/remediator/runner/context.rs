@@ -44,7 +44,9 @@ impl Context {
     #[must_use]
     pub fn with_settings(&self, settings: Settings) -> Self {
         let (store, clock) = (self.store.clone(), self.clock.clone());
-        Self::build(self.last_events.as_deref(), settings, store, clock)
+        let mut next = Self::build(self.last_events.as_deref(), settings, store, clock);
+        next.connection = next.connection.after(&self.connection);
+        next
     }
 
     fn build(

@@ -6,7 +6,6 @@ use std::time::Duration;
 use clock::Clock;
 use supervisor::Query;
 
-use crate::connection::Finding;
 use crate::control::{Observation, Presence, Service, StartObstacle};
 use crate::folder::{Found, Timestamp};
 use crate::remediator::quarantine::Halt;
@@ -152,7 +151,7 @@ pub(in crate::remediator::restart) async fn who_is_alive(
             let ctx = ctx.clone();
             looks.spawn(async move {
                 let asked = ctx.connection.ask(&found.session).await;
-                let says = asked.who_says(Finding::Connected)?;
+                let says = asked.who_sees_a_connection()?;
                 Some(format!("{}: {says}", found.session))
             });
         }

@@ -134,10 +134,9 @@ class PromDS extends DataSourceApi<any, any> {
       // As in Grafana, the intervals are those of the step and not of the scene.
       const { __interval, __interval_ms, ...scoped } = req.scopedVars ?? {};
       const expr = subst((window as any).__interp(t.expr, scoped), v);
-      const url = t.instant
-        ? `${PROM}/api/v1/query?query=${encodeURIComponent(expr)}&time=${end}`
-        : `${PROM}/api/v1/query_range?query=${encodeURIComponent(expr)}&start=${start}&end=${end}&step=${step}`;
-      const r = await (await fetch(url)).json();
+      // POST, as Grafana: the names of 40 hosts in a query are too long for a URL.
+      const body = new URLSearchParams({ query: expr, ...(t.instant ? { time: String(end) } : { start: String(start), end: String(end), step: String(step) }) });
+      const r = await (await fetch(`${PROM}/api/v1/${t.instant ? 'query' : 'query_range'}`, { method: 'POST', body })).json();
       log.push({ expr, status: r.status, error: r.error, n: r.data?.result?.length ?? 0, annotation: t.refId === 'Anno' });
       if (r.status !== 'success') throw new Error(r.error);
       const res = r.data.resultType === 'scalar' ? [{ metric: {}, value: r.data.result }] : r.data.result;
@@ -237,9 +236,10 @@ setPluginImportUtils({ importPanelPlugin: async (id: string) => panels[id], getP
 setRunRequest(((d: any, req: any) =>
   d.query(req).pipe(
     map((r: any) => ({ state: LoadingState.Done, series: r.data, timeRange: req.range, annotations: [], request: req })),
-    catchError((e: any) =>
-      of({ state: LoadingState.Error, series: [], timeRange: req.range, error: { message: String(e) }, errors: [{ message: String(e) }] }),
-    ),
+    catchError((e: any) => {
+      log.push({ expr: req.targets.map((t: any) => t.expr).join(' | '), status: 'error', error: String(e?.stack ?? e), n: 0, annotation: false });
+      return of({ state: LoadingState.Error, series: [], timeRange: req.range, error: { message: String(e) }, errors: [{ message: String(e) }] });
+    }),
   )) as any);
 setEchoSrv({ addEvent() {}, flush() {}, addBackend() {} } as any);
 setBackendSrv({ get: async () => ({}), fetch: () => of({ data: {} }) } as any);

@@ -330,7 +330,7 @@ async function evaluate({ levels, alerts }) {
     await backfill(`level-${nth}`, rules);
     // A rule that goes on from what it has recorded: promtool sees nothing of that in one pass.
     const goingOn = rules
-      .map((rule) => ({ ...rule, query: rule.query.replaceAll(rule.name, `last_over_time(${rule.name}[6h])`) }))
+      .map((rule) => ({ ...rule, query: rule.query.replaceAll(new RegExp(`${rule.name}(?![\\w:[])`, 'g'), `last_over_time(${rule.name}[6h])`) }))
       .filter((rule, i) => rule.query !== rules[i].query);
     if (goingOn.length) {
       await backfill(`level-${nth}-again`, goingOn);

@@ -27,7 +27,7 @@ pub struct LogEvent {
     /// but".
     pub unclear: Option<String>,
     /// The process that opened last; `None` where it is unknown whether it runs. It has ended
-    /// only if it was seen running before: see [`LogEvent::keep_known_opener`].
+    /// only if it was seen running before: see `keep_known_opener`.
     pub opener: Option<Opener>,
     /// It shows a close by a process that has logged in and has never opened a connection.
     pub never_opened: bool,

@@ -220,7 +220,9 @@ impl LastEventReader {
             event.last_line = event.last_line.max(written);
             let connections = connections.cloned().unwrap_or_default();
             let opener = connections.opener_here();
-            if opener.is_some() && connections.last_opened() >= event.opened {
+            // A later connection that names no process of this host leaves it unknown who opened.
+            let is_later = connections.last_opened() > event.opened;
+            if is_later || opener.is_some() && connections.last_opened() >= event.opened {
                 event.opener = opener;
             }
             event.opened = event.opened.max(connections.last_opened());
@@ -239,6 +241,9 @@ impl LastEventReader {
         match last_word(&logs, by_line) {
             LastWord::None => {}
             LastWord::Opened { at, has_new_writer } => {
+                if at.is_none() {
+                    event.opener = None;
+                }
                 event.last = Some(ConnectionEvent { opened: true, at });
                 event.has_new_writer = has_new_writer;
             }

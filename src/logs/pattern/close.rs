@@ -158,13 +158,12 @@ enum Is {
     OfAServer,
     BareCode,
     ClosedConnection,
-    OfAnUpdate,
     OfHttp,
     OfTheEnd,
 }
 
 /// In the order of [`Is`].
-const SIGNS: [&str; 33] = [
+const SIGNS: [&str; 32] = [
     stream_error!("401"),
     r"stream errored \(conflict",
     r"\b(?:is)?logged_?out\b",
@@ -181,7 +180,7 @@ const SIGNS: [&str; 33] = [
         r"\bse(?:si|ss)[^\n]{0,60}\b440\b|sesi.{1,3}n se cerr|se cerr.{1,2} la sesi|\bsesi tidak valid|",
         r"conex|koneksi|sambungan|ba\xc4\x9flant|oturum|الاتصال|الجلسة|कनेक्शन|limpiando sesi|clearing session|logged ?out|\bclosed?\b|baileys|whatsapp|conflict|reconnect|",
         // Only the code.
-        r"\A[^a-z0-9\n]{0,10}status(?:_?code|_?reason)?\W{1,4}(?:401|440)\W{0,4}\z"
+        r"\A[^a-z0-9]{0,10}status(?:_?code|_?reason)?\W{1,4}(?:401|440)\W{0,4}\z|intentional logout"
     ),
     // Where the words for a login that has ended are about a connection.
     concat!(
@@ -245,10 +244,14 @@ const SIGNS: [&str; 33] = [
     r"websocket error \(",
     concat!(prefix!(), label!(), r"401\W{0,4}\z"),
     concat!(r"\b", closed_connection!()),
-    OF_AN_UPDATE,
     OF_HTTP,
-    // What only the end of the library's connection shows, also beside the headers of an error.
-    r"\blastdisconnect\b|\bdisconnectreason\b|stream errored|stream:error",
+    // What only the end of the library's connection shows, also beside the headers of an error, or
+    // of the request in which a bot logs it.
+    concat!(
+        r"\blastdisconnect\b|\bdisconnectreason\b|stream errored|stream:error|",
+        r"\b(?:whatsapp|baileys|wa) (?:connection |session )?(?:closed|lost|disconnected)\b|",
+        r"\bconnection closed\W{1,4}(?:reason|status ?code|code)\W{1,4}4\d\d\b"
+    ),
 ];
 
 /// An error of the library. Each of its errors is one, also those that end no connection.
@@ -260,26 +263,15 @@ pub(super) const ENDING: &str = concat!(
     r"\btimed out\b|restart required|connection ?replaced|\blogged ?out\b|multi-?device mismatch"
 );
 
-/// The name of that event, and its other keys with those of the error in it.
-pub(super) const OF_AN_UPDATE: &str = concat!(
-    r"\blastdisconnect\b|\bconnection[. ]update\b|",
-    r#"\b(?:isboom|qr|isnewlogin|receivedpendingnotifications)["']?\s?:"#
-);
-
 /// What shows a request or an answer of HTTP, as Node, its clients and loggers print it: headers
 /// (those of an error of the library are empty), and names that only these objects have.
 pub(super) const OF_HTTP: &str = concat!(
     r#"headers?[\\"')\]]{0,4}\s?:\s?(?:(?:[\w.]{1,30} |\[[^\]\n]{1,40}\] ?){0,3}\{\s{0,80}[^\s}]|\[(?:object|\w{0,10}headers)\b)|"#,
     r#"["'](?:content-(?:type|length|encoding)|transfer-encoding|keep-alive|user-agent|accept-encoding|cache-control|"#,
     r#"set-cookie|www-authenticate|x-powered-by)\\?["']\s?:|"#,
-    r"\b(?:incomingmessage|serverresponse|clientrequest|httpparser|rawheaders|statusmessage|statustext|responsetime|",
+    r"\b(?:incomingmessage|serverresponse|clientrequest|httpparser|rawheaders|",
     r"bodyreadable|supportsbyob|httperror|statuscodeerror|responsestatuscodeerror)\b"
 );
-
-/// Whether `connection: 'close'` is in the library's event, and not in the headers of HTTP.
-pub(super) fn is_of_an_update(closed: bool, of_an_update: bool, of_http: bool) -> bool {
-    closed && of_an_update && !of_http
-}
 
 /// The event in which the library says that a connection has ended.
 pub(super) const CLOSE_EVENT: &str = concat!(
@@ -373,11 +365,14 @@ pub(super) fn reason(record: &[u8], shape: &RecordShape) -> CloseReason {
     let of_another = is(Is::OfAnother)
         || (is(Is::PerhapsOfAnother) || is(Is::FromSomething) && !is(Is::FromWhatsApp))
             && !is(Is::OfWhatsApp);
-    let of_http = is(Is::OfHttp) && !is(Is::OfTheEnd) && !is(Is::ConnectionUpdate);
+    let of_http = is(Is::OfHttp)
+        && !is(Is::OfTheEnd)
+        && !is(Is::ConnectionUpdate)
+        && !(is(Is::Boom) && is(Is::Ending));
     // Evolution API prints its server beside the reason.
     let of_another = of_another && !is(Is::ConnectionUpdate) || of_http;
-    let of_an_update =
-        is_of_an_update(is(Is::ClosedConnection), is(Is::OfAnUpdate), is(Is::OfHttp));
+    // Headers of HTTP have this key and value too.
+    let of_an_update = is(Is::ClosedConnection) && !is(Is::OfHttp);
     // Errors of queries, groups and media, and an answer of a proxy.
     let of_another_error = is(Is::OfAServer)
         || is(Is::Boom) && !is(Is::Ending) && !is(Is::CloseEvent) && !of_an_update

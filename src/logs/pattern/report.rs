@@ -5,10 +5,7 @@ use std::sync::LazyLock;
 
 use regex::bytes::{Regex, RegexSet};
 
-use super::close::{
-    BOOM, CLOSE_EVENT, ENDING, OF_AN_UPDATE, OF_HTTP, closed_connection, compiled, is_of_an_update,
-    reason,
-};
+use super::close::{BOOM, CLOSE_EVENT, ENDING, OF_HTTP, closed_connection, compiled, reason};
 use super::shape::RecordShape;
 use super::shipped::{BANNED, LOGGED_OUT, REPLACED, prefix};
 use super::words::expression;
@@ -17,7 +14,7 @@ use super::words::expression;
 const BEGINNING: &str = concat!(
     prefix!(),
     // Not the key of an object, which is `connection: 'close'`.
-    r#"(?:(?:whatsapp |wa |baileys )?conn(?:ection)?[^\w\n"']{1,3}(?:[#\w@.-]{1,40}[^\w\n"']{1,3})?(?:replaced|closed?|lost|terminated)|"#,
+    r#"(?:(?:whatsapp |wa |baileys )?conn(?:ection)?(?:[^\w\n"']{1,3}|[^\w\n]{1,3}[#\w@.-]{1,40}[^\w\n]{1,3})(?:replaced|closed?|lost|terminated)|"#,
     r"connectionreplaced|connection[ .]update|lastdisconnect|",
     r"device logged out|you are logged out|whatsapp (?:session )?logged out|logged out\W{1,3}please|",
     r"not reconnecting\W{1,3}(?:logged out|40[123]|440)|",
@@ -100,7 +97,7 @@ const OF_AN_EVENT_ON_A_LINE: &str = concat!(
     r#"(?:state["']?\s?:\s?["']close["']|lastdisconnect["']?\s?:|event["']?\s?:\s?["'](?:connection\.update|session\.status)["'])"#
 );
 
-/// A closed connection in an object. It is that of the event only beside another key of the event.
+/// A closed connection in an object: the event, but in the headers of HTTP.
 const CLOSED: &str = concat!(r#"^[ \t]{2,}"?"#, closed_connection!());
 
 /// The same on one line.
@@ -183,10 +180,8 @@ fn is_certain_text(text: &[u8]) -> bool {
     SET.as_ref().is_some_and(|set| {
         let found = set.matches(text);
         let has = |what: Has| found.matched(what as usize);
-        let is_of_the_event =
-            |closed| is_of_an_update(closed, has(Has::OfAnUpdate), has(Has::OfHttp));
-        let closed = is_of_the_event(has(Has::Closed));
-        let closed_on_a_line = is_of_the_event(has(Has::ClosedOnALine));
+        let closed = has(Has::Closed) && !has(Has::OfHttp);
+        let closed_on_a_line = has(Has::ClosedOnALine) && !has(Has::OfHttp);
         let ends = has(Has::Ending) || has(Has::CloseEvent) || closed || closed_on_a_line;
         let begins = (has(Has::Beginning) && !has(Has::AnyProgram)
             || has(Has::BeginningOfWhatsApp) && has(Has::OfWhatsApp))
@@ -248,12 +243,11 @@ enum Has {
     OtherScript,
     Closed,
     ClosedOnALine,
-    OfAnUpdate,
     OfHttp,
 }
 
 /// In the order of [`Has`].
-const REPORT: [&str; 18] = [
+const REPORT: [&str; 17] = [
     BEGINNING,
     BEGINNING_OF_WHATSAPP,
     OF_WHATSAPP,
@@ -271,7 +265,6 @@ const REPORT: [&str; 18] = [
     OTHER_SCRIPT,
     CLOSED,
     CLOSED_ON_A_LINE,
-    OF_AN_UPDATE,
     OF_HTTP,
 ];
 

@@ -313,7 +313,8 @@ impl RestartCoordinator {
                 for other in some.iter().cloned() {
                     let ctx = self.ctx.clone();
                     looks.spawn(async move {
-                        let connection = &ctx.connection;
+                        // Before the stop, as for a command: a young connection is waited for too.
+                        let connection = ctx.connection.clone().looking_once();
                         let asked = connection.ask(&other.session).await;
                         let logged_out = asked.logged_out();
                         let inventory = runner::look(&other).await.ok()?;

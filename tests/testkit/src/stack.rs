@@ -584,7 +584,7 @@ pub fn short_rules(alert_for: Duration) -> Result<String> {
     let held = format!("        for: {}s\n", alert_for.as_secs());
     let changes = [
         ("        for: 2m\n", held.as_str(), 6),
-        ("        keep_firing_for: 1h\n", "", 3),
+        ("        keep_firing_for: 1h\n", "", 4),
     ];
     adapt("baileys.rules.yml", &changes)
 }

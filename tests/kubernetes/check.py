@@ -337,7 +337,9 @@ if fixed[0] != fixed[1]:
 jobs = [thing for thing in shown if thing["kind"] == "Job"]
 if not jobs:
     problem("docs/kubernetes.md", "no Job is shown")
-made = {thing["metadata"]["name"] for thing in objects if thing["kind"] == "PersistentVolumeClaim"} | {values["auth"]["existingClaim"]}
+# The page installs the chart as `baileys`.
+made = {thing["metadata"]["name"].replace("rel-", "baileys-", 1) for thing in objects if thing["kind"] == "PersistentVolumeClaim"}
+made.add(values["auth"]["existingClaim"])
 for job in jobs:
     for volume in job["spec"]["template"]["spec"]["volumes"]:
         claim = volume.get("persistentVolumeClaim", {}).get("claimName")

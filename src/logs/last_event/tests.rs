@@ -1,6 +1,8 @@
 use super::dates::date_in;
 use super::*;
 
+mod openers;
+
 #[test]
 fn dates() {
     let at = |line: &str| date_in(line.as_bytes()).map(Timestamp::rfc3339);
@@ -687,37 +689,4 @@ fn a_reload_forgets_nothing_that_was_read() {
     // Where lines are read in another way nothing is taken over.
     let by_line = reader(dir.path(), Some(r#""session":"(?P<session>[^"]+)""#));
     assert_eq!(says(&by_line.after(&before)).last, None);
-}
-
-#[test]
-fn a_restarted_process_that_never_connects() {
-    let host = LogDir::new(&["bot"]);
-    let waits = by(7, "18:00:01", OPENED) + &by(8, "18:10:01", "connected to WA");
-    host.log("bot.log", &waits);
-    assert!(host.says("bot", &[]).has_new_writer);
-    host.log("bot.log", &(waits + &by(8, "18:10:20", CLOSED)));
-    assert!(host.says("bot", &[]).never_opened);
-}
-
-#[test]
-fn the_opener_is_of_the_log_that_opened_last() {
-    let here = format!("\"hostname\":\"{}\"", crate::host::name());
-    let on_this_host = by(7, "18:00:01", OPENED).replace("\"hostname\":\"vm\"", &here);
-    let elsewhere =
-        by(7, "19:00:01", OPENED).replace("\"hostname\":\"vm\"", "\"hostname\":\"a1b2c3\"");
-    let host = LogDir::new(&["bot"]);
-    host.log("bot.log", &on_this_host);
-    let opener = host.says("bot", &[]).opener.unwrap();
-    assert_eq!(opener.pid, 7);
-    // The bot has moved into a container: which process of this host it is, is unknown.
-    host.log("bot-out.log", &elsewhere);
-    assert_eq!(host.says("bot", &[]).opener, None);
-    host.log("bot-out.log", &format!("{OPENED}\n"));
-    let event = host.says("bot", &[]);
-    assert!(
-        event
-            .last
-            .is_some_and(|last| last.opened && last.at.is_none())
-            == event.opener.is_none()
-    );
 }

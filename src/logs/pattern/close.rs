@@ -365,10 +365,8 @@ pub(super) fn reason(record: &[u8], shape: &RecordShape) -> CloseReason {
     let of_another = is(Is::OfAnother)
         || (is(Is::PerhapsOfAnother) || is(Is::FromSomething) && !is(Is::FromWhatsApp))
             && !is(Is::OfWhatsApp);
-    let of_http = is(Is::OfHttp)
-        && !is(Is::OfTheEnd)
-        && !is(Is::ConnectionUpdate)
-        && !(is(Is::Boom) && is(Is::Ending));
+    let of_the_end = is(Is::OfTheEnd) || is(Is::ConnectionUpdate) || is(Is::Boom) && is(Is::Ending);
+    let of_http = is(Is::OfHttp) && !of_the_end;
     // Evolution API prints its server beside the reason.
     let of_another = of_another && !is(Is::ConnectionUpdate) || of_http;
     // Headers of HTTP have this key and value too.

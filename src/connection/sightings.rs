@@ -173,10 +173,11 @@ pub struct Recent {
 }
 
 impl Recent {
-    /// All records that still count.
+    /// All records that still count, and those that are ahead of the clock: it may be behind until
+    /// it is set after a boot.
     pub fn save(&self, now: Timestamp) -> Vec<SightingRecord> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.retain(|_, alive| counts(alive.at, now));
+        seen.retain(|_, alive| alive.at > now || counts(alive.at, now));
         let record = |((session, source), alive): (&(String, String), &Alive)| SightingRecord {
             session: session.clone(),
             source: source.clone(),

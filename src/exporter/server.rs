@@ -50,6 +50,9 @@ const SHARE_FOR: Duration = Duration::from_secs(10);
 /// The first look at the logs is waited for so long; a large backlog takes longer.
 const FIRST_LOOK: Duration = Duration::from_secs(10);
 
+/// Saving who was seen alive is waited for so long.
+const SAVE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// How often auth folders beside the watched ones are looked for.
 const BESIDE_EVERY: Duration = Duration::from_secs(60);
 
@@ -175,7 +178,10 @@ impl Exporter {
     /// Saves which bots were seen alive, where that is kept. A failure is logged.
     async fn save_sightings(&self) {
         let sightings = Arc::clone(&self.sightings);
-        let _ = tokio::task::spawn_blocking(move || sightings.save()).await;
+        let save = tokio::task::spawn_blocking(move || sightings.save());
+        if self.clock.timeout(SAVE_TIMEOUT, save).await.is_err() {
+            tracing::warn!("timeout: the directory logs.state_path does not answer");
+        }
     }
 
     /// What is likely to be wrong with the configured paths of logs and folders.

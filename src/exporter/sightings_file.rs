@@ -5,7 +5,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock, TryLockError};
 
 use clock::Clock;
 
@@ -83,10 +83,12 @@ impl SightingsFile {
         let Some(path) = self.path.get() else {
             return;
         };
-        let mut has_failed = self
-            .has_failed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        // A save that hangs keeps the lock: no other thread waits for it.
+        let mut has_failed = match self.has_failed.try_lock() {
+            Ok(has_failed) => has_failed,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
         if !self.changed.swap(false, Ordering::Relaxed) {
             return;
         }

@@ -2,7 +2,7 @@
 
 import { C } from '../../dashboards/src/lib.mjs';
 
-// Grafana shows an unknown unit as text after the number, so nobody would notice a mistake.
+// Grafana prints an unknown unit as plain text after the number, so a typo would go unnoticed.
 const UNITS = ['none', 'short', 'percentunit', 'bytes', 's', 'h', 'dateTimeFromNow', 'suffix: d', 'suffix: h'];
 const WIDTH = 24;
 

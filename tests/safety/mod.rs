@@ -758,7 +758,9 @@ fn is_test(source: &str, name: &str) -> bool {
     attributes
         .iter()
         .any(|line| **line == "#[test]" || line.starts_with("#[tokio::test"))
-        && !attributes.iter().any(|line| line.starts_with("#[ignore"))
+        && !attributes
+            .iter()
+            .any(|line| line.trim_start_matches("#[").starts_with("ignore"))
 }
 
 /// Whether it is a test's name, or a function's; an error where it does not exist.

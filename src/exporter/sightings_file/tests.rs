@@ -40,3 +40,29 @@ fn the_first_save_shows_whether_it_can_be_written() {
     assert!(!*kept.has_failed.lock().unwrap());
     assert!(missing.join(FILE).exists());
 }
+
+#[test]
+fn a_boot_with_a_clock_that_is_behind_keeps_what_was_seen() {
+    let dir = tempfile::tempdir().unwrap();
+    let session = SessionName::from_dir(OsStr::new("a"));
+    let later = Timestamp::now().plus(std::time::Duration::from_secs(3 * 365 * 86_400));
+    let kept = SightingsFile::load(dir.path(), Clock::system());
+    kept.remember(&session, &[("probe-1".into(), Alive::at(later))]);
+    kept.save();
+    let again = SightingsFile::load(dir.path(), Clock::system());
+    again.save();
+    let again = SightingsFile::load(dir.path(), Clock::system());
+    assert_eq!(again.recall(&session).alive.len(), 1);
+}
+
+#[test]
+fn a_save_does_not_wait_for_one_that_hangs() {
+    let dir = tempfile::tempdir().unwrap();
+    let kept = SightingsFile::load(dir.path(), Clock::system());
+    let hangs = kept.has_failed.lock().unwrap();
+    kept.save();
+    assert!(!dir.path().join(FILE).exists());
+    drop(hangs);
+    kept.save();
+    assert!(dir.path().join(FILE).exists());
+}

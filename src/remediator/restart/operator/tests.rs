@@ -13,7 +13,7 @@ fn settings(dir: &Path) -> Settings {
     let config = dir.join("config.yml");
     let path = dir.display();
     let yaml = format!(
-        "processes:\n  - sessions: ['bot*']\n    name: bots\n    allow_restart: true\n    command: {{stop: [rm, -f, {path}/runs], start: [cp, {path}/config.yml, {path}/runs], gone: [test, '!', -e, {path}/runs]}}\n    stop_timeout: 1s\n    start_timeout: 1s\n"
+        "processes:\n  - sessions: ['bot*']\n    name: bots\n    allow_restart: true\n    command: {{stop: [rm, -f, {path}/runs], start: [cp, {path}/config.yml, {path}/runs], gone: [test, '!', -e, {path}/runs]}}\n    stop_timeout: 1s\n    start_timeout: 20s\n"
     );
     std::fs::write(&config, yaml).unwrap();
     let sessions = dir.join("sessions");
@@ -180,7 +180,7 @@ async fn a_start_is_waited_for_until_the_process_shows() {
     )
     .unwrap();
     let yaml = std::fs::read_to_string(&config).unwrap();
-    let yaml = yaml.replace("start_timeout: 1s", "start_timeout: 30s");
+    let yaml = yaml.replace("start_timeout: 20s", "start_timeout: 30s");
     let yaml = yaml.replace(
         &format!("gone: [test, '!', -e, {path}/runs]"),
         &format!("gone: [sh, {path}/gone.sh]"),

@@ -100,23 +100,31 @@ impl LogEvent {
     }
 }
 
+/// What was read in the logs of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogReading {
+    /// What they say, if there is one. An error is a sentence without anything out of them.
+    pub event: Result<Option<LogEvent>, String>,
+    /// When they last showed an opened connection, also before the last event.
+    pub last_opened: Option<Timestamp>,
+    /// Their last word is that WhatsApp has ended the login (401, device removed).
+    pub logged_out: bool,
+}
+
+impl From<Result<Option<LogEvent>, String>> for LogReading {
+    fn from(event: Result<Option<LogEvent>, String>) -> Self {
+        Self {
+            event,
+            last_opened: None,
+            logged_out: false,
+        }
+    }
+}
+
 /// A reader of the bots' logs.
 pub trait LogView: fmt::Debug + Send + Sync {
-    /// What a session's log says, if there is one. May block.
-    ///
-    /// Errors: a log could not be read; a sentence without anything out of it.
-    fn last_event(&self, session: &SessionName) -> Result<Option<LogEvent>, String>;
-
-    /// When the log last showed an opened connection, if that is known to be earlier than
-    /// the last event.
-    fn last_opened(&self, _session: &SessionName) -> Option<Timestamp> {
-        None
-    }
-
-    /// Whether its last word is that WhatsApp has ended the login (401, device removed).
-    fn logged_out(&self, _session: &SessionName) -> bool {
-        false
-    }
+    /// Reads the logs of a session. May block.
+    fn read(&self, session: &SessionName) -> LogReading;
 
     /// What of the configuration makes this log another source.
     fn configuration(&self) -> String {

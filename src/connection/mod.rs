@@ -22,7 +22,7 @@ mod stopped;
 mod template;
 mod verdict;
 
-pub use log::{LogEvent, LogView, Opener, log_says};
+pub use log::{LogEvent, LogReading, LogView, Opener, log_says};
 use log::{superseded, written_after};
 use probe::probe_id;
 pub use probe::{Probe, ProbeError};
@@ -390,17 +390,15 @@ impl Connection {
             // One read at a time for each session: its file system may hang.
             let key = Path::new("log").join(session.as_str());
             let looks = BoundedBlocking::default().with_timeout(self.settings.timeout);
-            let read = looks.run_async(&key, move || {
-                (
-                    reader.last_event(&session),
-                    reader.last_opened(&session),
-                    reader.logged_out(&session),
-                )
+            let read = looks.run_async(&key, move || reader.read(&session));
+            let LogReading {
+                mut event,
+                last_opened,
+                logged_out: is_logged_out,
+            } = read.await.unwrap_or_else(|_| {
+                LogReading::from(Err("the log could not be read in time".into()))
             });
-            let read = read.await.ok();
-            let (mut event, opened, ended) =
-                read.unwrap_or((Err("the log could not be read in time".into()), None, false));
-            logged_out = ended;
+            logged_out = is_logged_out;
             if let Ok(Some(event)) = event.as_mut() {
                 seen_now.extend(event.keep_known_opener(&sightings, self.now()));
             }
@@ -410,7 +408,7 @@ impl Connection {
                     .filter(|event| event.opened == Some(true))?
                     .at
             });
-            let opened = last.max(opened);
+            let opened = last.max(last_opened);
             let id = log_id(view.as_ref());
             let seen = Evidence::new("log", Finding::Nothing, "");
             seen_now.push(Evidence {

@@ -7,11 +7,11 @@ use std::ffi::OsStr;
 struct FixedLog(Option<LogEvent>, Option<Timestamp>);
 
 impl LogView for FixedLog {
-    fn last_event(&self, _: &SessionName) -> Result<Option<LogEvent>, String> {
-        Ok(self.0.clone())
-    }
-    fn last_opened(&self, _: &SessionName) -> Option<Timestamp> {
-        self.1
+    fn read(&self, _: &SessionName) -> LogReading {
+        LogReading {
+            last_opened: self.1,
+            ..LogReading::from(Ok(self.0.clone()))
+        }
     }
 }
 

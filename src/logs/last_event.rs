@@ -8,6 +8,7 @@
 mod connections;
 mod dates;
 mod last_word;
+mod layout;
 mod neighbours;
 mod opener;
 
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant};
 use clock::Clock;
 use log_tailer::{EndMark, Listed, LogEnd, read_end};
 
-use crate::connection::{LogEvent, LogView};
+use crate::connection::{LogEvent, LogReading, LogView};
 use crate::folder::discovery::Discovery;
 use crate::folder::{SessionName, SessionsPath, Timestamp};
 
@@ -30,12 +31,10 @@ use super::encoding::to_utf8;
 use super::log_name::writer_name;
 use super::own::OwnLogs;
 use super::pattern::{Hit, RecordSigns, ScanState, Sign};
-use super::session_mapper::LogsSeen;
-use super::sessions::KnownSessions;
 use connections::Connections;
 use dates::{Written, date_in, is_final, origin_of, pid_on, written};
 use last_word::{LastWord, OneLog, last_word};
-use neighbours::Neighbours;
+use layout::{Layout, PlacedLog};
 use opener::NamedProcess;
 
 /// How many bytes are read at the end of a file.
@@ -106,8 +105,7 @@ type Events = HashMap<Arc<str>, Connections>;
 pub struct LastEventReader {
     settings: Arc<LogSettings>,
     sessions: Mutex<Sessions>,
-    listed: Mutex<Option<(Instant, Files)>>,
-    seen: Mutex<HashMap<PathBuf, SeenEvent>>,
+    seen: Mutex<HashMap<PathBuf, Arc<SeenEvent>>>,
     looks: Arc<AtomicUsize>,
     wide_looks: Arc<AtomicUsize>,
     looked_for: Duration,
@@ -120,11 +118,8 @@ pub struct LastEventReader {
 #[derive(Debug)]
 struct Sessions {
     discovery: Discovery,
-    found: Option<(Instant, Arc<Neighbours>)>,
+    layout: Option<(Instant, Arc<Layout>)>,
 }
-
-/// The files, each with the session that its path tells.
-type Files = Arc<Vec<(Listed, Option<Arc<str>>)>>;
 
 impl LastEventReader {
     /// Reads the configured files. `sources` tell which sessions exist, including those left out of
@@ -135,9 +130,8 @@ impl LastEventReader {
             settings,
             sessions: Mutex::new(Sessions {
                 discovery,
-                found: None,
+                layout: None,
             }),
-            listed: Mutex::default(),
             seen: Mutex::default(),
             looks: Arc::default(),
             wide_looks: Arc::default(),
@@ -178,23 +172,19 @@ impl LastEventReader {
 
     /// What the logs of this session say; `None` if it has no log. Blocks.
     fn last_event_of(&self, session: &SessionName) -> io::Result<Option<LastEvent>> {
-        let around = self.sessions();
-        let files = self.files();
+        let layout = self.layout();
         let by_line = self.settings.mapper.by_line();
         let key = if by_line { session.as_str() } else { ALL };
+        // A line may name the session in any log.
+        let candidates: Vec<&PlacedLog> = match by_line {
+            true => layout.logs.iter().collect(),
+            false => layout.logs_of(session.as_str()).collect(),
+        };
         let mut event: Option<LastEvent> = None;
         let mut logs: Vec<OneLog> = Vec::new();
-        let mut others: HashMap<Arc<str>, Vec<&Listed>> = HashMap::new();
-        for (listed, by_path) in files.iter() {
-            let path = &listed.path;
-            let owner = self.session_of(path, by_path.as_ref(), &around.known);
-            let is_own = owner.as_deref() == Some(session.as_str());
-            if let Some(owner) = owner.filter(|_| !is_own) {
-                others.entry(owner).or_default().push(listed);
-            }
-            if !is_own && !by_line {
-                continue;
-            }
+        for log in candidates {
+            let path = &log.listed.path;
+            let is_own = log.session.as_deref() == Some(session.as_str());
             let Some(seen) = self.look(path)? else {
                 continue;
             };
@@ -230,7 +220,10 @@ impl LastEventReader {
             logs.push(OneLog {
                 writer: (path.parent().map(Path::to_owned), writer_name(path)),
                 is_exact: self.settings.mapper.is_exact(path),
-                contested: self.settings.mapper.contested(path, &around.known),
+                contested: self
+                    .settings
+                    .mapper
+                    .contested(path, &layout.neighbours.known),
                 written,
                 connections,
             });
@@ -252,9 +245,10 @@ impl LastEventReader {
                 event.never_opened = logs.iter().any(|log| log.connections.never_opened());
             }
             LastWord::Closed { at, by, opened } => {
-                let log_of = |name: &str| self.newest_beside(others.get(name)?, by, opened);
+                let log_of = |name: &str| self.newest_beside(layout.logs_of(name), by, opened);
+                let neighbours = &layout.neighbours;
                 let other = (!by_line)
-                    .then(|| around.without_a_log(session.as_str(), event.last_line, log_of));
+                    .then(|| neighbours.without_a_log(session.as_str(), event.last_line, log_of));
                 match other.flatten() {
                     Some(name) => event.unclear = Some(without_a_log(name)),
                     None => event.last = Some(ConnectionEvent { opened: false, at }),
@@ -267,9 +261,9 @@ impl LastEventReader {
     /// When the newest of another session's own logs was written. Its own are those that tell of a
     /// connection, those that the configuration names exactly, and those that only other processes
     /// write, also since the process `by` opened its connection. An empty log is none of these.
-    fn newest_beside(
+    fn newest_beside<'a>(
         &self,
-        logs: &[&Listed],
+        logs: impl Iterator<Item = &'a PlacedLog>,
         by: u64,
         opened: Option<Timestamp>,
     ) -> Option<Timestamp> {
@@ -283,82 +277,29 @@ impl LastEventReader {
                 || seen.events.values().any(Connections::tells)
                 || is_newer && seen.events.values().any(|log| log.is_only_of_others(by))
         };
-        let mut logs: Vec<&Listed> = logs.to_vec();
+        let mut logs: Vec<&Listed> = logs.map(|log| &log.listed).collect();
         logs.sort_by_key(|log| std::cmp::Reverse(log.stat.modified));
         let own = logs.into_iter().find(|log| is_its_own(log))?;
         Some(Timestamp::from(own.stat.modified))
     }
 
-    /// The session of a log by its path: by pm2's name for it, or else by the path itself if pm2
-    /// has no other name for the session. Never a guess, because lines of another bot's log would
-    /// count for this session.
-    fn session_of(
-        &self,
-        path: &Path,
-        by_path: Option<&Arc<str>>,
-        known: &KnownSessions,
-    ) -> Option<Arc<str>> {
-        let placed = self
-            .settings
-            .mapper
-            .place(path, known, &LogsSeen::default());
-        placed.map(|(name, _)| name).or_else(|| by_path.cloned())
-    }
-
-    fn sessions(&self) -> Arc<Neighbours> {
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((at, found)) = sessions.found.as_ref()
-            && self.clock.since(*at) < LISTED_FOR
-        {
-            return Arc::clone(found);
-        }
-        let found = Neighbours::look(&mut sessions.discovery, &self.settings.mapper);
-        let found = Arc::new(found);
-        sessions.found = Some((self.clock.now(), Arc::clone(&found)));
-        found
-    }
-
-    fn files(&self) -> Files {
-        let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((at, files)) = listed.as_ref()
-            && self.clock.since(*at) < LISTED_FOR
-        {
-            return Arc::clone(files);
-        }
-        let mut files: Vec<Listed> = Vec::new();
-        for glob in &self.settings.globs {
-            glob.list(|file| files.push(file), |_, _| {});
-        }
-        files.retain(|file| !self.own.contains(file));
-        files.sort_by(|a, b| a.path.cmp(&b.path));
-        files.dedup_by(|a, b| a.stat.id == b.stat.id);
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.retain(|path, _| files.iter().any(|file| &file.path == path));
-        let place = |file: Listed| {
-            let session = self.settings.mapper.of_path(&file.path);
-            (file, session)
-        };
-        let files: Files = Arc::new(files.into_iter().map(place).collect());
-        *listed = Some((self.clock.now(), Arc::clone(&files)));
-        files
-    }
-
     /// Reads what is new in a log of the session that is asked for.
-    fn look(&self, path: &Path) -> io::Result<Option<SeenEvent>> {
-        let Some(mut seen) = self.glance(path)? else {
+    fn look(&self, path: &Path) -> io::Result<Option<Arc<SeenEvent>>> {
+        let Some(seen) = self.glance(path)? else {
             return Ok(None);
         };
         // With session_line, a close of another session of the process is not taken for this one's.
         let is_needed = !seen.is_wide && !self.settings.mapper.by_line();
-        if is_needed && seen.events.values().any(Connections::needs_earlier_lines) {
-            self.look_further_back(path, &mut seen)?;
-            seen = self.keep(path, seen);
+        if !is_needed || !seen.events.values().any(Connections::needs_earlier_lines) {
+            return Ok(Some(seen));
         }
-        Ok(Some(seen))
+        let mut wide = SeenEvent::clone(&seen);
+        self.look_further_back(path, &mut wide)?;
+        Ok(Some(self.keep(path, wide)))
     }
 
     /// Reads what is new in a log.
-    fn glance(&self, path: &Path) -> io::Result<Option<SeenEvent>> {
+    fn glance(&self, path: &Path) -> io::Result<Option<Arc<SeenEvent>>> {
         let before = self
             .seen
             .lock()
@@ -369,14 +310,14 @@ impl LastEventReader {
             .as_ref()
             .filter(|seen| self.clock.since(seen.at) < self.looked_for)
         {
-            return Ok(Some(seen.clone()));
+            return Ok(Some(Arc::clone(seen)));
         }
         let mark = before.as_ref().map(|seen| &seen.mark);
         let Some((mark, end)) = read_end(path, mark, WINDOW, OVERLAP)? else {
             return Ok(None);
         };
         let mut is_wide = before.as_ref().is_some_and(|seen| seen.is_wide);
-        let mut events = before.map(|seen| seen.events).unwrap_or_default();
+        let mut events = before.map_or_else(Events::new, |seen| seen.events.clone());
         let modified = Timestamp::from(mark.stat.modified);
         match end {
             LogEnd::Unchanged => {}
@@ -515,11 +456,10 @@ impl LastEventReader {
         patterns.flush(&mut state, |hit, found| sink(events, hit, found));
     }
 
-    fn keep(&self, path: &Path, seen: SeenEvent) -> SeenEvent {
-        self.seen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(path.to_owned(), seen.clone());
+    fn keep(&self, path: &Path, seen: SeenEvent) -> Arc<SeenEvent> {
+        let seen = Arc::new(seen);
+        let mut all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(path.to_owned(), Arc::clone(&seen));
         seen
     }
 
@@ -544,32 +484,27 @@ fn without_a_log(name: &str) -> String {
 }
 
 impl LogView for LastEventReader {
-    fn last_event(&self, session: &SessionName) -> Result<Option<LogEvent>, String> {
-        let Some(event) = self.bounded(session)? else {
-            return Ok(None);
+    fn read(&self, session: &SessionName) -> LogReading {
+        let event = match self.bounded(session) {
+            Ok(Some(event)) => event,
+            Ok(None) => return LogReading::from(Ok(None)),
+            Err(error) => return LogReading::from(Err(error)),
         };
-        Ok(Some(LogEvent {
-            opener: event.opener.and_then(NamedProcess::look),
-            opened: event.last.map(|last| last.opened),
-            at: event.last.and_then(|last| last.at),
-            last_line: event.last_line,
-            last_text: event.last_text,
-            unclear: event.unclear,
-            never_opened: event.never_opened,
-            has_new_writer: event.has_new_writer,
-        }))
-    }
-
-    fn last_opened(&self, session: &SessionName) -> Option<Timestamp> {
-        self.bounded(session).ok()??.opened
-    }
-
-    fn logged_out(&self, session: &SessionName) -> bool {
-        let Ok(Some(event)) = self.bounded(session) else {
-            return false;
-        };
-        let opened = event.last.is_some_and(|last| last.opened);
-        event.logged_out.is_some() && !opened && event.logged_out >= event.opened
+        let is_open = event.last.is_some_and(|last| last.opened);
+        LogReading {
+            last_opened: event.opened,
+            logged_out: event.logged_out.is_some() && !is_open && event.logged_out >= event.opened,
+            event: Ok(Some(LogEvent {
+                opener: event.opener.and_then(NamedProcess::look),
+                opened: event.last.map(|last| last.opened),
+                at: event.last.and_then(|last| last.at),
+                last_line: event.last_line,
+                last_text: event.last_text,
+                unclear: event.unclear,
+                never_opened: event.never_opened,
+                has_new_writer: event.has_new_writer,
+            })),
+        }
     }
 
     fn configuration(&self) -> String {

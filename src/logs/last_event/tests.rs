@@ -429,7 +429,8 @@ impl Log {
 
 fn word(logs: &LastEventReader) -> Option<(bool, Option<Timestamp>)> {
     let event = logs
-        .last_event(&SessionName::from_dir("a".as_ref()))
+        .read(&SessionName::from_dir("a".as_ref()))
+        .event
         .unwrap()
         .unwrap();
     event.opened.map(|opened| (opened, event.at))
@@ -443,7 +444,7 @@ fn the_last_word_counts() {
         SessionName::from_dir("b".as_ref()),
     );
     let logs = log.fresh();
-    assert_eq!(logs.last_event(&b), Ok(None), "there is no log");
+    assert_eq!(logs.read(&b).event, Ok(None), "there is no log");
     assert_eq!(word(&logs), None);
     log.append(&pino("10:00:00", "opened connection to WA"));
     assert_eq!(word(&logs), Some((true, at("10:00:00"))));
@@ -456,7 +457,7 @@ fn the_last_word_counts() {
     assert_eq!(word(&logs), Some((true, at("10:00:00"))));
     log.append(&closed[50..]);
     assert_eq!(word(&logs), Some((false, at("11:00:00"))));
-    assert_eq!(logs.last_opened(&a), at("10:00:00"));
+    assert_eq!(logs.read(&a).last_opened, at("10:00:00"));
     assert_eq!(word(&log.fresh()), word(&logs), "with and without memory");
     log.append("[12:00:00.000] INFO (7): opened connection to WA\n");
     assert_eq!(word(&logs), Some((true, None)));
@@ -577,11 +578,11 @@ fn a_401_is_the_end_of_the_login() {
     let after = |text: &str| {
         log.append(text);
         assert_eq!(
-            logs.logged_out(&a),
-            log.fresh().logged_out(&a),
+            logs.read(&a).logged_out,
+            log.fresh().read(&a).logged_out,
             "with and without memory"
         );
-        logs.logged_out(&a)
+        logs.read(&a).logged_out
     };
     // A message that someone sends to the bot while it is connected.
     assert!(!after(&pino("10:00:00", "opened connection to WA")));
@@ -638,11 +639,11 @@ fn one_process_of_many_sessions() {
     let b = SessionName::from_dir("b".as_ref());
     log.append(&pino("12:59:00", "opened connection to WA"));
     log.append(&pino("13:00:00", "connection closed"));
-    assert_eq!(by_line.last_event(&b).unwrap().unwrap().at, at("13:00:00"));
+    assert_eq!(by_line.read(&b).event.unwrap().unwrap().at, at("13:00:00"));
     // A line that names no session is about none, whatever the path is.
     log.append(&pino("14:00:00", "opened connection to WA").replace("\"session\":\"b\",", ""));
     assert_eq!(word(&by_line), None);
-    assert_eq!(by_line.last_event(&b).unwrap().unwrap().opened, Some(false));
+    assert_eq!(by_line.read(&b).event.unwrap().unwrap().opened, Some(false));
 }
 
 #[test]
@@ -658,7 +659,8 @@ fn a_log_that_is_a_fifo_is_an_error_and_blocks_no_reader() {
     assert!(made.success());
     let a = SessionName::from_dir("a".as_ref());
     assert!(
-        logs.last_event(&a)
+        logs.read(&a)
+            .event
             .unwrap_err()
             .contains("not a regular file")
     );

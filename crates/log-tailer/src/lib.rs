@@ -40,6 +40,7 @@ mod rotation;
 mod server;
 mod sink;
 mod table;
+mod text;
 mod time;
 mod watcher;
 
@@ -53,3 +54,4 @@ pub use notify::Notifier;
 pub use paths::LogGlob;
 pub use server::Tailer;
 pub use sink::{Orders, Progress, Sink};
+pub use text::lowercase;

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use log_tailer::lowercase;
 use memchr::{memchr, memchr2, memmem, memrchr};
 
 use super::super::encoding::to_utf8;
@@ -89,9 +90,7 @@ impl Patterns {
         mut sink: impl FnMut(Hit<'_>, &RecordSigns),
     ) {
         let chunk = to_utf8(chunk);
-        scratch.clear();
-        scratch.extend_from_slice(&chunk);
-        scratch.make_ascii_lowercase();
+        lowercase(&chunk, scratch);
         self.scan_chunk(&chunk, scratch, None, state, &mut sink);
     }
 

@@ -1,7 +1,8 @@
 //! What it costs to write the metrics of many sessions, beside a writer that was made by hand for
 //! the very same text.
 //!
-//! `make bench-exposition` runs it and writes the table into docs/performance.md.
+//! `make bench-exposition` runs it, writes the table into docs/performance.md and draws
+//! docs/plots/exposition.svg.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,6 +10,9 @@
     clippy::print_stdout,
     missing_docs
 )]
+
+#[path = "shared/plot.rs"]
+mod plot;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -28,6 +32,7 @@ use exporter_toolkit::exposition::{Format, encode};
 use exporter_toolkit::metric_families::MetricFamilies;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use plot::Line;
 use rustix::time::{ClockId, clock_gettime};
 use testkit::performance::write_table;
 
@@ -253,7 +258,8 @@ fn median(mut times: Vec<Duration>) -> Duration {
 fn main() {
     let mut table = "| sessions | logs | format | series | MB | by hand, ms | the exporter, ms | ratio | memory beside the samples' source, MB |\n|---|---|---|---|---|---|---|---|---|\n".to_owned();
     let mut worst: f64 = 0.0;
-    for sessions in [1_000, 10_000] {
+    let mut lines: Vec<Line> = Vec::new();
+    for sessions in [10, 100, 1_000, 10_000] {
         let world = World::new(sessions);
         for (has_logs, format, is_gzip) in [
             (false, Format::Text, false),
@@ -285,7 +291,8 @@ fn main() {
             }
             let (hand, own) = (median(hand), median(own));
             let ratio = own.as_secs_f64() / hand.as_secs_f64();
-            if format == Format::OpenMetrics {
+            // With few sessions, what both do not do for a session is most of it.
+            if format == Format::OpenMetrics && sessions >= 1_000 {
                 worst = worst.max(ratio);
             }
             let format = match (format, is_gzip) {
@@ -294,6 +301,18 @@ fn main() {
                 (Format::OpenMetrics, true) => "OpenMetrics, gzip",
             };
             let logs = if has_logs { "yes" } else { "no" };
+            let name = match has_logs {
+                true => format!("{format}, with logs"),
+                false => format.to_owned(),
+            };
+            let point = (sessions as f64, own.as_secs_f64());
+            match lines.iter_mut().find(|line| line.name == name) {
+                Some(line) => line.points.push(point),
+                None => lines.push(Line {
+                    name,
+                    points: vec![point],
+                }),
+            }
             let row = format!(
                 "| {sessions} | {logs} | {format} | {series} | {:.1} | {:.1} | {:.1} | {ratio:.2} | {:.1} |",
                 bytes as f64 / 1e6,
@@ -306,5 +325,12 @@ fn main() {
         }
     }
     write_table("make bench-exposition", &table);
+    plot::growth(
+        "exposition.svg",
+        "Writing the metrics",
+        "sessions",
+        "processor seconds",
+        &lines,
+    );
     assert!(worst <= MOST, "{worst:.2} times the writer by hand");
 }

@@ -1,8 +1,9 @@
 //! What reading logs costs, beside what it must cost and what mtail takes for it. All of it in
 //! one run on one machine, because only the ratios mean something elsewhere.
 //!
-//! `make bench` runs it and writes the table into docs/performance.md. `BENCH_BACKLOG_MB` and
-//! `BENCH_FOLLOW_SECONDS` make it shorter while one works on it; then the file is left alone.
+//! `make bench` runs it, writes the tables into docs/performance.md and draws docs/plots/logs.svg.
+//! `BENCH_BACKLOG_MB` and `BENCH_FOLLOW_SECONDS` make it shorter while one works on it; then the
+//! files are left alone.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -13,6 +14,8 @@
 
 #[path = "logs/following.rs"]
 mod following;
+#[path = "shared/plot.rs"]
+mod plot;
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -21,9 +24,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use baileys_exporter::logs::pattern::SHIPPED;
+use testkit::fixture;
 use testkit::net::{self, Metrics};
 use testkit::performance::write_table;
 use testkit::process;
@@ -262,6 +266,13 @@ fn wrap(line: &mut Vec<u8>) {
     .unwrap();
 }
 
+/// A creds.json of a paired bot.
+fn creds() -> Vec<u8> {
+    let folder = fixture::read("normal", SystemTime::now()).unwrap();
+    let creds = folder.into_iter().find(|file| file.name == "creds.json");
+    creds.unwrap().bytes
+}
+
 fn write_backlog(path: &Path, form: Form, bytes: u64) -> (u64, u64) {
     let mut file = BufWriter::with_capacity(1 << 20, File::create(path).unwrap());
     let (mut lines, mut written, mut text) = (0, 0, Vec::new());
@@ -434,7 +445,10 @@ impl Backlog {
 }
 
 fn backlog(dir: &Path, form: Form, megabytes: u64) -> Backlog {
-    fs::create_dir_all(dir).unwrap();
+    // The log counts for a session that has a folder.
+    let session = dir.join("sessions/bot");
+    fs::create_dir_all(&session).unwrap();
+    fs::write(session.join("creds.json"), creds()).unwrap();
     let all = dir.join("bot-out.log");
     let of_all = write_backlog(&all, form, megabytes * MB);
     warm(&all);
@@ -519,16 +533,18 @@ fn main() {
         let dir = dir.path().join(files.to_string());
         followed.push(following::follow(&dir, files, seconds));
     }
-    println!("reading a backlog; mtail takes a while");
+    let following = following::table(&followed, seconds);
+    println!("\n{following}reading a backlog; mtail takes a while");
     let backlogs = [Form::Plain, Form::Docker]
         .map(|form| backlog(&dir.path().join(format!("{form:?}")), form, megabytes));
-    let mut text = following::table(&followed, seconds);
+    let mut text = following;
     backlogs.iter().for_each(|one| text.push_str(&table(one)));
     println!("\n{text}");
     if short_follow.is_none() && short_backlog.is_none() {
         following::hold(&followed);
         backlogs.iter().for_each(hold);
         write_table("make bench", &format!("{}\n", text.trim_end()));
+        following::draw(&followed);
         println!("written to docs/performance.md");
     }
 }

@@ -1,7 +1,8 @@
 //! What the remediator's disk work costs, beside the least that the disk asks for it: moving
 //! files durably, and accepting alerts durably.
 //!
-//! `make bench-remediator` runs it and writes the tables into docs/performance.md.
+//! `make bench-remediator` runs it, writes the tables into docs/performance.md and draws
+//! docs/plots/moves.svg.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,6 +13,8 @@
 
 #[path = "../tests/fleet/mod.rs"]
 mod fleet;
+#[path = "shared/plot.rs"]
+mod plot;
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -25,12 +28,14 @@ use baileys_exporter::folder::{FileName, FolderPath, Timestamp};
 use baileys_exporter::policy::{CleanupMode, Move, Plan};
 use baileys_exporter::remediator::quarantine::{LockedFolder, QuarantineName};
 use fleet::{Fleet, name, payload};
+use plot::Line;
 use rustix::fs::RenameFlags;
 use testkit::net;
 use testkit::performance::write_table;
 use testkit::world::TOKEN;
 
-const MOVED: usize = 1_000;
+/// Numbers of files.
+const MOVED: [usize; 5] = [100, 300, 1_000, 3_000, 10_000];
 const PAIRS: usize = 15;
 /// Each post is about a session of its own, so that each needs a commit of its own.
 const POSTS: usize = 2_000;
@@ -55,39 +60,50 @@ fn median(mut all: Vec<f64>) -> f64 {
 
 /// Pairs of a clean-up and the bare calls, one after the other, each in a folder of its own.
 fn moves(dir: &Path) -> String {
-    let (mut ours, mut bare, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-    for pair in 0..PAIRS {
-        let at = bare_moves(&dir.join(format!("bare-{pair}")));
-        let own = cleanup(&dir.join(format!("own-{pair}")));
-        ratios.push(own / at);
-        bare.push(at);
-        ours.push(own);
-    }
     let mut table = format!(
-        "Moving {MOVED} files of a folder into a quarantine, median of {PAIRS} pairs:\n\n| | ms | ratio |\n|---|---|---|\n"
+        "Moving files of a folder into a quarantine, medians of {PAIRS} pairs. The bare calls are `renameat2` of each and `fsync` of both directories; a clean-up also locks the folder, and writes its plan and its result:\n\n| files | the bare calls, ms | a clean-up, ms | ratio |\n|---|---|---|---|\n"
     );
-    let (bare, ours) = (median(bare), median(ours));
-    writeln!(
-        table,
-        "| `renameat2` of each, `fsync` of both directories | {:.1} | 1.00 |",
-        bare * 1e3
-    )
-    .unwrap();
-    writeln!(
-        table,
-        "| a clean-up: lock, plan on disk, moves, result on disk | {:.1} | {:.2} |",
-        ours * 1e3,
-        median(ratios)
-    )
-    .unwrap();
+    let mut lines = ["the bare calls", "a clean-up"].map(|name| Line {
+        name: name.to_owned(),
+        points: Vec::new(),
+    });
+    for files in MOVED {
+        let (mut ours, mut bare, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+        for pair in 0..PAIRS {
+            let at = bare_moves(&dir.join(format!("bare-{files}-{pair}")), files);
+            let own = cleanup(&dir.join(format!("own-{files}-{pair}")), files);
+            ratios.push(own / at);
+            bare.push(at);
+            ours.push(own);
+        }
+        let (bare, ours) = (median(bare), median(ours));
+        writeln!(
+            table,
+            "| {files} | {:.1} | {:.1} | {:.2} |",
+            bare * 1e3,
+            ours * 1e3,
+            median(ratios)
+        )
+        .unwrap();
+        for (line, took) in lines.iter_mut().zip([bare, ours]) {
+            line.points.push((files as f64, took));
+        }
+    }
+    plot::growth(
+        "moves.svg",
+        "Moving files into a quarantine",
+        "files",
+        "seconds",
+        &lines,
+    );
     table
 }
 
 /// A folder whose files are on disk.
-fn folder(path: &Path) -> FolderPath {
+fn folder(path: &Path, files: usize) -> FolderPath {
     fs::create_dir_all(path).unwrap();
     fs::write(path.join("creds.json"), "{}").unwrap();
-    for id in 0..MOVED {
+    for id in 0..files {
         fs::write(path.join(format!("session-{id}.0.json")), "{}").unwrap();
     }
     rustix::fs::sync();
@@ -98,9 +114,9 @@ fn folder(path: &Path) -> FolderPath {
     }
 }
 
-fn bare_moves(path: &Path) -> f64 {
-    folder(path);
-    let names: Vec<String> = (0..MOVED)
+fn bare_moves(path: &Path, files: usize) -> f64 {
+    folder(path, files);
+    let names: Vec<String> = (0..files)
         .map(|id| format!("session-{id}.0.json"))
         .collect();
     let began = Instant::now();
@@ -117,8 +133,8 @@ fn bare_moves(path: &Path) -> f64 {
     began.elapsed().as_secs_f64()
 }
 
-fn cleanup(path: &Path) -> f64 {
-    let place = folder(path);
+fn cleanup(path: &Path, files: usize) -> f64 {
+    let place = folder(path, files);
     let fd = place.open().unwrap();
     let planned = |id: usize| {
         let name = FileName::new(format!("session-{id}.0.json"));
@@ -127,8 +143,8 @@ fn cleanup(path: &Path) -> f64 {
     };
     let plan = Plan {
         mode: CleanupMode::Cleanup,
-        moves: (0..MOVED).map(planned).collect(),
-        accumulated_before: MOVED,
+        moves: (0..files).map(planned).collect(),
+        accumulated_before: files,
         accumulated_after: 0,
         pre_keys_left: 0,
         left_out: Default::default(),

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, sleep};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use baileys_exporter::folder::Timestamp;
 use baileys_exporter::logs::{
@@ -18,9 +18,9 @@ use baileys_exporter::logs::{
 };
 use clock::Clock;
 use rustix::process::{Resource, getrlimit, setrlimit};
-use testkit::fixture;
 
-use super::{Exporter, Running, line, lines_counted};
+use super::plot::{self, Line};
+use super::{Exporter, Running, creds, line, lines_counted};
 
 /// Numbers of files.
 pub const SIZES: [usize; 6] = [1, 10, 100, 500, 1000, 5000];
@@ -137,9 +137,7 @@ pub fn follow(dir: &Path, count: usize, seconds: u64) -> Followed {
     allow_many_files();
     let logs = dir.join("logs");
     fs::create_dir_all(&logs).unwrap();
-    let folder = fixture::read("normal", SystemTime::now()).unwrap();
-    let creds = folder.into_iter().find(|file| file.name == "creds.json");
-    let creds = creds.unwrap().bytes;
+    let creds = creds();
     let mut files: Vec<File> = (0..count)
         .map(|k| {
             let folder = dir.join("sessions").join(name(k));
@@ -295,6 +293,27 @@ pub fn table(followed: &[Followed], seconds: u64) -> String {
     }
     text.push('\n');
     text
+}
+
+/// Draws docs/plots/logs.svg.
+pub fn draw(followed: &[Followed]) {
+    let line = |name: &str, of: fn(&Followed) -> Duration| Line {
+        name: name.to_owned(),
+        points: followed
+            .iter()
+            .map(|one| (one.files as f64, of(one).as_secs_f64()))
+            .collect(),
+    };
+    plot::growth(
+        "logs.svg",
+        "Following logs, 20,000 lines a second in all",
+        "logs",
+        "processor seconds",
+        &[
+            line("stat and read, nothing else", |one| one.bare),
+            line("baileys_exporter", |one| one.exporter),
+        ],
+    );
 }
 
 /// Fails if a promised ratio is missed.

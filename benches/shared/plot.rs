@@ -13,11 +13,12 @@ pub struct Line {
 }
 
 /// Colours that people with a colour vision deficiency tell apart (Okabe and Ito).
-const COLOURS: [RGBColor; 4] = [
+const COLOURS: [RGBColor; 5] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
     RGBColor(204, 121, 167),
+    RGBColor(86, 180, 233),
 ];
 
 fn range(values: impl Iterator<Item = f64> + Clone) -> Range<f64> {

@@ -117,12 +117,14 @@ function backfill(scraped, since, end) {
   const target = (host) => `job="baileys",instance="wa-${host}.example.org:10273"`;
   const sessions = Array.from({ length: SESSIONS }, (_, n) => ({ n, name: `company_${String(n).padStart(6, '0')}`, host: n % HOSTS }));
   const has = scraped.map((sample) => ({ ...sample, ofSession: /(^|,)session="/.test(sample.labels), at: times([...RECENT, ...(LOOKED_AT.get(sample.name) ?? [])], since, end) }));
-  // Half of them grow, each logs a line a minute and warnings every few hours, and one of 50 the critical ones.
+  // Half of them grow, each logs a line a minute and warnings every few hours. One of 50 has the
+  // critical warnings, another is disconnected, and all others are connected.
   const begins = BEGAN - 40 * DAY;
   const files = ({ n }, t) => 60 + (n % 80) + Math.floor((((n % 2) * (t - BEGAN)) / DAY) * 8);
   const value = (sample, s, t) => {
     if (sample.name === 'baileys_auth_accumulated_files') return files(s, t);
     if (sample.name.endsWith('_last_line_timestamp_seconds')) return t;
+    if (sample.name === 'baileys_auth_connection_state') return Number(sample.labels.includes(`state="${s.n % 50 === 1 ? 'disconnected' : 'connected'}"`));
     if (sample.name === 'baileys_auth_log_lines_total') return Math.floor((t - begins) / MINUTE);
     if (sample.name === 'baileys_auth_signal_warnings_total') {
       return CRITICAL.test(sample.labels) && s.n % 50 ? 0 : Math.floor((t - begins) / HOUR / (1 + (s.n % 5)));
@@ -191,7 +193,7 @@ try {
     throw new Error('this machine is too busy: the last samples are too old for the rules');
   }
   const worst = new Map();
-  let active = 0;
+  let active = [];
   for (let look = 0; look < 18; look += 1) {
     await sleep(5000);
     const { data } = await (await fetch(`${url}/api/v1/rules`)).json();
@@ -206,7 +208,7 @@ try {
         worst.set(group.name, { took: group.evaluationTime, dearest });
       }
     }
-    active = data.groups.flatMap((group) => group.rules).reduce((sum, rule) => sum + (rule.alerts?.length ?? 0), 0);
+    active = data.groups.flatMap((group) => group.rules).filter(({ alerts }) => alerts?.length);
   }
   let share = 0;
   const rows = [];
@@ -216,8 +218,9 @@ try {
     slow += took >= interval * TENTH ? 1 : 0;
     rows.push(`| \`${name}\` | ${Math.round(took * 1000)} ms | ${interval} s | ${dearest.name}: ${Math.round(dearest.evaluationTime * 1000)} ms |`);
   }
-  const table = ['| group | takes | of | its dearest rule |', '|---|---|---|---|', ...rows, '', `${SESSIONS} sessions on ${HOSTS} hosts, ${active} alerts active: ${(share * 100).toFixed(1)} % of one core.`].join('\n');
+  const table = ['| group | takes | of | its dearest rule |', '|---|---|---|---|', ...rows, '', `${SESSIONS} sessions on ${HOSTS} hosts, ${active.reduce((sum, { alerts }) => sum + alerts.length, 0)} alerts active: ${(share * 100).toFixed(1)} % of one core.`].join('\n');
   console.log(table);
+  console.log(active.map(({ name, alerts }) => `${name}: ${alerts.length}`).join(', '));
   if (option('table')) {
     fs.writeFileSync(option('table'), `${table}\n`);
   }

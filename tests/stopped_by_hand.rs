@@ -1,4 +1,5 @@
-//! A bot that was cleaned and started, and that is stopped before it has connected.
+//! A bot that was cleaned and started, and that is stopped before it has connected; and the command
+//! that stops or starts it during a restart.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -7,10 +8,12 @@
 )]
 
 use std::fs;
+use std::path::Path;
 
+use rustix::process::Signal;
 use serde_json::Value;
 use testkit::pm2::Pm2;
-
+use testkit::process::Process;
 use testkit::supervised::SupervisedBot;
 
 fn phase(world: &SupervisedBot) -> Value {
@@ -197,4 +200,56 @@ fn a_container_that_a_person_stops_while_it_is_waited_for_stays_stopped() {
     assert!(detail.contains("a person starts it again"), "{detail}");
     assert_eq!(phase(&world), Value::Null, "{}", world.read("log"));
     assert_eq!((world.calls("stop"), world.calls("start")), (2, 1));
+}
+
+/// `serve` holds the lock of the folder. When it was killed, the restart is still in the journal:
+/// the next one would start what the command has stopped, and puts back a damaged creds.json
+/// before it starts.
+#[test]
+fn the_command_service_waits_for_a_restart() {
+    let (mut world, _) = testkit::supervised_bot!();
+    world.start();
+    world.mark("hold-ask-down");
+    world.deliver("emergency");
+    world.wait_for_file("reached-ask-down");
+    let is_refused = |world: &SupervisedBot, why: &str| {
+        for verb in ["--stop", "--start"] {
+            let (code, _, err) = world.command(&["service", "bot", verb]).parts();
+            assert!(code == 2 && err.contains(why), "{verb}: {code} {err}");
+            let calls = (world.calls("stop"), world.calls("start"));
+            assert_eq!(calls, (1, 0), "{verb}");
+        }
+    };
+    is_refused(&world, "another run holds the lock");
+    world.signal(Signal::KILL);
+    assert!(!world.ends().success());
+    is_refused(&world, "has stopped the service bot for a clean-up");
+    world.unmark("hold-ask-down");
+    world.start();
+    world.wait("the bot is connected", || world.is_connected());
+    assert_eq!((world.calls("stop"), world.calls("start")), (1, 1));
+}
+
+/// Killed before its call has ended: the call goes on, and no remediator starts what it stops.
+#[test]
+fn what_a_killed_command_stops_stays_stopped() {
+    let (mut world, before) = testkit::supervised_bot!();
+    world.reconfigure("stop_timeout: 20s", "stop_timeout: 5s");
+    world.mark("hold-stop-before");
+    let mut args = vec!["service".to_owned(), "bot".into(), "--stop".into()];
+    args.extend(world.remediator_flags());
+    let log = world.path("command.log");
+    let program = Path::new(env!("CARGO_BIN_EXE_baileys_remediator"));
+    let mut command = Process::start("service", program, &args, &log).unwrap();
+    world.wait_for_file("reached-stop-before");
+    command.kill();
+    world.start();
+    world.deliver("emergency");
+    world.unmark("hold-stop-before");
+    world.wait_until_gone("bot");
+    let run = world.wait("the run ends", || world.ended());
+    assert_eq!(run["status"], "done", "{run}\n{}", world.read("log"));
+    assert!(world.moved(&before) > 200);
+    assert_eq!((world.calls("stop"), world.calls("start")), (1, 0));
+    assert!(world.sv("gone").0, "it was started");
 }

@@ -84,7 +84,7 @@ enum Command {
     Patterns {
         /// Output format.
         #[arg(long, value_enum, default_value = "table")]
-        output: Output,
+        output: OutputFormat,
     },
     /// Ask the running exporter whether it is healthy, for the health check of a container. Exit code 1: it is not.
     Health(HealthFlags),
@@ -108,7 +108,7 @@ enum Command {
         worst: Option<usize>,
         /// Output format.
         #[arg(long, value_enum, default_value = "table")]
-        output: Output,
+        output: OutputFormat,
     },
 }
 
@@ -120,7 +120,7 @@ enum RuleFormat {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Output {
+enum OutputFormat {
     Table,
     Json,
 }
@@ -224,13 +224,13 @@ async fn program() -> ExitCode {
 }
 
 fn show(
-    output: Output,
+    output: OutputFormat,
     as_table: impl FnOnce() -> String,
     as_json: impl serde::Serialize,
 ) -> ExitCode {
     match output {
-        Output::Table => print(&as_table()),
-        Output::Json => match serde_json::to_string_pretty(&as_json) {
+        OutputFormat::Table => print(&as_table()),
+        OutputFormat::Json => match serde_json::to_string_pretty(&as_json) {
             Ok(text) => print(&text),
             Err(error) => {
                 complain(&format!("error: {error}"));
@@ -245,7 +245,7 @@ async fn show_status(
     settings: Settings,
     session: Option<&str>,
     worst: Option<usize>,
-    output: Output,
+    output: OutputFormat,
 ) -> ExitCode {
     let sighting_store: Arc<dyn SightingStore> = match keeps_state(&settings) {
         // Use the sightings of the running exporter as well.
@@ -292,9 +292,11 @@ async fn show_status(
     }
     let rows = status::rows(&snapshot, &connection, &logs.half_monitored).await;
     match output {
-        Output::Table if rows.is_empty() => complain("no auth folder found; check --sessions.path"),
-        Output::Table => print(&status::table(&rows, worst)),
-        Output::Json => match serde_json::to_string_pretty(status::first(&rows, worst)) {
+        OutputFormat::Table if rows.is_empty() => {
+            complain("no auth folder found; check --sessions.path");
+        }
+        OutputFormat::Table => print(&status::table(&rows, worst)),
+        OutputFormat::Json => match serde_json::to_string_pretty(status::first(&rows, worst)) {
             Ok(text) => print(&text),
             Err(error) => {
                 complain(&format!("error: {error}"));

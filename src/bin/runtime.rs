@@ -13,9 +13,9 @@ const MAX_BLOCKING_THREADS: usize = 128;
 const LAST_WAIT: Duration = Duration::from_secs(2);
 
 /// Writes the rest of the log, also where the program panics.
-struct Flush;
+struct LogFlush;
 
-impl Drop for Flush {
+impl Drop for LogFlush {
     fn drop(&mut self) {
         log::flush();
     }
@@ -24,7 +24,7 @@ impl Drop for Flush {
 /// Runs a program to its end. A thread that hangs, for example on a file system that does not
 /// answer, does not prevent the exit.
 pub fn run(program: impl Future<Output = ExitCode>) -> ExitCode {
-    let _flush = Flush;
+    let _flush = LogFlush;
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(MAX_BLOCKING_THREADS)

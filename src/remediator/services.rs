@@ -7,7 +7,7 @@ use supervisor::Query;
 use crate::cli::{complain, defer_signals, print, table};
 use crate::config::Settings;
 use crate::control::{Presence, Service};
-use crate::folder::{Found, SessionName};
+use crate::folder::SessionName;
 
 use super::console::{Exit, Output, find};
 use super::restart::operator::call_for_operator;
@@ -80,15 +80,8 @@ pub async fn service(
                 (Ok(()), service.presence().await)
             }
             Task::Stop | Task::Start => {
-                let sessions: Vec<Found> = known
-                    .iter()
-                    .filter(|found| {
-                        let other = settings.services.of(&found.session);
-                        other.is_some_and(|other| other.name == service.name)
-                    })
-                    .cloned()
-                    .collect();
-                call_for_operator(&Clock::system(), &service, &sessions, task == Task::Stop).await
+                let (clock, stop) = (Clock::system(), task == Task::Stop);
+                call_for_operator(&clock, settings, &service, session, &known, stop).await
             }
         };
         if let Err(error) = done {

@@ -5,6 +5,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clock::Clock;
+
+use crate::config::Settings;
 use crate::connection::State;
 use crate::control::{Observation, Service};
 use crate::folder::all_sessions::LIST_TIMEOUT;
@@ -355,27 +358,9 @@ impl RestartCoordinator {
         [found].into_iter().chain(others).cloned().collect()
     }
 
-    /// The folders of a service's process that `include` and `exclude` leave out. Nothing in them
-    /// is cleaned, but the stop may tear their creds.json as well.
+    /// See [`folders_left_out`].
     pub(super) async fn left_out(&self, service: &str, known: &[Found]) -> Vec<Found> {
-        let settings = &self.ctx.settings;
-        let Some(mut discovery) = settings.unfiltered_discovery() else {
-            return Vec::new();
-        };
-        let surveyed = blocking(move || discovery.survey().found);
-        let Ok(mut found) = self.ctx.clock.timeout(LIST_TIMEOUT, surveyed).await else {
-            tracing::warn!(
-                service,
-                "timeout: the sessions that are left out were not listed, and their creds.json is not copied before a stop"
-            );
-            return Vec::new();
-        };
-        found.retain(|found| {
-            let is_known = |one: &Found| one.session == found.session || one.place == found.place;
-            let own = settings.services.of(&found.session);
-            !known.iter().any(is_known) && own.is_some_and(|own| own.name == service)
-        });
-        found
+        folders_left_out(&self.ctx.clock, &self.ctx.settings, service, known).await
     }
 
     pub(super) fn sessions_of(
@@ -416,4 +401,31 @@ impl RestartCoordinator {
             self.ctx.clock.sleep(super::machine::LOOK_EVERY).await;
         }
     }
+}
+
+/// The folders of a service's process that `include` and `exclude` leave out. Nothing in them
+/// is cleaned, but the stop may tear their creds.json as well.
+pub(super) async fn folders_left_out(
+    clock: &Clock,
+    settings: &Settings,
+    service: &str,
+    known: &[Found],
+) -> Vec<Found> {
+    let Some(mut discovery) = settings.unfiltered_discovery() else {
+        return Vec::new();
+    };
+    let surveyed = blocking(move || discovery.survey().found);
+    let Ok(mut found) = clock.timeout(LIST_TIMEOUT, surveyed).await else {
+        tracing::warn!(
+            service,
+            "timeout: the sessions that are left out were not listed, and their creds.json is not copied before a stop"
+        );
+        return Vec::new();
+    };
+    found.retain(|found| {
+        let is_known = |one: &Found| one.session == found.session || one.place == found.place;
+        let own = settings.services.of(&found.session);
+        !known.iter().any(is_known) && own.is_some_and(|own| own.name == service)
+    });
+    found
 }

@@ -1,5 +1,6 @@
 //! Performs the effects of the state machine. `serve` and the recovery after a crash stop and
-//! start services only here.
+//! start services only here. A command of an operator takes the same locks and makes the same
+//! calls.
 
 mod call;
 mod call_lock;
@@ -40,6 +41,7 @@ use super::state::{
 
 pub(super) use call::call;
 use effect_output::{EffectOutput, SavedRestart, refused};
+pub(super) use locks::{NotLocked, lock_all};
 pub use looks::now;
 #[cfg(test)]
 pub(super) use looks::{OBSERVED_WITHIN, who_is_alive};

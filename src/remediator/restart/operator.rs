@@ -11,14 +11,15 @@ use crate::config::Settings;
 use crate::control::{Presence, Service};
 use crate::folder::{Found, SessionName};
 use crate::remediator::quarantine::{LockedFolder, Obstacle};
-use crate::remediator::runner::{self, Context, blocking};
+use crate::remediator::runner::{Context, WeakFolders, blocking};
 use crate::remediator::serve::lock_state;
 use crate::remediator::store::{FILE, Store, StoreError};
 
+use super::checks::folders_left_out;
 use super::coordinator::RestartCoordinator;
-use super::driver::{call, now, other_call_may_be_under_way, presence};
+use super::driver::{NotLocked, call, lock_all, now, other_call_may_be_under_way, presence};
 use super::folder_record;
-use super::machine::{LONGEST_CALL, LOOK_EVERY, PERSIST_WITHIN};
+use super::machine::{GRACE, LONGEST_CALL, LOOK_EVERY, PERSIST_WITHIN};
 use super::run::shows_within;
 use super::state::{Call, CallKind, HandedTo, Phase, Restart, Returned};
 
@@ -34,19 +35,14 @@ pub fn pending_restart_of(
     store: &Store,
     session: &SessionName,
 ) -> Result<Option<String>, StoreError> {
-    let service = settings.services.of(session).map(|service| service.name);
-    let is_ours = |state: &Restart| match &service {
-        Some(name) => state.service == *name,
-        None => state.session == session.as_str(),
-    };
-    let Some(state) = store.restarts().pending()?.into_iter().find(is_ours) else {
+    let Some(state) = pending_of(settings, store, session)? else {
         return Ok(None);
     };
     let name = &state.service;
     let paused = store.pause().state()?.paused.is_some();
     Ok(match state.phase {
         // Only a person starts it.
-        Phase::HandedOver(HandedTo::Config(_)) if service.is_none() => None,
+        Phase::HandedOver(HandedTo::Config(_)) if settings.services.of(session).is_none() => None,
         Phase::Down | Phase::HandedOver(HandedTo::Pause) if paused => None,
         Phase::Down | Phase::HandedOver(HandedTo::Pause) => Some(format!(
             "the service {name} was stopped for a clean-up and does not start; `serve` retries every minute, also while this command runs. Pause that first: baileys_remediator pause --reason \"…\"; afterwards: baileys_remediator resume"
@@ -58,31 +54,118 @@ pub fn pending_restart_of(
     })
 }
 
-/// Stops or starts a service for an operator, under the locks of its folders, so that no run is
-/// under way on them. Waits until it is gone (`gone_timeout`), or runs (as long as `serve`
-/// waits). Says whether that worked, and whether it runs.
+/// The pending restart of the service of a session.
+fn pending_of(
+    settings: &Settings,
+    store: &Store,
+    session: &SessionName,
+) -> Result<Option<Restart>, StoreError> {
+    let service = settings.services.of(session).map(|service| service.name);
+    let is_ours = |state: &Restart| match &service {
+        Some(name) => state.service == *name,
+        None => state.session == session.as_str(),
+    };
+    Ok(store.restarts().pending()?.into_iter().find(is_ours))
+}
+
+/// Why an operator must not start the service of this session: a restart is pending that first
+/// puts back a creds.json which the stop has damaged. `None` if that is done, or if only a person
+/// starts the service.
+fn pending_start_of(
+    settings: &Settings,
+    store: &Store,
+    session: &SessionName,
+) -> Result<Option<String>, StoreError> {
+    let Some(state) = pending_of(settings, store, session)? else {
+        return Ok(None);
+    };
+    Ok(match state.phase {
+        Phase::Down | Phase::HandedOver(_) => None,
+        phase => Some(format!(
+            "the remediator has stopped the service {} for a clean-up and starts it again (phase {}), after it has put back a creds.json that the stop has damaged. If `serve` does not run, start that",
+            state.service,
+            phase.label()
+        )),
+    })
+}
+
+/// The pending restart that forbids this stop or start. `None` also if the journal cannot be read:
+/// the operator may be working on exactly this problem.
+async fn pending_restart_against(
+    clock: &Clock,
+    settings: &Settings,
+    session: &SessionName,
+    stop: bool,
+) -> Option<String> {
+    if !settings.state_path.join(FILE).exists() {
+        return None;
+    }
+    let (settings, session) = (settings.clone(), session.clone());
+    let read = blocking(move || {
+        let store = Store::open_existing(&settings.state_path)?;
+        match stop {
+            true => pending_restart_of(&settings, &store, &session),
+            false => pending_start_of(&settings, &store, &session),
+        }
+    });
+    let failed = match clock.timeout(GRACE, read).await {
+        Ok(Ok(pending)) => return pending,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "timeout".into(),
+    };
+    tracing::warn!("continuing without the pending restarts: {failed}");
+    None
+}
+
+/// The folders of the process of a service, also those that the configuration gives another
+/// service or leaves out.
+async fn folders_of(
+    clock: &Clock,
+    settings: &Settings,
+    service: &Service,
+    known: &[Found],
+) -> Vec<Found> {
+    let process = service.id().ok();
+    let is_its_own = |found: &&Found| {
+        let other = settings.services.observed(&found.session);
+        other.is_some_and(|other| {
+            other.name == service.name || (process.is_some() && other.id().ok() == process)
+        })
+    };
+    let mut folders: Vec<Found> = known.iter().filter(is_its_own).cloned().collect();
+    folders.extend(folders_left_out(clock, settings, &service.name, known).await);
+    folders
+}
+
+/// Stops or starts the service of a session for an operator: one call of the driver, under the
+/// same locks. Refused while a run or a restart has the service. Waits until it is gone
+/// (`gone_timeout`), or runs (as long as `serve` waits). Says whether that worked, and whether it
+/// runs. The journal gets no restart, because that would be completed by a start.
 pub async fn call_for_operator(
     clock: &Clock,
+    settings: &Settings,
     service: &Service,
-    sessions: &[Found],
+    session: &SessionName,
+    known: &[Found],
     stop: bool,
 ) -> (Result<(), String>, Presence) {
-    let mut folders = Vec::new();
-    for found in sessions {
-        match runner::lock(clock, found).await {
-            Ok(folder) => folders.push(folder),
-            Err(Obstacle::Locked) => {
-                let why = format!("{}: {}", found.session, Obstacle::Locked);
-                return (Err(why), presence(clock, service).await);
-            }
-            // Continue: the operator may be working on exactly this problem.
-            Err(error) => {
-                tracing::warn!(session = %found.session, "continuing without the lock of its folder: {error}")
-            }
+    let sessions = folders_of(clock, settings, service, known).await;
+    let folders = match lock_all(clock, &sessions, None, &WeakFolders::default()).await {
+        Ok(folders) => folders,
+        Err(NotLocked::Busy(session)) => {
+            let why = format!("{session}: {}", Obstacle::Locked);
+            return (Err(why), presence(clock, service).await);
         }
+        Err(NotLocked::Own(error)) => {
+            return (Err(error.to_string()), presence(clock, service).await);
+        }
+    };
+    // Under the locks, so that none begins meanwhile.
+    if let Some(why) = pending_restart_against(clock, settings, session, stop).await {
+        return (Err(why), presence(clock, service).await);
     }
     // With both starts, two processes with one identity would run.
-    if !stop && other_call_may_be_under_way(clock, sessions.to_vec(), None).await {
+    if !stop && other_call_may_be_under_way(clock, sessions, None).await {
         let why = "a call of a remediator that has ended may still be under way; check again in a minute, and start the service if it does not run then";
         return (Err(why.into()), presence(clock, service).await);
     }
@@ -97,7 +180,7 @@ pub async fn call_for_operator(
     };
     // If this command is killed, its call goes on: the record prevents a second start meanwhile.
     let record = Call::new(0, kind, now(clock), timeout);
-    let folders: Arc<[_]> = folders.into();
+    let folders: Arc<[_]> = folders.0.into_values().collect();
     let written = move |folder: &_| folder_record::write_call(folder, &record);
     note_call(clock, &folders, written).await;
     let (returned, why) = call(service, kind, None).await;

@@ -22,29 +22,56 @@ const OPENED_WITHIN: Duration = Duration::from_secs(6);
 /// Time limit for the locks of all other folders together.
 const LOCKED_WITHIN: Duration = Duration::from_secs(6);
 
-/// Takes the lock of every folder, after a pause. A folder that cannot be locked is left out,
-/// so that a hung file system does not keep a bot down; `own` must be lockable. A lock that a
-/// write of this restart still has, `last_held`, is taken over.
+/// Why the locks are not held.
+pub(in crate::remediator::restart) enum NotLocked {
+    /// Another process holds the lock of the folder of this session.
+    Busy(SessionName),
+    /// The one folder that must be lockable is not.
+    Own(Obstacle),
+}
+
+/// Takes the lock of every folder, after a pause. A lock that a write of this restart still has,
+/// `last_held`, is taken over.
 pub(super) async fn lock(
     clock: Clock,
     id: u64,
     after: Duration,
-    mut sessions: Vec<Found>,
+    sessions: Vec<Found>,
     own: Option<SessionName>,
     restart: RestartId,
     last_held: WeakFolders,
 ) -> (Event, EffectOutput) {
     clock.sleep(after).await;
+    let folders = match lock_all(&clock, &sessions, own.as_ref(), &last_held).await {
+        Ok(folders) => folders,
+        Err(NotLocked::Busy(_)) => return (Event::LockBusy(id), EffectOutput::None),
+        Err(NotLocked::Own(error)) => return (Event::LockBusy(id), refused(error.into())),
+    };
+    match other_call_may_be_under_way(&clock, sessions, Some(restart)).await {
+        true => (Event::LockBusy(id), EffectOutput::None),
+        false => (Event::Locked(id), EffectOutput::Locked(folders)),
+    }
+}
+
+/// Takes the lock of every folder. A folder that cannot be locked is left out, so that a hung file
+/// system does not keep a bot down; `own` must be lockable.
+pub(in crate::remediator::restart) async fn lock_all(
+    clock: &Clock,
+    sessions: &[Found],
+    own: Option<&SessionName>,
+    last_held: &WeakFolders,
+) -> Result<Folders, NotLocked> {
     // Two processes that lock the same folders do so in the same order.
+    let mut sessions: Vec<&Found> = sessions.iter().collect();
     sessions.sort_by(|a, b| a.session.as_str().cmp(b.session.as_str()));
-    let answering = answering(&clock, &sessions).await;
+    let answering = answering(clock, &sessions).await;
     let began = clock.now();
     let mut folders = BTreeMap::new();
-    for found in &sessions {
+    for found in sessions {
         let locked = match answering.contains(found.session.as_str()) {
             true => {
                 let within = LOCKED_WITHIN.saturating_sub(clock.since(began));
-                let locking = lock_or_take_over(&clock, found, &last_held);
+                let locking = lock_or_take_over(clock, found, last_held);
                 clock.timeout(within, locking).await.ok()
             }
             false => None,
@@ -53,19 +80,14 @@ pub(super) async fn lock(
             locked.unwrap_or_else(|| Err(Obstacle::Io("locking the folder takes too long".into())));
         match locked {
             Ok(folder) => _ = folders.insert(found.session.to_string(), folder),
-            Err(Obstacle::Locked) => return (Event::LockBusy(id), EffectOutput::None),
-            Err(error) if own.as_ref() == Some(&found.session) => {
-                return (Event::LockBusy(id), refused(error.into()));
-            }
+            Err(Obstacle::Locked) => return Err(NotLocked::Busy(found.session.clone())),
+            Err(error) if own == Some(&found.session) => return Err(NotLocked::Own(error)),
             Err(error) => {
                 tracing::warn!(session = %found.session, "continuing without the lock of its folder: {error}");
             }
         }
     }
-    match other_call_may_be_under_way(&clock, sessions, Some(restart)).await {
-        true => (Event::LockBusy(id), EffectOutput::None),
-        false => (Event::Locked(id), EffectOutput::Locked(Folders(folders))),
-    }
+    Ok(Folders(folders))
 }
 
 async fn lock_or_take_over(
@@ -83,9 +105,9 @@ async fn lock_or_take_over(
 
 /// Sessions whose folder can be opened, or fails at once. All are tried at the same time, so that
 /// several hung folders cost the time limit only once.
-async fn answering(clock: &Clock, sessions: &[Found]) -> BTreeSet<String> {
+async fn answering(clock: &Clock, sessions: &[&Found]) -> BTreeSet<String> {
     let mut looks = JoinSet::new();
-    for found in sessions.iter().cloned() {
+    for found in sessions.iter().copied().cloned() {
         looks.spawn(async move {
             let place = found.place;
             blocking(move || _ = place.open()).await;

@@ -28,6 +28,14 @@ fn load(dir: &Path) -> Settings {
     Settings::load(&common, &remediator).unwrap()
 }
 
+/// `service bot1 --stop` or `--start`.
+async fn by_hand(clock: &Clock, settings: &Settings, stop: bool) -> (Result<(), String>, Presence) {
+    let known = settings.discovery().survey().found;
+    let bot = SessionName::from_text("bot1");
+    let service = settings.services.of(&bot).unwrap();
+    call_for_operator(clock, settings, &service, &bot, &known, stop).await
+}
+
 fn restart(service: &str, session: &str, phase: Phase) -> Restart {
     let times = Times {
         stop: SECOND,
@@ -140,9 +148,8 @@ async fn the_call_of_an_operator_is_on_record_while_it_is_under_way() {
     std::fs::write(&config, yaml).unwrap();
     let settings = load(dir.path());
     let known = settings.discovery().survey().found;
-    let service = settings.services.of(&known[0].session).unwrap();
     assert!(!quarantine.exists(), "no remediator was here before");
-    let (started, _) = call_for_operator(&Clock::system(), &service, &known, false).await;
+    let (started, _) = by_hand(&Clock::system(), &settings, false).await;
     started.unwrap();
     assert!(!record.exists(), "it has ended");
     let text = std::fs::read_to_string(dir.path().join("runs")).unwrap();
@@ -152,7 +159,7 @@ async fn the_call_of_an_operator_is_on_record_while_it_is_under_way() {
     std::fs::remove_file(dir.path().join("runs")).unwrap();
     std::fs::write(&record, text).unwrap();
     assert!(other_call_may_be_under_way(&Clock::system(), known.clone(), None).await);
-    let (started, presence) = call_for_operator(&Clock::system(), &service, &known, false).await;
+    let (started, presence) = by_hand(&Clock::system(), &settings, false).await;
     assert!(started.unwrap_err().contains("may still be under way"));
     assert_eq!(presence, Presence::Gone);
 }
@@ -187,20 +194,105 @@ async fn a_start_is_waited_for_until_the_process_shows() {
     );
     std::fs::write(&config, yaml).unwrap();
     let settings = edit(&format!("touch, {path}/started"));
-    let known = settings.discovery().survey().found;
-    let service = settings.services.of(&known[0].session).unwrap();
-    let (started, presence) = call_for_operator(&Clock::system(), &service, &known, false).await;
+    let (started, presence) = by_hand(&Clock::system(), &settings, false).await;
     assert_eq!((started, presence), (Ok(()), Presence::Running));
     // One that never shows is an error that says so.
     for file in ["runs", "started"] {
         std::fs::remove_file(dir.path().join(file)).unwrap();
     }
     let settings = edit("'true'");
-    let service = settings.services.of(&known[0].session).unwrap();
-    let (started, presence) = call_for_operator(&Clock::fast(20), &service, &known, false).await;
+    let (started, presence) = by_hand(&Clock::fast(20), &settings, false).await;
     let why = started.unwrap_err();
     assert!(why.contains("30s later the service does not run"), "{why}");
     assert_eq!(presence, Presence::Gone);
+}
+
+/// `serve` would start what an operator stops, and puts back a damaged creds.json before it starts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_with_a_pending_restart_is_not_stopped_or_started_beside_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = settings(dir.path());
+    let runs = dir.path().join("runs");
+    let store = Store::open(&settings.state_path).unwrap();
+    let now = Timestamp::now();
+    let is_done = async |stop: bool| {
+        match stop {
+            true => std::fs::write(&runs, "").unwrap(),
+            false => _ = std::fs::remove_file(&runs),
+        }
+        let (done, presence) = by_hand(&Clock::system(), &settings, stop).await;
+        let has_changed = runs.exists() != stop;
+        assert_eq!(done.is_ok(), has_changed, "{done:?}");
+        assert_eq!(presence == Presence::Running, runs.exists());
+        if let Err(why) = &done {
+            assert!(why.contains("the service bots"), "{why}");
+        }
+        has_changed
+    };
+    for phase in pending() {
+        let state = restart("bots", "bot1", phase);
+        store.restarts().save(&state).unwrap();
+        for paused in [false, true] {
+            match paused {
+                true => store.pause().set("ann", "undo", now).unwrap(),
+                false => _ = store.pause().resume("ann", now).unwrap(),
+            }
+            let is_left = matches!(phase, Phase::Down | Phase::HandedOver(HandedTo::Pause));
+            assert_eq!(is_done(true).await, is_left && paused, "stop: {phase:?}");
+            let by_person = is_left || matches!(phase, Phase::HandedOver(_));
+            assert_eq!(is_done(false).await, by_person, "start: {phase:?}");
+        }
+    }
+    // One that is over, or of another service.
+    let bots = store.restarts().of("bots").unwrap().unwrap();
+    store.restarts().forget(&bots, RestartEnd::Stopped).unwrap();
+    let other = restart("other", "bot9", Phase::Gone);
+    store.restarts().save(&other).unwrap();
+    assert!(is_done(true).await && is_done(false).await);
+    // The journal is damaged.
+    drop(store);
+    std::fs::write(settings.state_path.join(FILE), "no journal").unwrap();
+    assert!(is_done(true).await && is_done(false).await);
+}
+
+/// A run moves files in them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_folder_of_the_process_is_locked() {
+    let dir = tempfile::tempdir().unwrap();
+    settings(dir.path());
+    let config = dir.path().join("config.yml");
+    let yaml = std::fs::read_to_string(&config).unwrap();
+    // The same process under another name, and a session that is left out.
+    let (_, entry) = yaml.split_once("  - sessions: ['bot*']\n").unwrap();
+    let other = entry.replace("name: bots", "name: other");
+    let other = format!("  - sessions: [other]\n{other}");
+    let exclude = "sessions: {exclude: [bot2]}\n";
+    std::fs::write(&config, format!("{yaml}{other}{exclude}")).unwrap();
+    let sessions = dir.path().join("sessions");
+    let creds = std::fs::read_to_string(sessions.join("bot1/creds.json")).unwrap();
+    for (name, id) in [("bot2", "2@"), ("other", "3@"), ("alone", "4@")] {
+        std::fs::create_dir_all(sessions.join(name)).unwrap();
+        let creds = creds.replace("1@", id);
+        std::fs::write(sessions.join(name).join("creds.json"), creds).unwrap();
+    }
+    let settings = load(dir.path());
+    let runs = dir.path().join("runs");
+    std::fs::write(&runs, "").unwrap();
+    let found = settings.unfiltered_discovery().unwrap().survey().found;
+    for name in ["bot1", "bot2", "other", "alone"] {
+        let its = found.iter().find(|found| found.session.as_str() == name);
+        let held = LockedFolder::lock(&its.unwrap().place).unwrap();
+        let (stopped, _) = by_hand(&Clock::system(), &settings, true).await;
+        match name {
+            "alone" => stopped.unwrap(),
+            _ => {
+                let why = stopped.unwrap_err();
+                assert!(why.starts_with(&format!("{name}: another run")), "{why}");
+            }
+        }
+        assert_eq!(runs.exists(), name != "alone", "{name}");
+        drop(held);
+    }
 }
 
 /// Between two looks nothing is awaited, and no ended task is polled again.

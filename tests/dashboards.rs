@@ -373,6 +373,7 @@ impl World {
             start: second,
             shows: second,
             connect: second,
+            sockets: second,
             clean: second,
             retry: second,
         };

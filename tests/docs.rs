@@ -282,6 +282,7 @@ fn all_that_a_journal_tells(state: &Path) {
         start: second,
         shows: second,
         connect: second,
+        sockets: second,
         clean: second,
         retry: second,
     };

@@ -396,30 +396,57 @@ case "$*" in
 esac
 "#;
 
-/// A bot whose connections are the only source. Its login is refused after the start, and it tries
-/// again and again.
-#[test]
-fn a_bot_whose_login_is_refused_after_the_start_is_not_back() {
-    let whatsapp = match std::net::TcpListener::bind("127.0.0.3:443") {
+/// A bot whose connections are the only source: to this address, in the place of WhatsApp. Once
+/// there is a file `refused`, its login is refused, and it tries again and again. `None`: not
+/// possible here.
+fn with_sockets_only(address: &str, systemctl: &str) -> Option<Supervised> {
+    let whatsapp = match std::net::TcpListener::bind((address, 443)) {
         Ok(listener) => listener,
         Err(error) => {
-            return testkit::not_run(format_args!(
-                "127.0.0.3:443: {error}; this test needs root and the port"
+            testkit::not_run(format_args!(
+                "{address}:443: {error}; this test needs root and the port"
             ));
+            return None;
         }
     };
     std::thread::spawn(move || whatsapp.incoming().collect::<Vec<_>>());
     let mut world = testkit::supervised!();
     world.folder_of("bot", BLOATED);
-    let dial = "while :; do\n    exec 3<>/dev/tcp/127.0.0.3/443\n    touch bot.ready\n    sleep 1\n    while [ ! -e refused ]; do sleep 0.1; done\n    exec 3>&-\ndone\n";
-    world.write("dial", dial);
+    let dial = "while :; do\n    exec 3<>/dev/tcp/ADDRESS/443\n    touch bot.ready\n    sleep 1\n    while [ ! -e refused ]; do sleep 0.1; done\n    exec 3>&-\ndone\n";
+    world.write("dial", &dial.replace("ADDRESS", address));
     world.supervise("bot", "exec bash dial\n");
-    world.stand_in("systemctl", SYSTEMCTL);
+    world.stand_in("systemctl", systemctl);
     World::configure(
         &world,
         "connection: {quiet: 1s}\narmed: {look_every: 1s}\nprocesses: [{systemd: {unit: 'bot@{session}.service'}, allow_restart: true, connect_timeout: 5s}]\n",
     );
     world.start();
+    Some(world)
+}
+
+/// Its time to connect is shorter than a socket takes to count.
+#[test]
+fn a_bot_with_nothing_but_sockets_is_back_once_they_have_lasted() {
+    let accepting = SYSTEMCTL.replace("    touch refused\n", "");
+    let Some(world) = with_sockets_only("127.0.0.4", &accepting) else {
+        return;
+    };
+    world.deliver("firing", &[("bot", "emergency")]);
+    let run = world.wait("the run ends", || world.ended("bot"));
+    assert_eq!(run["status"], "done", "{run}\n{}", world.read("log"));
+    assert_eq!(world.metric("service_not_back", &[]), 0.0);
+    assert_eq!(
+        (world.calls("stop", "bot"), world.calls("start", "bot")),
+        (1, 1)
+    );
+}
+
+/// Its login is refused after the start.
+#[test]
+fn a_bot_whose_login_is_refused_after_the_start_is_not_back() {
+    let Some(world) = with_sockets_only("127.0.0.3", SYSTEMCTL) else {
+        return;
+    };
     world.deliver("firing", &[("bot", "emergency")]);
     let run = world.wait("the run ends", || world.ended("bot"));
     assert_eq!(

@@ -15,6 +15,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use testkit::canned::{Canned, CannedServer};
 use testkit::fixture;
+use testkit::hung::HungMount;
 use testkit::net::{self, Answer};
 use testkit::world::{QUARTER, SOON, TOKEN, World, alert};
 
@@ -338,6 +339,46 @@ fn a_reload_changes_no_verdict() {
     let run = newest(&world, "a");
     assert_eq!(run["status"], "done", "{run}");
     world.finish();
+}
+
+/// The exporter begins to use its state directory with a reload, and that directory hangs.
+#[test]
+fn a_state_directory_that_hangs_holds_up_no_scrape() {
+    for (yaml, ends) in [
+        ("processes: [{pid_file: DIR/none.pid}]\n", LOADED),
+        ("logs: {paths: [DIR/*.log]}\n", "was not loaded"),
+    ] {
+        let mut world = testkit::world!();
+        world.bot("a", BLOATED, "connected");
+        world.with_config("{}");
+        world.start_exporter();
+        let state = world.path("exporter-state");
+        let Some(mount) = HungMount::over(&state) else {
+            return;
+        };
+        world.with_config(yaml);
+        world.signal(Signal::HUP);
+        // A scrape that is held up fails.
+        let reloaded = |world: &World, text: &str| {
+            world.wait(text, || match (world.metrics(), world.log()) {
+                (_, log) if log.contains(text) => Ok(()),
+                _ => Err("not yet".into()),
+            });
+        };
+        reloaded(&world, "logs.state_path does not answer");
+        reloaded(&world, ends);
+        drop(mount);
+        world.wait("it is in force", || {
+            world.signal(Signal::HUP);
+            match world.log().contains(LOADED) {
+                true => Ok(()),
+                false => Err("not yet".into()),
+            }
+        });
+        // What was seen is saved there now.
+        world.wait_for_file("alive.json", &state.join("alive.json"));
+        world.finish();
+    }
 }
 
 #[test]

@@ -30,7 +30,7 @@ module.exports = {
       script: 'baileys_remediator',
       args: ['serve', config, ...words(env.REMEDIATOR_ARGS)],
       // A run under way is completed, and a bot that was stopped is started again. With the
-      // default timeouts of `processes` that takes at most 36 minutes; raise it with them.
+      // default timeouts of `processes` that takes at most 37 minutes; raise it with them.
       kill_timeout: 40 * 60 * 1000,
     },
   ],

@@ -10,6 +10,9 @@ use super::{Alive, Evidence, Finding, SessionSightings};
 
 /// The record of the process that opened the connection, among the sightings of its session.
 const OPENER: &str = "log-opener";
+/// It was seen running at most this long before it opened its last connection: `serve` looks every
+/// 10 minutes. Otherwise another process opened that one.
+const SEEN_BEFORE: Duration = Duration::from_secs(900);
 
 /// What a session's log says of its connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,8 +78,9 @@ impl LogEvent {
         Some(Evidence::new("log", Finding::NoAnswer, detail))
     }
 
-    /// Drops an opener that does not run, unless it was seen running within 30 days: the number
-    /// may be of another PID namespace. Of one that runs it returns the sighting. Pure.
+    /// Drops an opener that does not run, unless it was seen running within 30 days, and until
+    /// shortly before it opened the connection: the number may be of another PID namespace. Of one
+    /// that runs it returns the sighting. Pure.
     pub(super) fn keep_known_opener(
         &mut self,
         sightings: &SessionSightings,
@@ -92,10 +96,12 @@ impl LogEvent {
             });
         }
         let seen = sightings.last_alive(OPENER, now);
-        let mark = seen.and_then(|seen| seen.mark.as_deref());
-        self.opener = self
-            .opener
-            .filter(|opener| mark.is_some_and(|mark| opener.has_left(mark)));
+        let was_seen = |opener: &Opener| {
+            let seen = seen.filter(|seen| opener.opened <= seen.at.plus(SEEN_BEFORE));
+            let mark = seen.and_then(|seen| seen.mark.as_deref());
+            mark.is_some_and(|mark| opener.has_left(mark))
+        };
+        self.opener = self.opener.filter(was_seen);
         None
     }
 }

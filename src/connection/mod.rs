@@ -33,6 +33,7 @@ pub use sightings::{
     discount_untrusted,
 };
 use sockets::SeenSockets;
+pub(crate) use sockets::show_within;
 pub use template::SessionTemplate;
 pub use verdict::{Alive, Evidence, Finding, State, Verdict, fold, source_id};
 use verdict::{TICK, span};
@@ -45,7 +46,7 @@ use std::time::Duration;
 use clock::Clock;
 use globset::GlobSet;
 
-use crate::control::Services;
+use crate::control::{Service, Services};
 use crate::folder::bounded_blocking::blocking;
 use crate::folder::{
     AllSessions, BoundedBlocking, Inventory, SessionName, SessionNames, Timestamp,
@@ -113,6 +114,25 @@ impl ConnectionSettings {
     /// Whether a probe or a process is configured.
     pub fn has_sources(&self) -> bool {
         !self.probes.is_empty() || self.processes.has_observed()
+    }
+
+    /// How long after the sessions of this service have connected their sockets show it. Zero where
+    /// sockets are no source.
+    pub fn sockets_show_within(&self, service: &Service) -> Duration {
+        match self.sockets && service.tells_pids() {
+            true => show_within(self.timeout),
+            false => Duration::ZERO,
+        }
+    }
+
+    /// How long after the start of this service to wait for the verdict `connected`: its sessions
+    /// may take `connect_timeout` to connect, and without a probe only the sockets may show it.
+    pub fn connected_within(&self, service: &Service) -> Duration {
+        let shown = match self.probes.is_empty() {
+            true => self.sockets_show_within(service),
+            false => Duration::ZERO,
+        };
+        service.connect_timeout + shown
     }
 
     /// Whether what a source of this session proves depends on which other sessions there are.

@@ -18,11 +18,18 @@ use super::{Evidence, Finding};
 const PORT: u16 = 443;
 /// A socket that was first seen so long ago is that of a bot that has logged in.
 const LASTS_FOR: Duration = Duration::from_secs(30);
+/// The looks that find a socket lasting follow at most this long after it has.
+const LOOKED_AT_WITHIN: Duration = Duration::from_secs(5);
 /// For so long after sockets that have not lasted, that no socket is seen is no normal state:
 /// a look rarely meets one of a second.
 const ENDED_FOR: Duration = Duration::from_secs(900);
 /// A process that was not looked at for so long is forgotten.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
+
+/// How long after a bot has connected its sockets show it, where a look may take `timeout`.
+pub(crate) fn show_within(timeout: Duration) -> Duration {
+    LASTS_FOR + timeout.max(LOOKED_AT_WITHIN)
+}
 
 /// What the sockets of one process show. The greatest counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -333,7 +333,7 @@ pub struct Service {
     pub gone_timeout: Duration,
     /// How long the call that starts it may take.
     pub start_timeout: Duration,
-    /// How long to wait, after the start, until the verdict is `connected`.
+    /// How long after the start it may take to connect.
     pub connect_timeout: Duration,
     /// When it may be stopped although it is healthy.
     pub windows: Windows,
@@ -414,6 +414,13 @@ impl Service {
         self.supervisor
             .as_ref()
             .is_ok_and(|supervisor| supervisor.shows_at_once())
+    }
+
+    /// See [`Supervisor::tells_pids`].
+    pub fn tells_pids(&self) -> bool {
+        self.supervisor
+            .as_ref()
+            .is_ok_and(|supervisor| supervisor.tells_pids())
     }
 
     /// Names the process; see [`Supervisor::id`].

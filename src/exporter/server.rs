@@ -10,6 +10,7 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -17,12 +18,13 @@ use std::time::{Duration, Instant};
 use clock::Clock;
 use hyper::body::Incoming;
 use hyper::{HeaderMap, Method, Request, StatusCode};
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::app::App;
 use crate::config::Settings;
 use crate::connection::{Connection, SightingStore, Verdict};
-use crate::folder::SessionName;
+use crate::folder::{BoundedBlocking, SessionName};
 use crate::logs::{LastEventReader, LogSettings, Monitor, SessionsSeen, overview};
 use crate::page_links::PageLinks;
 use crate::reload::{self, Asker, Load, Reloads};
@@ -50,8 +52,9 @@ const SHARE_FOR: Duration = Duration::from_secs(10);
 /// The first look at the logs is waited for so long; a large backlog takes longer.
 const FIRST_LOOK: Duration = Duration::from_secs(10);
 
-/// Saving who was seen alive is waited for so long.
+/// The directory `logs.state_path` is waited for so long.
 const SAVE_TIMEOUT: Duration = Duration::from_secs(10);
+const STATE_HANGS: &str = "timeout: the directory logs.state_path does not answer";
 
 /// How often auth folders beside the watched ones are looked for.
 const BESIDE_EVERY: Duration = Duration::from_secs(60);
@@ -134,7 +137,7 @@ impl Exporter {
     ) -> Self {
         let sightings = Arc::new(SightingsFile::new(clock.clone()));
         if keeps_state(&settings) {
-            sightings.open(&settings.logs.state_path);
+            open(&sightings, &settings.logs.state_path);
         }
         let store = Arc::clone(&sightings) as Arc<dyn SightingStore>;
         Self {
@@ -177,10 +180,15 @@ impl Exporter {
 
     /// Saves which bots were seen alive, where that is kept. A failure is logged.
     async fn save_sightings(&self) {
-        let sightings = Arc::clone(&self.sightings);
-        let save = tokio::task::spawn_blocking(move || sightings.save());
+        let (sightings, settings) = (Arc::clone(&self.sightings), self.settings());
+        let save = tokio::task::spawn_blocking(move || {
+            if keeps_state(&settings) {
+                sightings.open(&settings.logs.state_path);
+            }
+            sightings.save();
+        });
         if self.clock.timeout(SAVE_TIMEOUT, save).await.is_err() {
-            tracing::warn!("timeout: the directory logs.state_path does not answer");
+            tracing::warn!("{STATE_HANGS}");
         }
     }
 
@@ -276,34 +284,45 @@ impl Exporter {
         loaded
     }
 
+    /// Only one reload at a time is here. A scrape needs the locks, so none is held while a file is
+    /// read or written: its file system may hang.
     fn take_up(&self, settings: Settings) -> Result<(), String> {
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        reload::require_same_file(&state.settings, &settings)?;
+        reload::require_same_file(&self.settings(), &settings)?;
         if self.sightings.is_elsewhere(&settings.logs.state_path) {
             return Err("logs.state_path changes only with a restart".into());
         }
         self.reload_logs(&settings.logs)?;
         if keeps_state(&settings) {
-            self.sightings.open(&settings.logs.state_path);
+            open(&self.sightings, &settings.logs.state_path);
         }
         let store = Arc::clone(&self.sightings) as Arc<dyn SightingStore>;
-        *state = Loaded::new(settings, &store, &self.clock, Some(&state));
+        let loaded = {
+            let former = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            Loaded::new(settings, &store, &self.clock, Some(&former))
+        };
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = loaded;
         self.reloaded.notify_one();
         Ok(())
     }
 
     fn reload_logs(&self, settings: &Arc<LogSettings>) -> Result<(), String> {
-        let mut monitor = self.monitor();
-        match monitor.as_ref() {
+        let running = self.monitor().clone();
+        match running {
             Some(running) => running.configure(Arc::clone(settings)),
             None if settings.globs.is_empty() => {}
-            // The sessions follow with the next look.
             None => {
-                *monitor = Some(Arc::new(Monitor::start(
-                    Arc::clone(settings),
-                    &SessionsSeen::default(),
-                    self.clock.clone(),
-                )?))
+                let (settings, clock) = (Arc::clone(settings), self.clock.clone());
+                let state_path = settings.state_path.clone();
+                let runtime = Handle::current();
+                let start = move || {
+                    let _runtime = runtime.enter();
+                    // The sessions follow with the next look.
+                    Monitor::start(settings, &SessionsSeen::default(), clock)
+                };
+                let looks = BoundedBlocking::default().with_timeout(SAVE_TIMEOUT);
+                let started = looks.run(&state_path, start);
+                let monitor = started.map_err(|_| STATE_HANGS.to_owned())??;
+                *self.monitor() = Some(Arc::new(monitor));
             }
         }
         Ok(())
@@ -483,6 +502,16 @@ impl Exporter {
         let page = page(&rows, &notes, snapshot.at, &self.metrics_path, &links);
         *last = Some((self.clock.now(), page.clone()));
         page
+    }
+}
+
+/// Adds which bots were seen alive, as saved in this directory. If it hangs, that comes with a later
+/// save. Blocks.
+fn open(sightings: &Arc<SightingsFile>, dir: &Path) {
+    let (sightings, own) = (Arc::clone(sightings), dir.to_owned());
+    let looks = BoundedBlocking::default().with_timeout(SAVE_TIMEOUT);
+    if looks.run(dir, move || sightings.open(&own)).is_err() {
+        tracing::warn!("{STATE_HANGS}");
     }
 }
 

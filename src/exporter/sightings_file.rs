@@ -5,7 +5,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock, TryLockError};
+use std::sync::{Mutex, MutexGuard, OnceLock, TryLockError};
 
 use clock::Clock;
 
@@ -24,7 +24,7 @@ pub struct SightingsFile {
     /// Set once it is open.
     path: OnceLock<PathBuf>,
     changed: AtomicBool,
-    /// The last save failed, and that was logged. Held while it saves.
+    /// The last save failed, and that was logged. Held while it reads or saves.
     has_failed: Mutex<bool>,
     clock: Clock,
 }
@@ -50,12 +50,15 @@ impl SightingsFile {
 
     /// Adds what was saved in `dir`, if anything was and can be understood: what is lost comes
     /// again with the next look at a bot that lives. From now on it is saved there. Where it is
-    /// open already, nothing happens. Blocks.
+    /// open already, or another thread reads it, nothing happens. Blocks.
     pub fn open(&self, dir: &Path) {
         let path = dir.join(FILE);
-        if self.path.set(path.clone()).is_err() {
+        if self.path.get().is_some() {
             return;
         }
+        let Some(_turn) = self.turn() else {
+            return;
+        };
         let read = state_file::read(&path, MAX_SIGHTINGS_BYTES);
         match read.map(|bytes| serde_json::from_slice(&bytes)) {
             Ok(Ok(records)) => self.recent.load(records),
@@ -69,8 +72,9 @@ impl SightingsFile {
             }
             Err(error) => tracing::warn!("{}: {error}", path.display()),
         }
-        // The first save tells whether it can be written.
+        // The first save tells whether it can be written. None comes before all was read.
         self.changed.store(true, Ordering::Relaxed);
+        let _ = self.path.set(path);
     }
 
     /// Whether it is open in another directory.
@@ -83,11 +87,8 @@ impl SightingsFile {
         let Some(path) = self.path.get() else {
             return;
         };
-        // A save that hangs keeps the lock: no other thread waits for it.
-        let mut has_failed = match self.has_failed.try_lock() {
-            Ok(has_failed) => has_failed,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return,
+        let Some(mut has_failed) = self.turn() else {
+            return;
         };
         if !self.changed.swap(false, Ordering::Relaxed) {
             return;
@@ -104,6 +105,15 @@ impl SightingsFile {
                 "{}: cannot be written: {error}; after a restart a bot that is down shows as unknown, not as disconnected: make the directory, owned by this user, or name another with logs.state_path",
                 path.display()
             ),
+        }
+    }
+
+    /// What hangs in the file system keeps the lock: no other thread waits for it.
+    fn turn(&self) -> Option<MutexGuard<'_, bool>> {
+        match self.has_failed.try_lock() {
+            Ok(has_failed) => Some(has_failed),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
         }
     }
 

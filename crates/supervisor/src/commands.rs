@@ -122,6 +122,10 @@ impl Supervisor for OneCommands {
         false
     }
 
+    fn tells_pids(&self) -> bool {
+        false
+    }
+
     async fn observe(&self, query: &Query) -> Observation {
         let exec = Exec::new(&self.gone, query.timeout).clean_env(&PASSED);
         match exec.kill_group().run().await.map(|ended| ended.code) {

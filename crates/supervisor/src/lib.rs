@@ -212,6 +212,11 @@ pub trait Supervisor: fmt::Debug + Send + Sync {
         true
     }
 
+    /// Whether it tells the ids of the processes that run.
+    fn tells_pids(&self) -> bool {
+        true
+    }
+
     /// Whether the process runs. Changes nothing, and never fails: what goes wrong is
     /// [`Observation::Unknown`].
     async fn observe(&self, query: &Query) -> Observation;

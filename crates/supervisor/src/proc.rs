@@ -99,6 +99,15 @@ impl ProcDir {
         status.is_ok_and(|status| u32::try_from(status.tgid) != Ok(pid))
     }
 
+    /// Whether a process knows itself by this id. In a PID namespace of its own it has another one
+    /// there, which it writes to its log.
+    fn knows_itself_as(&self, pid: u32) -> bool {
+        let status = self.process(pid).and_then(|process| process.status());
+        let ids = status.ok().and_then(|status| status.nspid);
+        let own = ids.and_then(|ids| ids.last().copied());
+        own.is_none_or(|own| u32::try_from(own) == Ok(pid))
+    }
+
     /// The user that a process runs as.
     pub(crate) fn owner(&self, pid: u32) -> Option<u32> {
         Some(fs::metadata(self.place(pid)).ok()?.uid())
@@ -197,16 +206,23 @@ pub(crate) fn wall_clock(ticks: u64) -> Option<SystemTime> {
 const CLOCK_SET: Duration = Duration::from_secs(60);
 
 /// Whether a process of this id runs that ran already at `by`. `None` where that cannot be told,
-/// as of a process of the kernel, or the first one: the id is of another PID namespace. Blocks.
+/// as of a process of the kernel, the first one, or one that has another id in its own PID
+/// namespace: the id is of another PID namespace. Blocks.
 pub fn runs_since(pid: u32, by: SystemTime) -> Option<bool> {
-    let proc = ProcDir::default();
+    runs_since_in(&ProcDir::default(), pid, by)
+}
+
+fn runs_since_in(proc: &ProcDir, pid: u32, by: SystemTime) -> Option<bool> {
     // A thread, or this program: then the number is of another PID namespace.
     if pid <= 1 || pid == std::process::id() || proc.is_thread(pid) {
         return None;
     }
     match proc.info(pid).ok()? {
         Some(info) if info.is_kernel => None,
-        Some(info) if !info.is_zombie => Some(wall_clock(info.started)? <= by + CLOCK_SET),
+        Some(info) if !info.is_zombie => {
+            let ran = wall_clock(info.started)? <= by + CLOCK_SET;
+            (!ran || proc.knows_itself_as(pid)).then_some(ran)
+        }
         _ => Some(false),
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::connection::{ConnectionSettings, Probe};
 use crate::folder::SessionName;
 use std::ffi::OsStr;
 
@@ -474,4 +475,47 @@ fn an_entry_for_one_bot_is_refused_once_it_stands_for_two() {
     // The second session has an entry of its own, before this one.
     let entries = "{sessions: [company_2], pid_file: /p}, {systemd: {unit: bot.service}}";
     assert_eq!(shared(entries, &two), None);
+}
+
+/// A connection that only sockets may show is waited for until they have lasted.
+#[test]
+fn the_wait_for_the_connection_is_long_enough_for_its_sockets() {
+    let entry = |session: &str, process: &str| {
+        format!("{{sessions: [{session}], {process}, allow_restart: true, connect_timeout: 5s}}")
+    };
+    let (services, _) = load(&format!(
+        "processes: [{}, {}]",
+        entry("a", "systemd: {unit: a.service}"),
+        entry(
+            "b",
+            "name: b, command: {stop: [a, stop], start: [a, start], gone: [a, gone]}"
+        )
+    ))
+    .unwrap();
+    let waits = |sources: &ConnectionSettings, name: &str| {
+        let service = services.of(&session(name)).unwrap();
+        let (connected, sockets) = (
+            sources.connected_within(&service),
+            sources.sockets_show_within(&service),
+        );
+        (connected.as_secs(), sockets.as_secs())
+    };
+    let sockets = ConnectionSettings::default();
+    assert_eq!(waits(&sockets, "a"), (40, 35));
+    assert_eq!(waits(&sockets, "b"), (5, 0), "its processes are unknown");
+    let slow = ConnectionSettings {
+        timeout: Duration::from_secs(20),
+        ..sockets.clone()
+    };
+    assert_eq!(waits(&slow, "a"), (55, 50));
+    let probed = ConnectionSettings {
+        probes: vec![Probe::command_line("true", None).unwrap()],
+        ..sockets.clone()
+    };
+    assert_eq!(waits(&probed, "a"), (5, 35));
+    let none = ConnectionSettings {
+        sockets: false,
+        ..sockets
+    };
+    assert_eq!(waits(&none, "a"), (5, 0));
 }

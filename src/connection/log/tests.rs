@@ -223,6 +223,10 @@ fn a_process_has_ended_only_if_it_was_seen_running() {
     // It has connected again since, and ended before the next look.
     let again = opened_by(false, seen_at.plus(second));
     assert_eq!(ended(again, after(1)), Some(false));
+    // One that was not seen running for long before is another process of this number.
+    let later = |seconds| opened_by(false, seen_at.plus(second * seconds));
+    assert_eq!(ended(later(900), after(1)), Some(false));
+    assert_eq!(ended(later(901), after(1)), None);
     let other = |change: fn(&mut Opener)| {
         let mut event = opened_by(false, seen_at);
         event.opener.iter_mut().for_each(change);

@@ -66,3 +66,17 @@ fn a_save_does_not_wait_for_one_that_hangs() {
     kept.save();
     assert!(dir.path().join(FILE).exists());
 }
+
+#[test]
+fn nothing_waits_for_a_read_that_hangs() {
+    let dir = tempfile::tempdir().unwrap();
+    let kept = SightingsFile::new(Clock::system());
+    let hangs = kept.has_failed.lock().unwrap();
+    kept.open(dir.path());
+    kept.save();
+    assert!(!dir.path().join(FILE).exists(), "it may hold what was seen");
+    drop(hangs);
+    kept.open(dir.path());
+    kept.save();
+    assert!(dir.path().join(FILE).exists());
+}

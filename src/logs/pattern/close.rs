@@ -250,7 +250,8 @@ const SIGNS: [&str; 32] = [
     concat!(
         r"\blastdisconnect\b|\bdisconnectreason\b|stream errored|stream:error|",
         r"\b(?:whatsapp|baileys|wa) (?:connection |session )?(?:closed|lost|disconnected)\b|",
-        r"\bconnection closed\W{1,4}(?:reason|status ?code|code)\W{1,4}4\d\d\b"
+        // Not the next field of a record.
+        r#"\bconnection closed[^\w"'\\]{1,4}(?:reason|status ?code|code)\W{1,4}4\d\d\b"#
     ),
 ];
 
@@ -366,7 +367,7 @@ pub(super) fn reason(record: &[u8], shape: &RecordShape) -> CloseReason {
         || (is(Is::PerhapsOfAnother) || is(Is::FromSomething) && !is(Is::FromWhatsApp))
             && !is(Is::OfWhatsApp);
     let of_the_end = is(Is::OfTheEnd) || is(Is::ConnectionUpdate) || is(Is::Boom) && is(Is::Ending);
-    let of_http = is(Is::OfHttp) && !of_the_end;
+    let of_http = (is(Is::OfHttp) || shape.of_http) && !of_the_end;
     // Evolution API prints its server beside the reason.
     let of_another = of_another && !is(Is::ConnectionUpdate) || of_http;
     // Headers of HTTP have this key and value too.

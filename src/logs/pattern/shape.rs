@@ -1,16 +1,16 @@
 //! Whether a logger wrote a record, and its message.
 
+mod http;
 mod loggers;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use memchr::memchr;
 use regex::bytes::Regex;
-use serde_json::value::RawValue;
 use xxhash_rust::xxh3::xxh3_64;
 
+use self::http::Fields;
 use super::super::record::{CLOSED, OPENED, is_library_message};
 
 /// What the record of a logger says. Empty for other text.
@@ -32,6 +32,8 @@ pub(super) struct RecordShape {
     pub chat: bool,
     /// The message is about the end of a connection, and a field has the code of the reason.
     pub closes: bool,
+    /// It shows a request of HTTP, or an error of one. Its code is no reason.
+    pub of_http: bool,
 }
 
 /// The reasons of an end.
@@ -105,7 +107,7 @@ impl RecordShape {
     }
 
     fn of_json(record: &[u8]) -> Option<Self> {
-        let fields: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_slice(record).ok()?;
+        let fields: Fields<'_> = serde_json::from_slice(record).ok()?;
         let first = |keys: &[&str]| keys.iter().find_map(|key| fields.get(*key));
         first(&["level", "severity", "levelname", "lvl", "@l"])?;
         let value = first(&["msg", "message", "@m", "@mt"])?.get();
@@ -138,6 +140,7 @@ impl RecordShape {
         shape.chat = !reason && (SENDER.iter().any(has) || of_another_part);
         shape.closes = code && is_close(&message);
         shape.plain = Some(plain(&message, &fields));
+        shape.of_http = !class && !shape.library && http::is_of_http(&fields);
         if !dated {
             // Kept for the library's own records, which are judged by it.
             shape.opened = None;
@@ -183,6 +186,10 @@ impl RecordShape {
             _ => Self::default(),
         };
         shape.plain = record.get(message.start()..).map(<[u8]>::to_vec);
+        let object = line.get(message.end()..).unwrap_or_default();
+        let fields: Option<Fields<'_>> = serde_json::from_slice(object.trim_ascii()).ok();
+        let of_http = fields.is_some_and(|fields| http::is_of_http(&fields));
+        shape.of_http = !shape.library && (of_http || http::is_of_http_in_lines(record));
         Some(shape)
     }
 
@@ -201,6 +208,7 @@ impl RecordShape {
             plain: None,
             chat: false,
             closes: false,
+            of_http: false,
         }
     }
 }
@@ -236,7 +244,7 @@ fn is_close(message: &str) -> bool {
 }
 
 /// The message, followed by the fields that give a reason.
-fn plain(message: &str, fields: &BTreeMap<Cow<'_, str>, &RawValue>) -> Vec<u8> {
+fn plain(message: &str, fields: &Fields<'_>) -> Vec<u8> {
     let mut text = message.as_bytes().to_vec();
     for key in REASONS {
         let Some(value) = fields.get(key).map(|value| value.get()) else {

@@ -298,9 +298,7 @@ impl Transition {
             (Phase::StartUnknown, Event::Locked(_)) => {
                 self.observe(Duration::ZERO, Sources::Live);
             }
-            (Phase::WaitingForConnection, Event::Locked(_)) => {
-                self.observe(Duration::ZERO, Sources::Connection);
-            }
+            (Phase::WaitingForConnection, Event::Locked(_)) => self.wait_on(),
             (Phase::StopUnknown, Event::Looked(_, look)) => self.stop_unknown(&look.seen),
             (Phase::StartUnknown, Event::Looked(_, look)) => self.start_unknown(&look.seen),
             (Phase::WaitingForConnection, Event::Looked(_, look)) => self.waiting(look),

@@ -33,12 +33,14 @@ impl RestartCoordinator {
     }
 
     pub(super) fn times(&self, service: &Service) -> Times {
+        let sources = &self.ctx.connection.settings;
         Times {
             stop: service.stop_timeout,
             gone: service.gone_timeout,
             start: service.start_timeout,
             shows: shows_within(service),
-            connect: service.connect_timeout,
+            connect: sources.connected_within(service),
+            sockets: sources.sockets_show_within(service),
             clean: self.bounds.down + HALTS_WITHIN + RESTORE_TIMEOUT * 2 + GRACE,
             retry: self.ctx.settings.armed.look_every.min(RETRY_EVERY),
         }

@@ -249,8 +249,11 @@ pub struct Times {
     pub start: Duration,
     /// After a call to start has ended, until the process shows.
     pub shows: Duration,
-    /// After the start, until it is connected.
+    /// After the start, until it is known to be connected.
     pub connect: Duration,
+    /// After it has connected, until its sockets show it. Zero where they are no source.
+    #[serde(default)]
+    pub sockets: Duration,
     /// The clean-up of all its folders.
     pub clean: Duration,
     /// Between two retries, and between two looks at a state that does not change.

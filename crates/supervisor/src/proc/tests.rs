@@ -131,3 +131,37 @@ fn a_thread_and_this_program_are_no_processes_of_a_log() {
     drop(end);
     thread.join().unwrap();
 }
+
+/// What a process writes to its log as its number is the one that it has in its own PID namespace.
+#[test]
+fn a_process_with_another_number_of_its_own_has_written_no_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("5000001");
+    fs::create_dir(&place).unwrap();
+    let own = fs::read_to_string("/proc/self/status").unwrap();
+    let since_the_boot = format!(
+        "5000001 (a) S 1 7 7 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 0 9 9 9{}",
+        " 0".repeat(13)
+    );
+    fs::write(place.join("stat"), since_the_boot).unwrap();
+    let runs = |ids: &str, by: SystemTime| {
+        let line = |line: &str| match line.split_once(':') {
+            Some((key @ ("Tgid" | "Pid"), _)) => format!("{key}:\t5000001\n"),
+            Some(("NSpid", _)) => format!("NSpid:\t{ids}\n"),
+            _ => format!("{line}\n"),
+        };
+        fs::write(
+            place.join("status"),
+            own.lines().map(line).collect::<String>(),
+        )
+        .unwrap();
+        runs_since_in(&ProcDir::at(dir.path()), 5_000_001, by)
+    };
+    let now = SystemTime::now();
+    assert_eq!(runs("5000001", now), Some(true));
+    assert_eq!(runs("5000001\t5000001", now), Some(true));
+    assert_eq!(runs("5000001\t7", now), None);
+    assert_eq!(runs("5000001\t40\t7", now), None);
+    // It started later: the process of that time has ended.
+    assert_eq!(runs("5000001\t7", SystemTime::UNIX_EPOCH), Some(false));
+}

@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::{Settings, flags_in};
+use crate::connection::{ConnectionSettings, show_within};
 use crate::control::Service;
 use crate::folder::Timestamp;
 use crate::policy::StopRefusal;
@@ -631,6 +632,8 @@ async fn no_stop_begins_after_its_window() {
 #[test]
 fn the_shipped_unit_waits_for_the_longest_run() {
     let timing = crate::control::Timing::default();
+    // Without a probe it waits for the sockets as well.
+    let shown = show_within(ConnectionSettings::default().timeout);
     // The last try begins within its time.
     let call = ASKED_WITHIN
         + timing.start_timeout
@@ -653,6 +656,7 @@ fn the_shipped_unit_waits_for_the_longest_run() {
         + RESTORE_TIMEOUT * 2
         + starts
         + timing.connect_timeout
+        + shown
         + OBSERVED_WITHIN;
     let unit = include_str!("../../../../deploy/systemd/baileys_remediator@.service");
     let waits = unit

@@ -89,6 +89,7 @@ fn the_call_of_another_restart_counts_and_that_of_the_own_does_not() {
         start: second,
         shows: second,
         connect: second,
+        sockets: second,
         clean: second,
         retry: second,
     };

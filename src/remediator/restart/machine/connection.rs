@@ -21,6 +21,16 @@ impl Transition {
         self.observe(Duration::ZERO, Sources::Connection);
     }
 
+    /// The wait of an earlier process goes on. The sockets that it has seen are forgotten, so there
+    /// is time for them to last once more.
+    pub(super) fn wait_on(&mut self) {
+        let shown = self.now.plus(self.s.times.sockets);
+        if shown.is_past(self.s.until) {
+            self.s.until = Some(shown);
+        }
+        self.observe(Duration::ZERO, Sources::Connection);
+    }
+
     pub(super) fn waiting(&mut self, look: &Look) {
         let runs = matches!(look.seen, Seen::Running(_));
         for one in &mut self.s.waiting {

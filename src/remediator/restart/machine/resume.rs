@@ -51,8 +51,12 @@ impl Transition {
                 self.resume_start();
             }
             Phase::WaitingForConnection => match self.s.until {
-                // It ran after its start, and an operator may have stopped it since.
-                Some(until) if until.boot == self.now.boot && self.now.is_past(Some(until)) => {
+                // It ran after its start, and an operator may have stopped it since. If its time has
+                // just ended, its sockets may still show that it is back.
+                Some(until)
+                    if until.boot == self.now.boot
+                        && self.now.is_past(Some(until.plus(self.s.times.sockets))) =>
+                {
                     self.to(Phase::RunningNotConnected);
                     self.observe(Duration::ZERO, Sources::Connection);
                 }

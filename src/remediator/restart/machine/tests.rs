@@ -14,6 +14,7 @@ pub(super) fn times() -> Times {
         start: SECOND * 60,
         shows: SHOWS_WITHIN,
         connect: SECOND * 180,
+        sockets: SECOND * 35,
         clean: SECOND * 600,
         retry: SECOND * 60,
     }
@@ -408,6 +409,43 @@ fn a_restart_of_this_program_gives_no_new_starts_and_no_new_time() {
     let (rebooted, _) = next(&state, &Event::OwnRestart, at(2, 5));
     assert_eq!((rebooted.again, rebooted.phase), (0, Phase::StartUnknown));
     assert_eq!(rebooted.round_until, Some(at(2, 5).plus(times().start)));
+}
+
+/// The sockets that the earlier process has seen are forgotten: they have time to last once more.
+#[test]
+fn after_a_restart_of_this_program_sockets_have_time_to_last() {
+    let until = |end: u32, sockets: u32, resumed: u32, locked: u32| {
+        let mut state = in_phase(Phase::WaitingForConnection);
+        state.until = Some(at(1, end));
+        state.times.sockets = SECOND * sockets;
+        let (state, _) = next(&state, &Event::OwnRestart, at(1, resumed));
+        let locked = next(&state, &Event::Locked(state.awaited), at(1, locked));
+        assert!(matches!(awaited(&locked.1), Some(Effect::Observe(..))));
+        locked.0.until.unwrap()
+    };
+    assert_eq!(until(100, 35, 90, 91), at(1, 126));
+    assert_eq!(until(100, 35, 99, 105), at(1, 140));
+    assert_eq!(until(100, 35, 134, 134), at(1, 169), "it has just ended");
+    assert_eq!(until(100, 35, 20, 21), at(1, 100), "enough time is left");
+    assert_eq!(until(100, 0, 90, 91), at(1, 100), "they are no source");
+    // Connected at two looks after its own time, it is back.
+    let mut state = in_phase(Phase::WaitingForConnection);
+    state.until = Some(at(1, 100));
+    state = next(&state, &Event::OwnRestart, at(1, 90)).0;
+    state = next(&state, &Event::Locked(state.awaited), at(1, 91)).0;
+    for (second, sessions, phase) in [
+        (101, &[][..], Phase::WaitingForConnection),
+        (121, &["a", "b"], Phase::WaitingForConnection),
+        (122, &["a", "b"], Phase::Back),
+    ] {
+        let look = Look {
+            seen: Seen::Running(None),
+            connected: sessions.iter().map(|one| (*one).to_owned()).collect(),
+            ..Look::default()
+        };
+        state = next(&state, &Event::Looked(state.awaited, look), at(1, second)).0;
+        assert_eq!(state.phase, phase, "{second}");
+    }
 }
 
 /// A restart by an operator, or by something that restarts unhealthy containers, is no stop.

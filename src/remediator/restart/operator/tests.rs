@@ -43,6 +43,7 @@ fn restart(service: &str, session: &str, phase: Phase) -> Restart {
         start: SECOND,
         shows: SECOND,
         connect: SECOND,
+        sockets: SECOND,
         clean: SECOND,
         retry: SECOND,
     };

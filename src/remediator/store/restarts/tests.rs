@@ -20,6 +20,7 @@ fn restart(service: &str, session: &str, run_id: i64, trigger: Trigger) -> Resta
         start: MINUTE,
         shows: MINUTE,
         connect: MINUTE,
+        sockets: MINUTE,
         clean: MINUTE,
         retry: MINUTE,
     };

@@ -12,6 +12,7 @@ fn intended(id: u64) -> Restart {
         start: second,
         shows: second,
         connect: second,
+        sockets: second,
         clean: second,
         retry: second,
     };

@@ -29,9 +29,11 @@ use super::store::runs::{Action, Ending, Run, Status};
 use self::confirm::Mover;
 pub(super) use self::context::blocking;
 pub use self::context::{ClaimedRuns, Context};
+#[cfg(test)]
+pub(super) use self::folders::SETTLES_WITHIN;
 use self::folders::scan;
 pub use self::folders::{Folders, StoppedService, WeakFolders};
-pub(super) use self::folders::{ask_and_scan, lock, lock_folder};
+pub(super) use self::folders::{ask_and_scan, lock, lock_folder, settle};
 use self::recovery::roll_forward;
 pub use self::recovery::{end_orphan, recover};
 

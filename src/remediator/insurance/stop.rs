@@ -4,11 +4,12 @@
 //! file, and the next start would create a new identity over it. So this program takes a copy
 //! before the stop, and puts the newest copy of that identity back before the start if the file
 //! is missing or broken then. Without a copy, or where the copy could not be put back, nothing is stopped.
+//! While a torn file could not be put back, the bot is not started.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::control::Presence;
@@ -23,7 +24,7 @@ use crate::remediator::store::runs::{Action, Ending};
 use crate::remediator::store::{BlockingStore, StoreError};
 
 use super::restore::{rehearse, restore};
-use super::store::CopyStore;
+use super::store::{CopyStore, default_copy};
 use super::watch::{CredsReading, read_settled};
 
 /// Longest wait for one copy before a stop.
@@ -143,41 +144,49 @@ pub struct CredsCheck {
     pub claimed: ClaimedRuns,
 }
 
-/// Puts the newest copy of the identity that was seen last back if creds.json is broken, or missing, and was whole before the
-/// stop. Each restore is a run of its own. A file that was missing or broken before the stop is
-/// left for an operator. Acts only while the service is known to be gone, and within a bounded
-/// time, so that a file system that hangs does not hold up the start.
+/// Puts the newest copy of the identity that was seen last back if creds.json is broken, or missing,
+/// and was whole before the stop. Each restore is a run of its own. A file that was missing or broken
+/// before the stop is left for an operator. Acts only while the service is known to be gone, and
+/// within a bounded time, so that a file system that hangs does not hold up the start.
+///
+/// Returns why the service must not be started yet: such a file is still torn although there is a
+/// whole copy, and the bot would make a new identity over it. A folder that cannot be looked at
+/// forbids no start.
 pub async fn before_a_start(
     ctx: &Context,
     stopped: &StoppedService,
     mut sessions: Vec<Found>,
     check: &CredsCheck,
-) {
+) -> Option<String> {
     sessions.retain(|found| check.whole.contains(found.session.as_str()));
     let (puts_missing, claimed) = (check.missing, check.claimed.clone());
-    if !ctx.settings.insurance.enabled {
-        return;
+    if !ctx.settings.insurance.enabled || sessions.is_empty() {
+        return None;
     }
     let (service, halt) = (&stopped.service, Halt::default());
     let stopped = StoppedService {
         halt: halt.clone(),
         ..stopped.clone()
     };
+    let torn = TornFiles::default();
     // A separate task, so that it can still record its runs after the timeout.
     let restoring = {
-        let (ctx, halt) = (ctx.clone(), halt.clone());
+        let (ctx, halt, torn) = (ctx.clone(), halt.clone(), torn.clone());
         tokio::spawn(async move {
-            for found in sessions.iter().take_while(|_| !halt.is_halted()) {
-                let Ok(inventory) = runner::look(found).await else {
-                    continue;
-                };
-                let is_torn = match inventory.creds {
-                    Creds::Missing => puts_missing,
-                    Creds::Broken(_) => true,
-                    _ => false,
-                };
-                if is_torn {
-                    restore_torn(&ctx, &stopped, found, &claimed).await;
+            let broken = all_torn(sessions, puts_missing).await;
+            let timeout = |found: &Found| (found.session.to_string(), "timeout".to_owned());
+            torn.lock().extend(broken.iter().map(timeout));
+            // A source may lag, and nothing is put back while one reports the bot as connected.
+            let began = ctx.clock.now();
+            for found in &broken {
+                runner::settle(&ctx, found, began).await;
+            }
+            for found in broken.iter().take_while(|_| !halt.is_halted()) {
+                let restored = restore_torn(&ctx, &stopped, found, puts_missing, &claimed).await;
+                let (mut torn, session) = (torn.lock(), found.session.to_string());
+                match restored {
+                    Ok(()) => _ = torn.remove(&session),
+                    Err(why) => _ = torn.insert(session, why),
                 }
             }
         })
@@ -198,14 +207,98 @@ pub async fn before_a_start(
             "timeout: putting creds.json back hangs in the file system"
         );
     }
+    let torn = torn.lock();
+    let (session, why) = torn.first_key_value()?;
+    Some(format!(
+        "creds.json of {session} is broken, and its copy could not be put back: {why}"
+    ))
 }
 
+/// The sessions whose creds.json is torn, each with why it was not put back.
+#[derive(Clone, Debug, Default)]
+struct TornFiles(Arc<Mutex<BTreeMap<String, String>>>);
+
+impl TornFiles {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Those of `sessions` whose creds.json is torn.
+async fn all_torn(sessions: Vec<Found>, puts_missing: bool) -> Vec<Found> {
+    let mut torn = Vec::new();
+    for some in sessions.chunks(COPIED_AT_ONCE) {
+        let looks = some.iter().cloned().map(|found| {
+            tokio::spawn(async move {
+                let is_torn = is_torn(&found, puts_missing).await;
+                (found, is_torn)
+            })
+        });
+        for look in looks.collect::<Vec<_>>() {
+            if let Ok((found, Some(true))) = look.await {
+                torn.push(found);
+            }
+        }
+    }
+    torn
+}
+
+/// `None`: the folder cannot be looked at.
+async fn is_torn(found: &Found, puts_missing: bool) -> Option<bool> {
+    let inventory = runner::look(found).await.ok()?;
+    Some(match inventory.creds {
+        Creds::Missing => puts_missing,
+        Creds::Broken(_) => true,
+        _ => false,
+    })
+}
+
+/// Whether there is a copy that could be put back. A state directory that cannot be read may hold
+/// one.
+async fn has_copy(ctx: &Context, session: &str) -> bool {
+    let (store, session) = (CopyStore::new(&ctx.settings.state_path), session.to_owned());
+    let copies = blocking(move || store.copies(&session)).await;
+    copies.map_or(true, |copies| default_copy(&copies).is_some())
+}
+
+/// Puts a torn creds.json back.
+///
+/// Errors: why that failed. The file is still torn, and there is a whole copy of it.
 async fn restore_torn(
     ctx: &Context,
     stopped: &StoppedService,
     found: &Found,
+    puts_missing: bool,
     claimed: &ClaimedRuns,
-) {
+) -> Result<(), String> {
+    let session = found.session.as_str();
+    let Err(why) = put_back(ctx, stopped, found, claimed).await else {
+        return Ok(());
+    };
+    // It may have changed meanwhile.
+    if is_torn(found, puts_missing).await == Some(false) {
+        return Ok(());
+    }
+    if has_copy(ctx, session).await {
+        tracing::error!(
+            session,
+            "creds.json is broken, and its copy was not put back: {why}. The bot is not started before that, because it would make a new identity; retrying"
+        );
+        return Err(why);
+    }
+    tracing::error!(
+        session,
+        "creds.json is broken, and no whole copy is left: {why}. The bot starts with a new identity: stop it, and put a backup of the folder back"
+    );
+    Ok(())
+}
+
+async fn put_back(
+    ctx: &Context,
+    stopped: &StoppedService,
+    found: &Found,
+    claimed: &ClaimedRuns,
+) -> Result<(), String> {
     let service = &stopped.service;
     let session = found.session.to_string();
     let why = format!("before the start of {}", service.name);
@@ -222,15 +315,7 @@ async fn restore_torn(
         Ok::<_, StoreError>(id)
     };
     let begun = ctx.store.block(begin).await;
-    let id = match begun {
-        Ok(id) => id,
-        Err(error) => {
-            return tracing::error!(
-                session,
-                "creds.json was not put back: failed to record the run: {error}"
-            );
-        }
-    };
+    let id = begun.map_err(|error| format!("failed to record the run: {error}"))?;
     let stopped = StoppedService {
         since: ctx.now(),
         ..stopped.clone()
@@ -241,7 +326,7 @@ async fn restore_torn(
         _ => Err(RunError::Refused(Refusal::ConnectionUnknown)),
     };
     let status = outcome::apply_result(&restored, &mut ending);
-    match restored {
+    let result = match restored {
         Ok(RunOutcome::Restored {
             copy,
             counters: (_, counter),
@@ -253,15 +338,11 @@ async fn restore_torn(
                 next_pre_key_id = counter,
                 "the stop damaged creds.json; put back the newest copy before the start"
             );
+            Ok(())
         }
-        Ok(_) => {}
-        Err(stop) => {
-            tracing::error!(
-                session,
-                "creds.json is broken, and no copy was put back: {stop}. The bot starts with a new identity: stop it, then run baileys_remediator creds restore {session}"
-            );
-        }
-    }
+        Ok(_) => Ok(()),
+        Err(stop) => Err(stop.to_string()),
+    };
     let now = ctx.moment();
     let ended = ctx
         .with_store(move |store| store.runs().finish(id, status, &ending, now))
@@ -275,6 +356,7 @@ async fn restore_torn(
     // Where that failed, recovery records the outcome later.
     let claimed = claimed.clone();
     blocking(move || claimed.lock().remove(&id)).await;
+    result
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! The clean-up of the folders of a service that is gone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use clock::Clock;
 
-use crate::folder::Found;
+use crate::folder::{Found, SessionName};
 use crate::policy::guard::CleanupMode;
 use crate::policy::{CleanRequest, SameLogin, Tier};
 use crate::remediator::copies;
@@ -18,10 +18,8 @@ use crate::remediator::store::runs::{Action, Ending, Run};
 use crate::remediator::store::{BlockingStore, StoreError};
 
 use super::coordinator::RestartCoordinator;
-use super::machine::{GRACE, LOOK_EVERY};
+use super::machine::GRACE;
 
-/// A source may still report `connected` for this long after the process is gone.
-pub(super) const SETTLES_WITHIN: Duration = Duration::from_secs(30);
 /// After the process is gone, the folder is watched for this long (or for the quiet window if
 /// that is shorter) before anything moves: if the wrong service is configured, this shows the
 /// writes of the bot that still runs.
@@ -41,6 +39,8 @@ pub(super) struct CleanJob {
     pub run: Run,
     pub found: Found,
     pub known: Vec<Found>,
+    /// Names that several folders have: their sessions are not cleaned.
+    pub duplicates: BTreeSet<SessionName>,
     pub mode: CleanupMode,
     pub sibling_runs: Arc<Mutex<Vec<SiblingRun>>>,
     pub ending: Ending,
@@ -95,7 +95,7 @@ impl RestartCoordinator {
         let mut ending = job.ending;
         let clock = &self.ctx.clock;
         let gone = clock.now();
-        self.settle(&job.found).await;
+        runner::settle(&self.ctx, &job.found, gone).await;
         let watched = WATCHED_FOR.min(self.ctx.settings.connection.quiet);
         clock.sleep(watched.saturating_sub(clock.since(gone))).await;
         let began = clock.now();
@@ -106,6 +106,7 @@ impl RestartCoordinator {
             let services = &self.ctx.settings.services;
             let service = services.of(&other.session);
             other.session != job.found.session
+                && !job.duplicates.contains(&other.session)
                 && service.is_some_and(|service| service.name == stopped.service.name)
         });
         let others: Vec<&Found> = others.collect();
@@ -126,19 +127,6 @@ impl RestartCoordinator {
             }
         }
         (ending, result)
-    }
-
-    /// Waits until no source reports it as connected any more; a source may lag.
-    async fn settle(&self, found: &Found) {
-        let clock = &self.ctx.clock;
-        let began = clock.now();
-        while clock.since(began) < SETTLES_WITHIN {
-            let asked = self.ctx.connection.ask(&found.session).await;
-            if asked.who_sees_a_connection().is_none() {
-                return;
-            }
-            clock.sleep(LOOK_EVERY).await;
-        }
     }
 
     async fn clean_session(
@@ -182,7 +170,7 @@ impl RestartCoordinator {
             Ok(None) => return,
             Err(error) => return tracing::error!("{error}"),
         };
-        self.settle(other).await;
+        runner::settle(&self.ctx, other, self.ctx.clock.now()).await;
         let mode = match run.action {
             Action::Emergency => CleanupMode::Emergency,
             _ => CleanupMode::Cleanup,

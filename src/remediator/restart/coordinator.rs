@@ -2,13 +2,15 @@
 //! and their tasks. `run` begins a restart, `resume` resumes those that are pending.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::folder::Found;
+use crate::folder::discovery::{Skipped, duplicate};
+use crate::folder::{Found, SessionName};
 use crate::remediator::outcome::{RunError, RunResult};
 use crate::remediator::runner::{ClaimedRuns, Context};
 use crate::remediator::store::{BlockingStore, StoreError};
@@ -39,6 +41,28 @@ pub enum RestartResult {
     CleanWithoutStop,
     /// It was handled.
     Ended(RunResult),
+}
+
+/// The sessions that the last discovery found.
+#[derive(Clone, Debug, Default)]
+pub struct KnownSessions {
+    /// All of them; of several folders with one name, the one that had it first.
+    pub found: Vec<Found>,
+    /// The names that several folders have. No run touches one, but a stop of its process may tear
+    /// its creds.json.
+    pub duplicates: BTreeSet<SessionName>,
+}
+
+impl KnownSessions {
+    /// Those that were found; `skipped` is what was left out.
+    pub fn new(found: Vec<Found>, skipped: &[Skipped]) -> Self {
+        let is_duplicate = |found: &&Found| duplicate(skipped, found.session.as_str()).is_some();
+        let duplicates = found.iter().filter(is_duplicate);
+        Self {
+            duplicates: duplicates.map(|found| found.session.clone()).collect(),
+            found,
+        }
+    }
 }
 
 /// How long a bot may be kept down. Shorter in tests only.
@@ -73,8 +97,8 @@ pub struct RestartCoordinator {
     configuration: u64,
     /// Whether another configuration is in force.
     superseded: watch::Sender<bool>,
-    /// Whether the folders were searched for records that the journal has lost.
-    pub(super) looked_in_folders: std::sync::atomic::AtomicBool,
+    /// The folders that were searched for records that the journal has lost.
+    folders_read: Mutex<BTreeSet<PathBuf>>,
 }
 
 /// The restarts that are under way, by whatever configuration, and their tasks.
@@ -86,6 +110,8 @@ pub(super) struct SharedRestarts {
     pub(super) waits: Mutex<BTreeMap<String, Instant>>,
     /// Restarts that are over but may still be in the journal.
     over: Mutex<BTreeMap<RestartId, RestartEnd>>,
+    /// Restarts that were resumed from a quarantine: once is enough, whichever folder has them.
+    pub(super) adopted: Mutex<BTreeSet<RestartId>>,
     pub(super) window: tokio::sync::Mutex<()>,
     /// Whether the program is to end.
     pub(super) leaving: watch::Sender<bool>,
@@ -105,7 +131,7 @@ impl RestartCoordinator {
             shared: Arc::default(),
             configuration: 0,
             superseded: watch::Sender::new(false),
-            looked_in_folders: std::sync::atomic::AtomicBool::new(false),
+            folders_read: Mutex::default(),
         }
     }
 
@@ -117,7 +143,7 @@ impl RestartCoordinator {
             shared: Arc::clone(&self.shared),
             configuration: self.configuration + 1,
             superseded: watch::Sender::new(false),
-            looked_in_folders: std::sync::atomic::AtomicBool::new(false),
+            folders_read: Mutex::default(),
         })
     }
 
@@ -158,6 +184,11 @@ impl RestartCoordinator {
     pub(super) fn over(&self) -> std::sync::MutexGuard<'_, BTreeMap<RestartId, RestartEnd>> {
         let over = self.shared.over.lock();
         over.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn folders_read(&self) -> std::sync::MutexGuard<'_, BTreeSet<PathBuf>> {
+        let read = self.folders_read.lock();
+        read.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// This restart is over: it is never resumed, also while its record cannot be deleted.

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::control::Service;
-use crate::folder::{Found, Timestamp};
+use crate::folder::{Found, SessionName, Timestamp};
 use crate::policy::StopRefusal;
 use crate::policy::guard::CleanupMode;
 use crate::remediator::insurance::stop::{self as insurance, CredsCheck};
@@ -31,7 +31,7 @@ use crate::remediator::store::runs::{Ending, Run};
 use super::checks::SiblingSessions;
 use super::cleaning::{CleanJob, SiblingRun};
 use super::coordinator::{RestartCoordinator, RestartResult};
-use super::folder_record;
+use super::folder_record::{self, Kept};
 use super::leases::ServiceLease;
 use super::machine::{self, LOOK_EVERY, PERSIST_WITHIN};
 use super::state::{
@@ -57,6 +57,8 @@ pub(super) struct LiveRun {
     pub error: Option<RunError>,
     pub needs_no_stop: bool,
     pub cleaned: Option<RunResult>,
+    /// Names that several folders have: their sessions are not cleaned.
+    pub duplicates: BTreeSet<SessionName>,
     pub siblings: SiblingSessions,
     pub sibling_runs: Arc<Mutex<Vec<SiblingRun>>>,
     pub result: oneshot::Sender<(RestartResult, Ending)>,
@@ -280,7 +282,11 @@ impl Driver {
                     }
                 }
             }
-            EffectOutput::Cleaned(cleaned) => {
+            EffectOutput::Cleaned(cleaned, torn) => {
+                if let Some(why) = torn {
+                    self.why = why;
+                }
+                let Some(cleaned) = cleaned else { return };
                 if let Some(live) = &mut self.live {
                     live.ending = cleaned.ending;
                     live.cleaned = cleaned.result;
@@ -342,8 +348,9 @@ impl Driver {
                 let written = self.clock().timeout(PERSIST_WITHIN, written);
                 if written.await.is_err() {
                     tracing::error!(service = self.state.service, "the journal hangs");
-                    locks::remove_records(self.ctx(), self.folders.clone(), self.state.clone())
-                        .await;
+                    let (folders, state) = (self.folders.clone(), self.state.clone());
+                    let end = RestartEnd::from_phase(before);
+                    locks::end_records(self.ctx(), folders, state, end).await;
                 }
             }
             Effect::Observe(after, sources) => self.observe(id, after, sources),
@@ -460,13 +467,13 @@ impl Driver {
         // A write that hangs keeps no lock: the next start needs it.
         let held = self.folders.downgrade();
         let coordinator = Arc::clone(&self.coordinator);
-        let forget = match what {
-            Write::Forget(end) => {
-                coordinator.mark_over(&state, end);
-                true
-            }
-            _ => false,
+        let end = match what {
+            Write::Forget(end) => Some(end),
+            _ => None,
         };
+        if let Some(end) = end {
+            coordinator.mark_over(&state, end);
+        }
         self.last_write = Some(tokio::spawn(async move {
             if let Some(last) = last {
                 let _ = last.await;
@@ -503,10 +510,15 @@ impl Driver {
             };
             let state_path = ctx.settings.state_path.clone();
             let kept = state.clone();
-            let keep = move || folder_record::keep(&held.held().0, &state_path, &kept, forget);
+            let how = match (end, &saved) {
+                (None, _) => Kept::Written,
+                (Some(_), Ok(())) => Kept::Removed,
+                (Some(end), Err(_)) => Kept::Over(end),
+            };
+            let keep = move || folder_record::keep(&held.held().0, &state_path, &kept, how);
             blocking(keep).await;
             if let Err(error) = &saved
-                && (forget || sender.is_closed())
+                && (end.is_some() || sender.is_closed())
             {
                 tracing::error!(
                     service = state.service,
@@ -521,9 +533,8 @@ impl Driver {
     fn observe(&mut self, id: u64, after: Duration, sources: Sources) {
         let service = self.service.clone();
         let (ctx, sessions) = (self.ctx().clone(), self.sessions.clone());
-        // Log lines from before this time do not count.
-        let since = self.state.started_ns.unwrap_or(self.state.decided_ns);
-        let waiting: Vec<(Found, Timestamp)> = self
+        let since = self.state.connects_after().map(Timestamp::from_nanos);
+        let waiting: Vec<(Found, Option<Timestamp>)> = self
             .state
             .waiting
             .iter()
@@ -533,7 +544,7 @@ impl Driver {
                     .known
                     .iter()
                     .find(|found| found.session.as_str() == one.session)?;
-                Some((found.clone(), Timestamp::from_nanos(since)))
+                Some((found.clone(), since))
             })
             .collect();
         let state = self.state.clone();
@@ -628,6 +639,7 @@ impl Driver {
             run: live.run.clone(),
             found: live.found.clone(),
             known: self.known.clone(),
+            duplicates: live.duplicates.clone(),
             mode: match self.state.trigger {
                 Trigger::Emergency => CleanupMode::Emergency,
                 Trigger::Window => CleanupMode::Cleanup,
@@ -649,11 +661,13 @@ impl Driver {
                 None => None,
             };
             end_moves(&coordinator.ctx.clock, &stopped.halt).await;
-            insurance::before_a_start(&coordinator.ctx, &stopped, sessions, &check).await;
-            let side = cleaned.map_or(EffectOutput::None, |cleaned| {
-                EffectOutput::Cleaned(Box::new(cleaned))
-            });
-            (Event::Cleaned(id), side)
+            let ctx = &coordinator.ctx;
+            let torn = insurance::before_a_start(ctx, &stopped, sessions, &check).await;
+            let event = match torn {
+                None => Event::Cleaned(id),
+                Some(_) => Event::Torn(id),
+            };
+            (event, EffectOutput::Cleaned(cleaned.map(Box::new), torn))
         });
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,14 +14,20 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::folder::scan::QUARANTINE_DIR;
-use crate::folder::{BoundedBlocking, FolderPath, Found};
+use crate::folder::{BoundedBlocking, Found};
 use crate::remediator::quarantine::{LockedFolder, Obstacle, write_file};
 
-use super::state::{Call, Now, Restart, RestartId};
+use super::state::{Call, Now, Restart, RestartEnd, RestartId};
 
 /// Its name in the quarantine.
 pub const NAME: &str = "restart.json";
 const NEW: &str = "restart.json.tmp";
+/// The record of a restart that is over, where the journal could not delete its own: by how it
+/// has ended. A rename needs no space on a full disk.
+const OVER: [(RestartEnd, &str); 2] = [
+    (RestartEnd::Stopped, "restart.over.json"),
+    (RestartEnd::NothingCalled, "restart.uncalled.json"),
+];
 /// The record of a call that an operator's command makes, while that is under way.
 const OPERATOR: &str = "operator.json";
 const OPERATOR_NEW: &str = "operator.json.tmp";
@@ -61,7 +67,24 @@ fn put(quarantine: &OwnedFd, name: &str, value: &impl Serialize) -> Result<(), S
 
 /// Removes the record of a restart. Blocks.
 pub fn remove(folder: &Arc<LockedFolder>) -> Result<(), Obstacle> {
-    unlink(folder, [NEW, NAME])
+    let [(_, over), (_, uncalled)] = OVER;
+    unlink(folder, [NEW, NAME, over, uncalled])
+}
+
+/// Marks the record of a restart as over. Blocks.
+fn end(folder: &Arc<LockedFolder>, end: RestartEnd) -> Result<(), Obstacle> {
+    let Some(quarantine) = folder.quarantine(false)? else {
+        return Ok(());
+    };
+    for (_, name) in OVER.iter().filter(|(of, _)| *of == end) {
+        let failed = |error| Obstacle::Io(format!("renaming a record: {error}"));
+        match rustix::fs::renameat(&quarantine, NAME, &quarantine, *name) {
+            Ok(()) => rustix::fs::fsync(&quarantine).map_err(failed)?,
+            Err(Errno::NOENT) => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Ok(())
 }
 
 /// Removes the record of an operator's call. Blocks.
@@ -69,7 +92,7 @@ pub fn remove_call(folder: &Arc<LockedFolder>) -> Result<(), Obstacle> {
     unlink(folder, [OPERATOR_NEW, OPERATOR])
 }
 
-fn unlink(folder: &Arc<LockedFolder>, names: [&str; 2]) -> Result<(), Obstacle> {
+fn unlink<const N: usize>(folder: &Arc<LockedFolder>, names: [&str; N]) -> Result<(), Obstacle> {
     let Some(quarantine) = folder.quarantine(false)? else {
         return Ok(());
     };
@@ -84,8 +107,12 @@ fn unlink(folder: &Arc<LockedFolder>, names: [&str; 2]) -> Result<(), Obstacle> 
 
 /// Reads the record, if it belongs to this state directory. A pending restart of another state
 /// directory is logged. Blocks.
-pub fn read(found: &Found, state_path: &Path) -> Option<Restart> {
-    let record: RestartRecord = read_json(found, NAME)?;
+///
+/// Errors: the folder does not answer, or cannot be opened.
+pub fn read(found: &Found, state_path: &Path) -> io::Result<Option<Restart>> {
+    let Some(record) = read_json::<RestartRecord>(found, NAME)? else {
+        return Ok(None);
+    };
     let is_own = record.state_path == state_path;
     if !is_own && record.restart.phase.is_pending() {
         tracing::error!(
@@ -95,7 +122,20 @@ pub fn read(found: &Found, state_path: &Path) -> Option<Restart> {
             record.state_path.display()
         );
     }
-    is_own.then_some(record.restart)
+    Ok(is_own.then_some(record.restart))
+}
+
+/// The restarts of this state directory that are over and may still be in the journal. Blocks.
+///
+/// Errors: as [`read`].
+pub fn over(found: &Found, state_path: &Path) -> io::Result<Vec<(Restart, RestartEnd)>> {
+    let mut over = Vec::new();
+    for (end, name) in OVER {
+        let record: Option<RestartRecord> = read_json(found, name)?;
+        let own = record.filter(|record| record.state_path == state_path);
+        over.extend(own.map(|record| (record.restart, end)));
+    }
+    Ok(over)
 }
 
 /// Whether a call of another restart, or of an operator's command, may be under way: a kill
@@ -105,21 +145,30 @@ pub fn other_call_may_be_under_way(found: &Found, own: Option<&RestartId>, now: 
     let is_under_way = |record: RestartRecord| {
         Some(&record.restart.id()) != own && record.restart.call_may_be_under_way(now)
     };
-    read_json(found, NAME).is_some_and(is_under_way)
-        || read_json(found, OPERATOR).is_some_and(|call: Call| call.may_be_under_way(now))
+    let restart = read_json(found, NAME).ok().flatten();
+    let operator = || read_json(found, OPERATOR).ok().flatten();
+    restart.is_some_and(is_under_way)
+        || operator().is_some_and(|call: Call| call.may_be_under_way(now))
 }
 
-fn read_json<T: DeserializeOwned + Send + 'static>(found: &Found, name: &'static str) -> Option<T> {
+/// Errors: the folder does not answer, or cannot be opened.
+fn read_json<T: DeserializeOwned + Send + 'static>(
+    found: &Found,
+    name: &'static str,
+) -> io::Result<Option<T>> {
     let place = found.place.clone();
-    let read = BoundedBlocking::default().run(&found.place.path(), move || read_now(&place, name));
-    read.ok().flatten()
+    let read = BoundedBlocking::default().run(&found.place.path(), move || {
+        let folder = place.open()?;
+        Ok(read_now(&folder, name))
+    });
+    read.and_then(|read| read)
 }
 
-fn read_now<T: DeserializeOwned>(place: &FolderPath, name: &str) -> Option<T> {
-    let folder = place.open().ok()?;
+/// `None`: there is no such file, or another one than this program writes.
+fn read_now<T: DeserializeOwned>(folder: &OwnedFd, name: &str) -> Option<T> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let dir = flags | OFlags::DIRECTORY;
-    let quarantine = rustix::fs::openat(&folder, QUARANTINE_DIR, dir, Mode::empty()).ok()?;
+    let quarantine = rustix::fs::openat(folder, QUARANTINE_DIR, dir, Mode::empty()).ok()?;
     let file = rustix::fs::openat(&quarantine, name, flags, Mode::empty()).ok()?;
     let file = File::from(file);
     if !file.metadata().is_ok_and(|about| about.is_file()) {
@@ -130,20 +179,32 @@ fn read_now<T: DeserializeOwned>(place: &FolderPath, name: &str) -> Option<T> {
     serde_json::from_slice(&text).ok()
 }
 
-/// Writes the record to each folder, or removes it. A failure is only logged: the journal has the
-/// first record. Blocks.
+/// What becomes of the record of a restart.
+#[derive(Clone, Copy, Debug)]
+pub enum Kept {
+    /// It is written.
+    Written,
+    /// It is removed: the restart is over.
+    Removed,
+    /// The restart is over, and the journal could not delete its record.
+    Over(RestartEnd),
+}
+
+/// Writes the record to each folder, removes it, or marks it as over. A failure is only logged: the
+/// journal has the first record. Blocks.
 pub fn keep(
     folders: &BTreeMap<String, Arc<LockedFolder>>,
     state_path: &Path,
     state: &Restart,
-    forget: bool,
+    kept: Kept,
 ) {
     for (session, folder) in folders {
-        let kept = match forget {
-            true => remove(folder).map_err(|error| error.to_string()),
-            false => write(folder, state_path, state),
+        let done = match kept {
+            Kept::Written => write(folder, state_path, state),
+            Kept::Removed => remove(folder).map_err(|error| error.to_string()),
+            Kept::Over(how) => end(folder, how).map_err(|error| error.to_string()),
         };
-        if let Err(error) = kept {
+        if let Err(error) = done {
             tracing::warn!(
                 session,
                 "failed to update the record of the restart in the quarantine: {error}"

@@ -34,11 +34,14 @@
 //! | gone | saved, not saved, deadline | the run was not reported | cleaning | clean, deadline |
 //! | gone | saved, not saved, deadline | the run was reported | cleaning | put back, deadline |
 //! | cleaning | cleaned | | start_intended | observe live |
+//! | cleaning | torn | time is left | start_intended | observe live |
+//! | cleaning | torn | no time is left, or the program is to end | down | notify, (report), note, unlock, observe live |
 //! | cleaning | deadline | | start_intended | break off, observe live |
 //! | start_intended | gone | | start_intended | persist, deadline |
-//! | start_intended | gone | a start was called since creds.json was checked | cleaning | put back, deadline |
+//! | start_intended | gone | creds.json was not checked, or may have changed since | cleaning | put back, deadline |
 //! | start_intended | gone | it ran after its start, and a person has paused | paused | (report), note, unlock, observe live |
 //! | start_intended | unknown | | start_intended | observe live |
+//! | start_intended | unknown | for the start timeout, and creds.json was not checked | cleaning | put back, deadline |
 //! | start_intended | unknown | for the start timeout: started once | start_intended | persist, deadline |
 //! | start_intended | contradicted | | start_intended | notify, (report), note, observe live |
 //! | start_intended | running, changing | a person started it | waiting_for_connection | step, note, observe connection |
@@ -144,6 +147,8 @@ pub const LOCK_WITHIN: Duration = Duration::from_secs(30);
 pub const LOCK_EVERY: Duration = Duration::from_secs(5);
 /// How often a service that dies after its start is started again.
 pub const STARTS_AGAIN: u32 = 2;
+/// Between two tries to put a torn creds.json back: each one is a run on record.
+pub const PUT_BACK_EVERY: Duration = Duration::from_secs(15);
 /// Stopped on request for so long, it was stopped by a person. A restart is over sooner: `docker
 /// restart` gives a process 10 seconds to end.
 const STOPPED_FOR: Duration = Duration::from_secs(30);
@@ -178,6 +183,7 @@ impl Restart {
             reported: false,
             told_unknown: false,
             contradicted: false,
+            untouched: false,
             ended: false,
             stopped_since: None,
             adopted: false,
@@ -237,6 +243,7 @@ pub fn next(state: &Restart, event: &Event, now: Now) -> (Restart, Vec<Effect>) 
         | Event::Looked(id, _)
         | Event::Returned(id, _)
         | Event::Cleaned(id)
+        | Event::Torn(id)
         | Event::Deadline(id) => *id != state.awaited,
         _ => false,
     };
@@ -281,6 +288,7 @@ impl Transition {
                 self.clean();
             }
             (Phase::Cleaning, Event::Cleaned(_)) => self.cleaned(),
+            (Phase::Cleaning, Event::Torn(_)) => self.torn(),
             (Phase::Cleaning, Event::Deadline(_)) => {
                 self.effects.push(Effect::BreakOff);
                 self.cleaned();

@@ -1,8 +1,8 @@
 //! Resumes the restarts that a crash or the end of the program interrupted, and those whose
 //! sessions are not back.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError};
 
 use crate::control::Service;
 use crate::folder::{Found, SessionName};
@@ -30,14 +30,8 @@ impl RestartCoordinator {
                 Vec::new()
             }
         };
-        // Only once, as soon as a folder is found, because a mount may appear late.
-        if !known.is_empty()
-            && !self.looked_in_folders.load(Relaxed)
-            && let Some(lost) = self.lost(known, &all).await
-        {
-            self.looked_in_folders.store(true, Relaxed);
-            all.extend(lost);
-        }
+        let lost = self.lost(known, &all).await;
+        all.extend(lost);
         for state in all {
             let Some(lease) = self.lease(&state.service) else {
                 continue;
@@ -121,26 +115,64 @@ impl RestartCoordinator {
         named(&own).or_else(|| known.iter().find_map(|found| named(&found.session)))
     }
 
-    /// Restarts that are recorded in the quarantines, and whose run is not in the journal.
-    /// `None`: the folders did not answer in time.
-    async fn lost(&self, known: &[Found], on_record: &[Restart]) -> Option<Vec<Restart>> {
-        let (known, state_path) = (known.to_vec(), self.ctx.settings.state_path.clone());
-        let read = blocking(move || {
-            let states = known.into_iter().filter_map(|found| {
-                let state = folder_record::read(&found, &state_path)?;
-                Some((found.session, state))
-            });
-            states.collect::<Vec<_>>()
+    /// The records in the quarantines of those folders that were not read before: each is read
+    /// once, as soon as it answers, because a mount may appear late. Restarts that they call over
+    /// are not resumed.
+    async fn records(&self, known: &[Found]) -> Vec<(SessionName, Restart)> {
+        let unread: Vec<Found> = {
+            let mut read = self.folders_read();
+            let here: BTreeSet<_> = known.iter().map(|found| found.place.path()).collect();
+            read.retain(|path| here.contains(path));
+            let is_new = |found: &&Found| !read.contains(&found.place.path());
+            known.iter().filter(is_new).cloned().collect()
+        };
+        if unread.is_empty() {
+            return Vec::new();
+        }
+        let state_path = self.ctx.settings.state_path.clone();
+        let (sender, records) = std::sync::mpsc::channel();
+        let reading = blocking(move || {
+            for found in unread {
+                // A folder that does not answer is read the next time.
+                let (Ok(record), Ok(over)) = (
+                    folder_record::read(&found, &state_path),
+                    folder_record::over(&found, &state_path),
+                ) else {
+                    continue;
+                };
+                if sender.send((found, record, over)).is_err() {
+                    return;
+                }
+            }
         });
         // A hung file system must not keep other bots down.
-        let found = self.ctx.clock.timeout(GRACE, read).await.ok()?;
-        // A record is valid only for the service of its own folder.
-        let services = &self.ctx.settings.services;
+        let _ = self.ctx.clock.timeout(GRACE, reading).await;
+        let mut read = self.folders_read();
+        let records = records.try_iter().filter_map(|(found, record, over)| {
+            read.insert(found.place.path());
+            for (state, end) in over {
+                if self.is_of(&found.session, &state) {
+                    self.mark_over(&state, end);
+                }
+            }
+            Some((found.session, record?))
+        });
+        records.collect()
+    }
+
+    /// Whether a record in the folder of `session` is valid: only one of its own service is.
+    fn is_of(&self, session: &SessionName, state: &Restart) -> bool {
+        match self.ctx.settings.services.of(session) {
+            Some(service) => service.name == state.service,
+            None => state.session == session.as_str(),
+        }
+    }
+
+    /// Restarts that are recorded in the quarantines, and whose run is not in the journal.
+    async fn lost(&self, known: &[Found], on_record: &[Restart]) -> Vec<Restart> {
+        let found = self.records(known).await;
         let is_its_own = |(session, state): &(SessionName, Restart)| {
-            let is_its_own = match services.of(session) {
-                Some(service) => service.name == state.service,
-                None => state.session == session.as_str(),
-            };
+            let is_its_own = self.is_of(session, state);
             if !is_its_own {
                 tracing::error!(
                     %session,
@@ -166,7 +198,10 @@ impl RestartCoordinator {
                 .with_store(move |store| store.restarts().knows_run_of(&asked))
                 .await
                 .unwrap_or(false);
-            if !is_on_record && !is_over && state.phase.is_pending() {
+            let adopted = self.shared.adopted.lock();
+            let mut adopted = adopted.unwrap_or_else(PoisonError::into_inner);
+            let mut is_new = || adopted.insert(state.id());
+            if !is_on_record && !is_over && state.phase.is_pending() && is_new() {
                 let service = &state.service;
                 tracing::error!(
                     service,
@@ -176,6 +211,6 @@ impl RestartCoordinator {
                 lost.push(state);
             }
         }
-        Some(lost)
+        lost
     }
 }

@@ -12,7 +12,7 @@ use crate::remediator::outcome::RunError;
 use crate::remediator::store::runs::{Ending, Run};
 
 use super::checks::SiblingSessions;
-use super::coordinator::{HALTS_WITHIN, RestartCoordinator, RestartResult};
+use super::coordinator::{HALTS_WITHIN, KnownSessions, RestartCoordinator, RestartResult};
 use super::driver::{Driver, LiveRun};
 use super::machine::{GRACE, LOCK_EVERY, SHOWS_WITHIN};
 use super::state::{Event, Restart, Times, Trigger};
@@ -53,7 +53,7 @@ impl RestartCoordinator {
         found: &Found,
         service: Service,
         trigger: Trigger,
-        known: &[Found],
+        known: &KnownSessions,
         ending: &mut Ending,
     ) -> RestartResult {
         let name = service.name.clone();
@@ -75,9 +75,10 @@ impl RestartCoordinator {
         found: &Found,
         service: Service,
         trigger: Trigger,
-        known: &[Found],
+        known: &KnownSessions,
         ending: &mut Ending,
     ) -> RestartResult {
+        let KnownSessions { found: all, .. } = known;
         let Some(lease) = self.lease(&service.name) else {
             return RestartResult::Busy;
         };
@@ -99,7 +100,7 @@ impl RestartCoordinator {
             Ok(_) => {}
             Err(error) => return RestartResult::Ended(Err(error.into())),
         }
-        match self.others_have_ended(run, found, &service, known).await {
+        match self.others_have_ended(run, found, &service, all).await {
             Ok(true) => {}
             Ok(false) => return RestartResult::Busy,
             Err(error) => return RestartResult::Ended(Err(error.into())),
@@ -108,8 +109,8 @@ impl RestartCoordinator {
         let (name, session) = (&service.name, found.session.as_str());
         let times = self.times(&service);
         let state = Restart::new(name, session, run.id, trigger, decided, times);
-        let left_out = self.left_out(&service.name, known).await;
-        let mut driver = Driver::new(self, lease, Some(service), known, left_out, state);
+        let left_out = self.left_out(&service.name, all).await;
+        let mut driver = Driver::new(self, lease, Some(service), all, left_out, state);
         let (sender, result) = oneshot::channel();
         driver.live = Some(LiveRun {
             run: run.clone(),
@@ -118,6 +119,7 @@ impl RestartCoordinator {
             error: None,
             needs_no_stop: false,
             cleaned: None,
+            duplicates: known.duplicates.clone(),
             siblings: SiblingSessions::default(),
             sibling_runs: Arc::default(),
             result: sender,

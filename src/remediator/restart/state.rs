@@ -269,6 +269,13 @@ impl Restart {
     pub fn id(&self) -> RestartId {
         RestartId(self.service.clone(), self.run_id, self.decided_ns)
     }
+
+    /// Nanoseconds since the epoch: what a log says of an earlier time does not show that a session
+    /// is connected again. `None`: the process from before the stop runs on, and its log counts.
+    pub fn connects_after(&self) -> Option<i64> {
+        let since = self.started_ns.unwrap_or(self.decided_ns);
+        (!self.untouched).then_some(since)
+    }
 }
 
 /// One restart of one service: all that is known of it.
@@ -300,7 +307,8 @@ pub struct Restart {
     pub tries: u32,
     /// How often it was started again after it died.
     pub again: u32,
-    /// No start was called since each creds.json was checked, and put back where it was torn.
+    /// Since each creds.json was checked, and put back where it was torn, no process has run that
+    /// could tear one.
     #[serde(default)]
     pub creds_checked: bool,
     /// The outcome of the run was reported. Nothing moves after that.
@@ -309,6 +317,9 @@ pub struct Restart {
     pub told_unknown: bool,
     /// The supervisor says gone, but a live source says connected.
     pub contradicted: bool,
+    /// The process from before the stop runs on: the stop has not worked, and nothing was started.
+    #[serde(default)]
+    pub untouched: bool,
     /// It ran after its start, and the last look found it gone.
     pub ended: bool,
     /// Since when the looks have found it stopped on request after its start. It may be in the
@@ -413,8 +424,11 @@ pub enum Event {
     Looked(u64, Look),
     /// A call has ended.
     Returned(u64, Returned),
-    /// The clean-up has ended, well or not.
+    /// The clean-up has ended, well or not, and each creds.json is whole or beyond help.
     Cleaned(u64),
+    /// The clean-up has ended. A creds.json that was whole before the stop is torn, and its copy
+    /// could not be put back.
+    Torn(u64),
     /// The awaited effect took too long.
     Deadline(u64),
     /// A signal to end the program, or another configuration is in force.
@@ -451,6 +465,7 @@ impl Event {
             Event::Returned(_, Returned::Timeout) => "call timeout",
             Event::Returned(_, Returned::NotSpawned) => "not spawned",
             Event::Cleaned(_) => "cleaned",
+            Event::Torn(_) => "torn",
             Event::Deadline(_) => "deadline",
             Event::Signal => "signal",
             Event::OwnRestart => "own restart",
@@ -511,6 +526,8 @@ pub enum Notice {
     Contradicted,
     /// It does not run.
     Down,
+    /// It is not started, because a creds.json is torn and its copy could not be put back.
+    CredsTorn,
     /// It runs, and is not connected.
     RunningNotConnected,
     /// It ran after its start, and has ended since.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clock::Clock;
 
@@ -12,9 +12,12 @@ use crate::folder::all_sessions::LIST_TIMEOUT;
 use crate::folder::{BoundedBlocking, Found, Inventory, Timestamp};
 use crate::remediator::quarantine::{Halt, LockedFolder, Obstacle, look_at_async};
 
-use super::context::blocking;
+use super::context::{Context, blocking};
 
 const FOLDER_LOCK_TRIES: u32 = 10;
+/// A source may still report `connected` for this long after the process is gone.
+pub(in crate::remediator) const SETTLES_WITHIN: Duration = Duration::from_secs(30);
+const SETTLES_EVERY: Duration = Duration::from_millis(500);
 const FOLDER_LOCK_PAUSE: Duration = Duration::from_millis(200);
 
 /// Takes the folder's lock. Retries for 2 seconds, because a sweep or a scan holds it briefly.
@@ -121,6 +124,18 @@ fn longest_look(connection: &Connection) -> Duration {
     let sources = probes.saturating_add(OTHER_SOURCES);
     let asked = connection.settings.timeout.saturating_mul(sources);
     asked + LIST_TIMEOUT + supervisor::QUERY_TIMEOUT + BoundedBlocking::default().timeout()
+}
+
+/// Waits until no source reports the session as connected any more, but only until
+/// [`SETTLES_WITHIN`] after `began`.
+pub(in crate::remediator) async fn settle(ctx: &Context, found: &Found, began: Instant) {
+    while ctx.clock.since(began) < SETTLES_WITHIN {
+        let asked = ctx.connection.ask(&found.session).await;
+        if asked.who_sees_a_connection().is_none() {
+            return;
+        }
+        ctx.clock.sleep(SETTLES_EVERY).await;
+    }
 }
 
 /// Asks the probes first and scans after that, so that the scan sees the writes of a bot that

@@ -97,8 +97,8 @@ impl Remediator {
             tier,
             force: None,
         };
-        let known = current.sessions.known();
-        let sessions = known.iter().map(|found| &found.session);
+        let known = current.sessions.known_with_duplicates();
+        let sessions = known.found.iter().map(|found| &found.session);
         let services = &ctx.settings.services;
         let service = services.among(&found.session, sessions);
         let shared = ctx.connection.shared_process(services, &found.session);

@@ -8,6 +8,7 @@ use clock::Clock;
 use crate::config::Settings;
 use crate::folder::discovery::{self, ProblemLog, Skipped};
 use crate::folder::{Discovery, Found};
+use crate::remediator::restart::coordinator::KnownSessions;
 use crate::remediator::runner::blocking;
 use crate::remediator::store::StoreError;
 
@@ -206,6 +207,12 @@ impl SessionFinder {
     pub(super) fn known(&self) -> Vec<Found> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.found.clone()
+    }
+
+    /// Those of the last discovery, with the names that several folders have.
+    pub(super) fn known_with_duplicates(&self) -> KnownSessions {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        KnownSessions::new(known.found.clone(), &known.skipped)
     }
 
     /// All sessions; those of the last discovery if it takes long, because a hung file system

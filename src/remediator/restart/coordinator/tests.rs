@@ -7,7 +7,7 @@ use crate::policy::StopRefusal;
 use crate::remediator::console::context;
 use crate::remediator::insurance::stop::RESTORE_TIMEOUT;
 use crate::remediator::quarantine::Halt;
-use crate::remediator::restart::cleaning::{SETTLES_WITHIN, WATCHED_FOR};
+use crate::remediator::restart::cleaning::WATCHED_FOR;
 use crate::remediator::restart::driver::OBSERVED_WITHIN;
 use crate::remediator::restart::folder_record;
 use crate::remediator::restart::machine::{
@@ -15,6 +15,7 @@ use crate::remediator::restart::machine::{
     STOPS_LATE_WITHIN,
 };
 use crate::remediator::restart::state::{Phase, RestartEnd, Trigger};
+use crate::remediator::runner::SETTLES_WITHIN;
 use crate::remediator::store::queue::{Accepted, Request, Via};
 use crate::remediator::store::runs::{Action, Ending, Run, Status};
 use clock::Clock;
@@ -150,17 +151,12 @@ impl World {
             .services
             .of(&found.session)
             .unwrap();
+        let survey = self.coordinator.ctx.settings.discovery().survey();
+        let known = KnownSessions::new(survey.found, &survey.skipped);
         let mut ending = Ending::default();
         let led = self
             .coordinator
-            .run(
-                run,
-                found,
-                service,
-                Trigger::Emergency,
-                &self.known,
-                &mut ending,
-            )
+            .run(run, found, service, Trigger::Emergency, &known, &mut ending)
             .await;
         (led, ending)
     }
@@ -614,7 +610,7 @@ async fn a_start_that_is_due_survives_the_loss_of_the_journal() {
     again.coordinator.drained().await;
     assert!(world.runs().exists());
     assert!(again.phases().is_empty());
-    assert!(folder_record::read(&found, &state_path).is_none());
+    assert!(folder_record::read(&found, &state_path).unwrap().is_none());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -694,5 +690,8 @@ fn the_shipped_unit_waits_for_the_longest_run() {
     );
 }
 
+mod creds;
+mod duplicates;
 mod faults;
+mod lost;
 mod reload;

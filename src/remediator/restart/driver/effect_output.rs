@@ -15,7 +15,8 @@ pub(super) enum EffectOutput {
     Locked(Folders),
     Saved(Box<SavedRestart>),
     Checked(Box<Checked>),
-    Cleaned(Box<Cleaned>),
+    /// What was cleaned, and why a torn creds.json was not put back.
+    Cleaned(Option<Box<Cleaned>>, Option<String>),
     Refused(Box<RunError>),
     /// What is unclear about the process.
     Looked(String),

@@ -9,9 +9,9 @@ use tokio::task::JoinSet;
 
 use crate::folder::{Found, SessionName};
 use crate::remediator::quarantine::{LockedFolder, Obstacle};
-use crate::remediator::restart::folder_record;
+use crate::remediator::restart::folder_record::{self, Kept};
 use crate::remediator::restart::machine::PERSIST_WITHIN;
-use crate::remediator::restart::state::{Event, Restart, RestartId};
+use crate::remediator::restart::state::{Event, Restart, RestartEnd, RestartId};
 use crate::remediator::runner::{self, Context, Folders, WeakFolders, blocking};
 
 use super::effect_output::{EffectOutput, refused};
@@ -124,12 +124,12 @@ async fn answering(clock: &Clock, sessions: &[&Found]) -> BTreeSet<String> {
     answering
 }
 
-/// Removes the records in the locked folders. They do not wait for a journal that hangs: the
+/// Marks the records in the locked folders as over. They do not wait for a journal that hangs: the
 /// locks are given back next.
-pub(super) async fn remove_records(ctx: &Context, folders: Folders, state: Restart) {
+pub(super) async fn end_records(ctx: &Context, folders: Folders, state: Restart, end: RestartEnd) {
     let state_path = ctx.settings.state_path.clone();
-    let removing = blocking(move || folder_record::keep(&folders.0, &state_path, &state, true));
-    let _ = ctx.clock.timeout(PERSIST_WITHIN, removing).await;
+    let ending = move || folder_record::keep(&folders.0, &state_path, &state, Kept::Over(end));
+    let _ = ctx.clock.timeout(PERSIST_WITHIN, blocking(ending)).await;
 }
 
 /// Whether the path of each locked folder still leads to it. A folder that does not answer in

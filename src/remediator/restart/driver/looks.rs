@@ -6,6 +6,7 @@ use std::time::Duration;
 use clock::Clock;
 use supervisor::Query;
 
+use crate::connection::State;
 use crate::control::{Observation, Presence, Service, StartObstacle};
 use crate::folder::{Found, Timestamp};
 use crate::remediator::quarantine::Halt;
@@ -165,8 +166,11 @@ pub(in crate::remediator::restart) async fn who_is_alive(
     ctx.clock.timeout(GRACE, asked).await.ok().flatten()
 }
 
-/// Which of these sessions have connected since the given times.
-pub(super) async fn who_is_back(ctx: &Context, asked: Vec<(Found, Timestamp)>) -> BTreeSet<String> {
+/// Which of these sessions have connected since the given times, or are connected.
+pub(super) async fn who_is_back(
+    ctx: &Context,
+    asked: Vec<(Found, Option<Timestamp>)>,
+) -> BTreeSet<String> {
     let mut back = BTreeSet::new();
     for some in asked.chunks(AT_ONCE) {
         let mut looks = tokio::task::JoinSet::new();
@@ -190,12 +194,15 @@ pub(super) async fn is_paused(ctx: &Context) -> bool {
     matches!(ctx.clock.timeout(PERSIST_WITHIN, asked).await, Ok(Ok(true)))
 }
 
-/// Whether a session has connected since that time.
-async fn is_back(ctx: &Context, found: &Found, since: Timestamp) -> bool {
+/// Whether a session has connected since that time; without one, whether it is connected.
+async fn is_back(ctx: &Context, found: &Found, since: Option<Timestamp>) -> bool {
     let connection = &ctx.connection;
     let asked = connection.ask(&found.session).await;
     match runner::look(found).await {
-        Ok(inventory) => connection.is_back(asked, &inventory, since),
+        Ok(inventory) => match since {
+            Some(since) => connection.is_back(asked, &inventory, since),
+            None => connection.judge(asked, &inventory).state == State::Connected,
+        },
         Err(_) => false,
     }
 }

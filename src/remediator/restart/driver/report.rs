@@ -122,6 +122,9 @@ impl Driver {
                 "the supervisor does not say that the service runs, and a live source says that it is connected: it is not started. Check which process of this bot runs, and name the right one in the configuration"
             }
             Notice::Down => "the service does not run; the start is retried",
+            Notice::CredsTorn => {
+                "a creds.json is broken and its copy could not be put back, so the service is not started; retrying. To help, run baileys_remediator pause, then creds restore, then resume"
+            }
             Notice::RunningNotConnected => "the service runs, but did not connect in time",
             Notice::Ended => {
                 "the service ran after its start and has ended since, so it is not started again; start it yourself"

@@ -3,7 +3,7 @@ use std::os::unix::fs::{MetadataExt, chown};
 use std::time::Duration;
 
 use super::*;
-use crate::folder::SessionName;
+use crate::folder::{FolderPath, SessionName};
 use crate::remediator::restart::state::{CallKind, Times, Trigger};
 
 /// The folder's owner can put anything into the quarantine, and this program may be root.
@@ -62,7 +62,7 @@ fn a_record_overwrites_no_other_file_and_belongs_to_the_folders_owner() {
     write_call(&folder, &call).unwrap();
     let owner = fs::metadata(quarantine.join(OPERATOR)).unwrap().uid();
     assert_eq!(owner == 4321, is_root);
-    assert!(read_json::<Call>(&found, OPERATOR).is_some());
+    assert!(read_json::<Call>(&found, OPERATOR).unwrap().is_some());
 }
 
 /// Two containers may call their state directories the same: a record of another restart counts
@@ -103,5 +103,21 @@ fn the_call_of_another_restart_counts_and_that_of_the_own_does_not() {
         |own: i64| other_call_may_be_under_way(&found, Some(&restart(own).id()), now);
     assert!(is_under_way(2));
     assert!(!is_under_way(1));
-    assert!(read(&found, state_path).is_some());
+    assert!(read(&found, state_path).unwrap().is_some());
+    // Where the journal cannot delete its own record.
+    for how in [RestartEnd::Stopped, RestartEnd::NothingCalled] {
+        write(&folder, state_path, &state).unwrap();
+        end(&folder, how).unwrap();
+        end(&folder, how).unwrap();
+        assert!(read(&found, state_path).unwrap().is_none());
+        let own = over(&found, state_path).unwrap();
+        assert!(matches!(&own[..], [(one, of)] if *of == how && one.id() == state.id()));
+        let other = over(&found, Path::new("/var/lib/other")).unwrap();
+        assert!(other.is_empty(), "{other:?}");
+        remove(&folder).unwrap();
+        assert!(over(&found, state_path).unwrap().is_empty());
+    }
+    drop(folder);
+    fs::remove_dir_all(dir.path().join("bot")).unwrap();
+    assert!(read(&found, state_path).is_err(), "its mount is missing");
 }

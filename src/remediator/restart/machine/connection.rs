@@ -13,6 +13,7 @@ impl Transition {
         (self.s.call, self.s.before) = (None, None);
         (self.s.contradicted, self.s.told_unknown) = (false, false);
         (self.s.ended, self.s.stopped_since) = (false, None);
+        (self.s.creds_checked, self.s.untouched) = (false, false);
         self.s.until = Some(self.now.plus(self.s.times.connect));
         if started {
             self.effects.push(Effect::Step(RestartStep::Started));
@@ -33,8 +34,13 @@ impl Transition {
 
     pub(super) fn waiting(&mut self, look: &Look) {
         let runs = matches!(look.seen, Seen::Running(_));
+        let counts = self.counts(look);
         for one in &mut self.s.waiting {
-            one.seen = match (runs, one.seen, look.connected.contains(&one.session)) {
+            one.seen = match (
+                runs,
+                one.seen,
+                counts && look.connected.contains(&one.session),
+            ) {
                 (false, ..) | (true, 0 | 1, false) => 0,
                 (true, seen @ (0 | 1), true) => seen + 1,
                 (true, seen, _) => seen,
@@ -93,6 +99,21 @@ impl Transition {
         }
     }
 
+    /// Whether what this look says of the sessions counts. While the process from before the stop
+    /// runs, its whole log does; that of another process does from its start on.
+    fn counts(&mut self, look: &Look) -> bool {
+        if !self.s.untouched {
+            return true;
+        }
+        let is_same = match (&look.seen, &self.s.process) {
+            (Seen::Running(Some(now)), Some(before)) => now == before,
+            _ => false,
+        };
+        let has_ended = matches!(look.seen, Seen::Gone | Seen::Running(Some(_)));
+        self.s.untouched = is_same || !has_ended;
+        is_same
+    }
+
     /// It ran after its start and is gone. Nothing is started before `resume`.
     pub(super) fn pauses(&mut self) {
         self.to(Phase::HandedOver(HandedTo::Pause));
@@ -108,20 +129,21 @@ impl Transition {
             self.effects.push(Effect::Notify(Notice::Ended));
         }
         self.s.ended = ended;
-        if !self.all_are_back(look) {
+        let counts = self.counts(look);
+        if !self.all_are_back(look, counts) {
             self.observe(self.s.times.retry, Sources::Connection);
         }
     }
 
     /// An operator may have started it by hand. The next look comes with the next resumption.
     pub(super) fn removed_looked(&mut self, look: &Look) {
-        self.all_are_back(look);
+        self.all_are_back(look, true);
     }
 
-    fn all_are_back(&mut self, look: &Look) -> bool {
+    fn all_are_back(&mut self, look: &Look, counts: bool) -> bool {
         self.s
             .waiting
-            .retain(|one| !look.connected.contains(&one.session));
+            .retain(|one| !(counts && look.connected.contains(&one.session)));
         let are_back = self.s.waiting.is_empty();
         if are_back {
             self.to(Phase::Back);

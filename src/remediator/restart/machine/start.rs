@@ -7,7 +7,7 @@ use super::super::state::{
     CallKind, Effect, Event, HandedTo, Notice, Phase, RestartReport, RestartStep, Returned, Seen,
     Sources,
 };
-use super::{ASKED_WITHIN, GRACE, LOOK_EVERY, MAX_START_BACKOFF, Transition};
+use super::{ASKED_WITHIN, GRACE, LOOK_EVERY, MAX_START_BACKOFF, PUT_BACK_EVERY, Transition};
 
 impl Transition {
     pub(super) fn clean(&mut self) {
@@ -32,6 +32,21 @@ impl Transition {
         }
     }
 
+    /// The bot would make a new identity over a torn creds.json. So it is put back again until the
+    /// round ends; from then on the bot counts as down, and is tried as any other pending start.
+    pub(super) fn torn(&mut self) {
+        let round = self.s.round_until;
+        let is_over = round.is_some_and(|until| self.now.is_past(Some(until)));
+        match round {
+            _ if is_over || self.s.leaving => self.is_down(Notice::CredsTorn),
+            None => self.intend_start_after(PUT_BACK_EVERY),
+            Some(_) => {
+                self.to(Phase::StartIntended);
+                self.observe(PUT_BACK_EVERY, Sources::Live);
+            }
+        }
+    }
+
     pub(super) fn intend_start_after(&mut self, pause: Duration) {
         if self.s.phase != Phase::Starting {
             self.s.round_until = Some(self.now.plus(self.s.times.start));
@@ -45,9 +60,14 @@ impl Transition {
         self.observe(pause, Sources::Live);
     }
 
-    /// It was just seen gone. A process of an earlier start may have been killed while it wrote its
-    /// creds.json.
+    /// It was just seen gone. A process may have been killed while it wrote its creds.json.
     pub(super) fn put_back(&mut self) {
+        self.s.until = None;
+        self.check_creds();
+    }
+
+    /// Nothing is put back unless it is known to be gone, but no torn creds.json is started on.
+    fn check_creds(&mut self) {
         self.to(Phase::Cleaning);
         self.await_result(Effect::PutBackCreds, Some(self.s.times.clean));
     }
@@ -74,11 +94,15 @@ impl Transition {
                     self.s.until = Some(self.now.plus(self.s.times.start));
                     self.observe(LOOK_EVERY, Sources::Live);
                 }
+                Seen::Unknown if self.now.is_past(self.s.until) && !self.s.creds_checked => {
+                    self.check_creds();
+                }
                 // It was gone. A needless start is better than a bot that stays stopped.
                 Seen::Unknown if self.now.is_past(self.s.until) => self.intend_start(),
                 Seen::Unknown => self.observe(LOOK_EVERY, Sources::Live),
                 Seen::Contradicted => {
-                    self.s.contradicted = true;
+                    // What was connected may write until it ends.
+                    (self.s.contradicted, self.s.creds_checked) = (true, false);
                     self.s.until = None;
                     self.effects.push(Effect::Notify(Notice::Contradicted));
                     self.report(RestartReport::Contradicted);

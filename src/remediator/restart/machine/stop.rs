@@ -108,7 +108,9 @@ impl Transition {
         match seen {
             Seen::Gone if !under_way => self.gone(),
             Seen::Running(process) if !under_way && (!may_come || is_other(process)) => {
+                let is_same = process.is_some() && *process == self.s.process;
                 self.connect(false);
+                self.s.untouched = is_same;
             }
             // What is left of it may be the bot: it is not started before it is gone. An operator
             // may do so meanwhile.

@@ -4,6 +4,8 @@ use super::super::state::{CheckResult, Forbids, Look, Returned, Seen};
 use super::*;
 
 mod model;
+mod torn;
+mod untouched;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -80,6 +82,7 @@ fn events(id: u64, choices: &mut Choices) -> Event {
         26 => Event::Checked(id, CheckResult::No),
         27..31 => Event::Returned(id, returned),
         31 => Event::Cleaned(id),
+        38 => Event::Torn(id),
         32 => Event::Deadline(id),
         33 if choices.below(4) == 0 => Event::LockLost,
         34 if choices.below(4) == 0 => Event::OwnRestart,
@@ -109,7 +112,7 @@ fn is_sensible(event: &Event, awaited: Option<Effect>) -> bool {
         (Event::Returned(..), awaited) => {
             matches!(awaited, Some(Effect::Stop | Effect::Start))
         }
-        (Event::Cleaned(_), awaited) => {
+        (Event::Cleaned(_) | Event::Torn(_), awaited) => {
             matches!(awaited, Some(Effect::Clean | Effect::PutBackCreds))
         }
         (Event::Deadline(_), awaited) => {

@@ -74,6 +74,10 @@ struct ModelWorld {
     disk_fails: bool,
     start_fails: bool,
     liar: bool,
+    /// A stop has torn creds.json, and its copy has not been put back.
+    torn: bool,
+    /// Nothing can be put back.
+    refuses: bool,
     starts: usize,
     notices: usize,
     /// Extra seconds of calls, and whether they fail.
@@ -127,6 +131,8 @@ impl ModelWorld {
             disk_fails: false,
             start_fails: false,
             liar: false,
+            torn: false,
+            refuses: false,
             starts: 0,
             notices: 0,
             choices,
@@ -140,6 +146,8 @@ impl ModelWorld {
 
     fn run_process(&mut self, by_operator: bool) {
         self.by_operator = false;
+        // A person decides for themselves.
+        self.torn &= !by_operator;
         self.made += 1;
         self.live.push(Process {
             number: self.made,
@@ -173,6 +181,7 @@ impl ModelWorld {
                     self.live
                         .retain(|one| call.only.is_some_and(|only| only != one.number));
                     self.by_operator &= self.live.len() == before;
+                    self.torn |= self.live.len() < before && self.choose() % 4 == 1;
                 }
                 CallKind::Start => self.run_process(false),
             }
@@ -214,6 +223,14 @@ impl ModelWorld {
         // It ran in the end, and a person was stopping it.
         if after.phase == Phase::RunningNotConnected
             && self.is_stopping()
+            && !self.other_is_pending(who)
+        {
+            self.stays_stopped = true;
+        }
+        // A person was faster, while the record of an earlier restart was still there.
+        if state.phase == Phase::StopIntended
+            && after.phase == Phase::HandedOver(HandedTo::Operator)
+            && self.by_operator
             && !self.other_is_pending(who)
         {
             self.stays_stopped = true;
@@ -293,6 +310,7 @@ impl ModelWorld {
                     "who was stopped by an operator is started: {self:#?}"
                 );
                 assert_eq!(self.lock, Some(who), "a start without the lock");
+                assert!(!self.torn, "started on a torn creds.json: {self:#?}");
                 // Late, but never later than its own timeout.
                 let latest = 60 + 15;
                 if !self.start_fails {
@@ -423,6 +441,13 @@ impl ModelWorld {
             }
             Effect::Stop | Effect::Start if works => Event::Returned(id, Returned::Ok),
             Effect::Stop | Effect::Start => Event::Returned(id, Returned::Failed),
+            Effect::Clean | Effect::PutBackCreds if self.torn => {
+                self.torn = self.refuses || self.outage || !self.live.is_empty();
+                match self.torn {
+                    true => Event::Torn(id),
+                    false => Event::Cleaned(id),
+                }
+            }
             Effect::Clean | Effect::PutBackCreds if works => Event::Cleaned(id),
             _ => Event::Deadline(id),
         };
@@ -500,7 +525,7 @@ impl ModelWorld {
     fn step(&mut self, step: u8) {
         let who = usize::from(step & 1);
         let code = step >> 1;
-        if (104..=126).contains(&code) {
+        if (104..=127).contains(&code) {
             self.log.push(format!("{:?}: world {code}", self.now.at));
         }
         match code {
@@ -545,6 +570,7 @@ impl ModelWorld {
             123 | 124 => self.liar = false,
             125 => self.feed(who, &Event::LockLost, None),
             126 => self.feed(who, &Event::Signal, None),
+            127 => self.refuses = !self.refuses,
             _ => {}
         }
         assert!(self.live.len() <= 1, "two processes run: {self:#?}");
@@ -569,6 +595,7 @@ impl ModelWorld {
     /// From here on everything works, but for what `start_fails` says.
     fn works_for(&mut self, span: Duration) {
         (self.outage, self.paused, self.disk_fails, self.liar) = (false, false, false, false);
+        self.refuses = false;
         self.choices.clear();
         let until = self.now.plus(span);
         for _ in 0..200_000 {

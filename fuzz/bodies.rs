@@ -15,7 +15,7 @@ use baileys_exporter::folder::identity::{
     Identity, MAX_PRE_KEY_ID, highest_counter, insurable, raise_counters,
 };
 use baileys_exporter::folder::kind::{
-    has_lid_name, is_telltale, parse_name, pre_key_id, sender_key_id,
+    PREFIXES, has_lid_name, is_telltale, parse_name, pre_key_id, sender_key_id,
 };
 use baileys_exporter::folder::{
     Creds, CredsFacts, Entry, FileName, Inventory, Kind, SessionActivity, SessionName, Shape,
@@ -230,24 +230,24 @@ fn one_name(name: &[u8]) {
         true => assert!(rest == b".tmp" || rest == b".bak"),
         false => assert!(rest.is_empty()),
     }
-    let label = parts.kind.label().as_bytes();
-    match parts.kind {
-        Kind::Unknown => assert!(!parts.companion && parts.id.is_empty()),
-        Kind::Creds => assert_eq!(parts.main, b"creds.json"),
-        _ => assert_eq!([label, b"-", parts.id, b".json"].concat(), parts.main),
-    }
     // The longest prefix wins, and no name of a known shape is left unknown.
     let stem = parts.main.strip_suffix(b".json");
-    let fits = |kind: &&Kind| {
-        !matches!(kind, Kind::Unknown | Kind::Creds)
-            && stem.is_some_and(|stem| stem.starts_with(&[kind.label().as_bytes(), b"-"].concat()))
+    let fits = |(prefix, _): &&(&str, Kind)| {
+        stem.is_some_and(|stem| stem.starts_with(&[prefix.as_bytes(), b"-"].concat()))
     };
-    let longest = Kind::ALL
+    let longest = PREFIXES
         .iter()
         .filter(fits)
-        .max_by_key(|kind| kind.label().len());
-    if parts.kind != Kind::Creds {
-        assert_eq!(parts.kind, longest.copied().unwrap_or(Kind::Unknown));
+        .max_by_key(|(prefix, _)| prefix.len());
+    match (parts.kind, longest) {
+        (Kind::Creds, _) => assert_eq!(parts.main, b"creds.json"),
+        (Kind::Unknown, None) => assert!(!parts.companion && parts.id.is_empty()),
+        (kind, Some((prefix, of))) => {
+            assert_eq!(kind, *of);
+            let whole = [prefix.as_bytes(), b"-", parts.id, b".json"].concat();
+            assert_eq!(whole, parts.main);
+        }
+        (kind, None) => panic!("{kind:?} without a prefix"),
     }
     // The main file of a companion is of the same key.
     if parts.companion {

@@ -868,6 +868,84 @@ fn a_connection_counts_once_it_has_lasted() {
     world.finish();
 }
 
+/// Two sessions in one process, of which one has a connection to WhatsApp, and a session of its
+/// own process.
+#[test]
+fn a_connection_of_a_shared_process_proves_no_session_connected() {
+    let whatsapp = match TcpListener::bind("127.0.0.3:443") {
+        Ok(listener) => listener,
+        Err(error) => {
+            return testkit::not_run(format_args!(
+                "127.0.0.3:443: {error}; this test needs root and the port"
+            ));
+        }
+    };
+    std::thread::spawn(move || whatsapp.incoming().collect::<Vec<_>>());
+    let sessions = ["a", "b", "own"];
+    let processes = "processes: [{sessions: [own], pid_file: DIR/own.pid}, {sessions: ['*'], pid_file: DIR/all.pid}]\n";
+    let mut world = with_config(&sessions, processes);
+    with_journal(&world);
+    let stays = "echo $$; exec 3<>/dev/tcp/127.0.0.3/443; exec sleep 600";
+    let mut running = Vec::new();
+    for name in ["own", "all"] {
+        let (bot, pid) = start_program(&world, &format!("{name}.out"), Path::new("bash"), stays);
+        world.write(&format!("{name}.pid"), &format!("{pid}\n"));
+        running.push(bot);
+    }
+    // A command looks once.
+    assert_eq!(world.doctor("own", &[]).verdict(), ("connected", false));
+    for (session, other) in [("a", "b"), ("b", "a")] {
+        let report = world.doctor(session, &[]);
+        assert_eq!(
+            (report.verdict(), report.finding("sockets")),
+            (("unknown", false), "shared"),
+            "{report:?}"
+        );
+        let why = format!("the session {other} has the same process");
+        assert!(report.detail("sockets").contains(&why), "{report:?}");
+    }
+    world.start_exporter();
+    let reading = |world: &World, session: &str, state: &str| {
+        let labels = [("session", session), ("state", state)];
+        let all = world.metrics();
+        let is_so = all.sum("baileys_auth_connection_state", &labels)?;
+        let unresolved = all.sum("baileys_auth_connection_unresolved", &labels[..1])?;
+        Ok::<_, String>((is_so, unresolved))
+    };
+    let lasted = || {
+        let [own, a, b] = [("own", "connected"), ("a", "unknown"), ("b", "unknown")]
+            .map(|(session, state)| reading(&world, session, state));
+        match [own?, a?, b?] {
+            [(1.0, 0.0), (1.0, 0.0), (1.0, 0.0)] => Ok(()),
+            others => Err(format!("{others:?}")),
+        }
+    };
+    let patience = Patience::new(2 * BOUND);
+    let waited = patience.wait_until(2 * BOUND, "connections that have lasted", lasted);
+    waited.unwrap();
+
+    // A source of each session tells which is connected, and the connection still keeps files.
+    let probe = "connection: {command: [cat, 'DIR/answer-{session}'], trust: ['*']}\n";
+    world.configure(&format!("{processes}{probe}"));
+    for (session, answer) in [
+        ("a", "connected"),
+        ("b", "disconnected"),
+        ("own", "connected"),
+    ] {
+        world.write(&format!("answer-{session}"), &format!("{answer}\n"));
+    }
+    assert_eq!(world.doctor("a", &[]).verdict(), ("connected", false));
+    assert_eq!(world.doctor("b", &[]).verdict(), ("unknown", false));
+    let before = world.remediator(&["clean", "b"]).parts();
+    assert_eq!(before.0, 1, "{before:?}");
+    world.configure(&format!(
+        "{processes}{}",
+        probe.replace("trust", "sockets: false, trust")
+    ));
+    assert_eq!(world.doctor("b", &[]).verdict(), ("disconnected", false));
+    world.finish();
+}
+
 fn start_bot(world: &World, log: &str) -> (process::Process, u32) {
     start_program(world, log, Path::new("sh"), "echo $$; exec sleep 600")
 }

@@ -68,6 +68,8 @@ enum What {
     Bookkeeping {
         proves_large_batch: bool,
     },
+    /// A token, as forks of Baileys 6 call it.
+    TokenOfFork,
     Unknown,
     Session {
         lid: bool,
@@ -386,17 +388,19 @@ fn key(gene: u64, anchor: i64, out: &mut Vec<Made>) {
             Made::new(format!("{}.json", genes.of(&names)), What::Identity, at)
         }
         17 => {
-            let (name, proves_large_batch) = genes.of(&[
-                ("lid-mapping-79100000000", false),
-                ("device-list-79100000000", false),
-                ("tctoken-__index", true),
-                ("identity-key-79100000000_1.0", true),
+            let of_7 = |proves_large_batch| What::Bookkeeping { proves_large_batch };
+            let (name, what) = genes.of(&[
+                ("lid-mapping-79100000000", of_7(false)),
+                ("device-list-79100000000", of_7(false)),
+                ("tctoken-__index", of_7(true)),
+                ("identity-key-79100000000_1.0", of_7(true)),
+                (
+                    "contacts-tc-token-79100000000@s.whatsapp.net",
+                    What::TokenOfFork,
+                ),
+                ("nct-salt-__index", What::TokenOfFork),
             ]);
-            Made::new(
-                format!("{name}.json"),
-                What::Bookkeeping { proves_large_batch },
-                at,
-            )
+            Made::new(format!("{name}.json"), what, at)
         }
         18 => {
             let names = [
@@ -858,7 +862,7 @@ fn count_accumulated(case: &Case, uncounted: Uncounted, gone: &BTreeSet<usize>) 
     {
         ids.extend(numbered(made));
         let counts = match made.what {
-            What::Bookkeeping { .. } => false,
+            What::Bookkeeping { .. } | What::TokenOfFork => false,
             What::Unknown => {
                 !matches!(uncounted, Uncounted::Batch(31..)) && !made.main.starts_with('.')
             }
@@ -961,6 +965,7 @@ fn must_stay(case: &Case, facts: &Facts, made: &Made) -> Option<&'static str> {
     match made.what {
         What::Identity => Some("identity and app state"),
         What::Bookkeeping { .. } => Some("bookkeeping of 7.x"),
+        What::TokenOfFork => Some("a token, as in 7.x"),
         What::Unknown => Some("unknown"),
         What::Session { .. } => in_use.then_some("session in use"),
         What::SenderKey { who, .. } => {
@@ -1491,7 +1496,7 @@ fn one_more_file_never_lowers_the_count() {
         let plain = case.files.iter().all(|made| {
             made.suffix.is_empty()
                 && !made.main.starts_with('.')
-                && !matches!(made.what, What::Bookkeeping { .. })
+                && !matches!(made.what, What::Bookkeeping { .. } | What::TokenOfFork)
         });
         if plain && expected.measured <= 30 {
             require!(

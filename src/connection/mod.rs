@@ -5,7 +5,7 @@
 //! | [`writes`] | quiet, or a veto |
 //! | [`Probe`] | connected, disconnected, unreachable |
 //! | the process, by its supervisor | gone; that it runs says nothing |
-//! | the sockets of the process | connected, connecting |
+//! | the sockets of the process | connected, connecting; shared where the process is that of several sessions |
 //! | [`LogView`] | connected, disconnected |
 //!
 //! [`Connection::ask`] asks them, [`discount_untrusted`] drops what a source says that never saw the
@@ -26,7 +26,7 @@ pub use log::{LogEvent, LogReading, LogView, Opener, log_says};
 use log::{superseded, written_after};
 use probe::probe_id;
 pub use probe::{Probe, ProbeError};
-use shared::LastRequests;
+use shared::{LastProcesses, LastRequests};
 use sightings::ReadOnly;
 pub use sightings::{
     REMEMBERED_FOR, Recent, SessionSightings, SightingRecord, SightingStore, Trust,
@@ -159,6 +159,7 @@ pub struct Connection {
     /// All sessions. `None`: the one that is asked about is the only one.
     sessions: Option<Arc<AllSessions>>,
     last_requests: Arc<LastRequests>,
+    last_processes: Arc<LastProcesses>,
     seen_sockets: Arc<SeenSockets>,
     looks_once: bool,
     share_for: Duration,
@@ -223,6 +224,7 @@ impl Connection {
             sighting_store,
             sessions: None,
             last_requests: Arc::default(),
+            last_processes: Arc::default(),
             seen_sockets: Arc::default(),
             looks_once: false,
             share_for: Duration::ZERO,
@@ -393,9 +395,7 @@ impl Connection {
             }
             evidence.push(look.evidence);
             if self.settings.sockets && !look.pids.is_empty() {
-                let timeout = self.settings.timeout;
-                let look = sockets::look(look.pids, timeout, &self.seen_sockets, &self.clock);
-                evidence.push(look.await);
+                evidence.extend(self.sockets(session, &process, look.pids).await);
             }
         }
         let mut seen_now = evidence.clone();
@@ -456,6 +456,31 @@ impl Connection {
             ended_by,
             started,
             sightings,
+        }
+    }
+
+    /// What the sockets of this session's process tell. They prove it connected only where no other
+    /// session has the same process.
+    async fn sockets(
+        &self,
+        session: &SessionName,
+        process: &Service,
+        pids: Vec<u32>,
+    ) -> Vec<Evidence> {
+        let timeout = self.settings.timeout;
+        let found = sockets::look(pids, timeout, &self.seen_sockets, &self.clock).await;
+        let services = &self.settings.processes;
+        if !found.finding.may_be_connected() || services.names_each_session() {
+            return vec![found];
+        }
+        let all = self.companions(session).await;
+        let id = process.id().unwrap_or_default();
+        let shared = self
+            .last_processes
+            .shared_process(services, &id, session, all.as_ref());
+        match shared {
+            Some(why) => shared::of_one_process(found, &why, self.looks_once),
+            None => vec![found],
         }
     }
 

@@ -1,11 +1,14 @@
 //! A source that gives several sessions the same answer. What it says may be about any of them,
 //! so that it calls one disconnected, or its process gone, proves nothing of the others, and says
 //! nothing against it.
-//! `connected` stands, because it only keeps a clean-up from being made.
+//! `connected` of a probe stands: that it is asked about several sessions is a mistake, of which
+//! `check-config` warns. That several sessions have one process is none, so a connection of such a
+//! process only keeps files: see [`of_one_process`].
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::control::Services;
 use crate::folder::all_sessions::companion;
 use crate::folder::{SessionName, SessionNames};
 
@@ -26,6 +29,73 @@ pub(super) fn of_several(evidence: Evidence, why: &str) -> Evidence {
         finding,
         detail,
         ..Evidence::new(evidence.source, finding, "")
+    }
+}
+
+/// What the sockets of a process that other sessions have as well are evidence of: a connection
+/// may be any session's, and that none of them has lasted is true for all. Pure.
+pub(super) fn of_one_process(sockets: Evidence, why: &str, looks_once: bool) -> Vec<Evidence> {
+    if !sockets.finding.may_be_connected() {
+        return vec![sockets];
+    }
+    let is_young = sockets.finding == Finding::Connecting && !looks_once;
+    let detail = format!(
+        "{}, which may be that of another session: {why}",
+        sockets.detail
+    );
+    let shared = Evidence {
+        finding: Finding::Shared,
+        detail,
+        ..sockets
+    };
+    let young = "no connection of the process has lasted yet: logins may be refused";
+    let young = is_young.then(|| Evidence::new(shared.source, Finding::Ambiguous, young));
+    [shared].into_iter().chain(young).collect()
+}
+
+/// The sessions of the list that was last asked about, by the id of their process: to make the ids
+/// for each session anew would take the square of their number.
+#[derive(Debug, Default)]
+pub(super) struct LastProcesses(Mutex<ProcessesOfList>);
+
+#[derive(Debug, Default)]
+struct ProcessesOfList {
+    all: Arc<SessionNames>,
+    by_id: HashMap<String, SessionNames>,
+}
+
+impl LastProcesses {
+    /// Why the process with this id may be that of another of `all` as well (`None`: those are
+    /// unknown).
+    pub(super) fn shared_process(
+        &self,
+        services: &Services,
+        id: &str,
+        session: &SessionName,
+        all: Option<&Arc<SessionNames>>,
+    ) -> Option<String> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(all) = all
+            && !Arc::ptr_eq(&last.all, all)
+        {
+            let mut by_id: HashMap<String, SessionNames> = HashMap::new();
+            for session in all.iter() {
+                let id = services.observed(session).map(|service| service.id());
+                if let Some(Ok(id)) = id {
+                    by_id.entry(id).or_default().insert(session.clone());
+                }
+            }
+            *last = ProcessesOfList {
+                all: Arc::clone(all),
+                by_id,
+            };
+        }
+        let none = SessionNames::new();
+        let same = all.map(|_| last.by_id.get(id).unwrap_or(&none));
+        let other = companion(session, same, |_| true)?;
+        Some(format!(
+            "{other} has the same process; a probe or a log tells which session is connected"
+        ))
     }
 }
 

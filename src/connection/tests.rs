@@ -451,9 +451,18 @@ fn what_a_socket_proves_to_a_program_that_stays_and_to_a_command() {
     assert_eq!(judged(&stays, &[Finding::Connecting], true), open);
     assert_eq!(judged(&once, &[Finding::Connecting], true), connected);
     // What a source says against it is believed by neither.
-    let against = [Finding::Connecting, Finding::Disconnected];
-    assert_eq!(judged(&stays, &against, true).0, State::Unknown);
-    assert_eq!(judged(&once, &against, true).0, State::Unknown);
+    for young in [Finding::Connecting, Finding::Shared] {
+        let against = [young, Finding::Disconnected];
+        assert_eq!(judged(&stays, &against, true).0, State::Unknown);
+        assert_eq!(judged(&once, &against, true).0, State::Unknown);
+    }
+    // One that may be another session's is a connection to neither.
+    for connection in [&stays, &once] {
+        for logged_in in [true, false] {
+            let shared = judged(connection, &[Finding::Shared], logged_in);
+            assert_eq!(shared, (State::Unknown, false));
+        }
+    }
 }
 
 #[test]

@@ -53,6 +53,9 @@ pub enum Finding {
     /// The bot may be connected or about to be, which nothing proves yet: its process has a
     /// connection, but no login is known. Keeps the verdict from being disconnected.
     Connecting,
+    /// A process that several sessions have has a connection, which may be any session's. Proves
+    /// nothing, and keeps the verdict from being disconnected.
+    Shared,
     /// The bot is not connected.
     Disconnected,
     /// The bot's process is proven gone.
@@ -82,6 +85,7 @@ impl Finding {
         match self {
             Finding::Connected => "connected",
             Finding::Connecting => "connecting",
+            Finding::Shared => "shared",
             Finding::Disconnected => "disconnected",
             Finding::Gone => "gone",
             Finding::Quiet => "quiet",
@@ -93,9 +97,12 @@ impl Finding {
         }
     }
 
-    /// Whether it shows that the bot has a connection, proven or not.
+    /// Whether it shows that the bot has a connection or may have one, proven or not.
     pub const fn may_be_connected(self) -> bool {
-        matches!(self, Finding::Connected | Finding::Connecting)
+        matches!(
+            self,
+            Finding::Connected | Finding::Connecting | Finding::Shared
+        )
     }
 
     /// Whether it indicates that the bot is not connected.
@@ -206,11 +213,14 @@ impl Verdict {
     /// Whether a probe or the process was asked and no verdict came of it: none gave an answer
     /// that counts, or the evidence contradicts itself. A process that runs tells nothing, and
     /// was not expected to. So is one whose log shows that a process began and has not connected,
-    /// and one whose connections have not lasted.
+    /// and one whose connections have not lasted. A connection that may be another session's tells
+    /// nothing either, unless a source says that this one is not connected.
     pub fn is_unresolved(&self) -> bool {
+        let negative = self.evidence.iter().any(|e| e.finding.is_negative());
         let is_open = |e: &Evidence| match e.finding {
             Finding::Nothing => false,
             Finding::Connecting => true,
+            Finding::Shared => negative,
             Finding::Ambiguous => e.is_direct() || matches!(e.source, "log" | "sockets"),
             _ => e.is_direct(),
         };
@@ -249,6 +259,7 @@ pub fn fold(evidence: Vec<Evidence>) -> Verdict {
     let vetoed = says(Finding::Writing)
         || says(Finding::NoAnswer)
         || says(Finding::Connecting)
+        || says(Finding::Shared)
         || says(Finding::Unreachable) && !says(Finding::Gone);
     let state = match (says(Finding::Connected), negative) {
         (true, false) => State::Connected,

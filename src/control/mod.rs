@@ -217,6 +217,15 @@ impl Services {
         ))
     }
 
+    /// Whether it is plain that each session has a process of its own: there is one entry, and its
+    /// text holds the whole name of the session.
+    pub fn names_each_session(&self) -> bool {
+        match &self.rules[..] {
+            [rule] => rule.spec.templates().iter().any(|text| text.has_subject()),
+            _ => false,
+        }
+    }
+
     /// A sentence for each entry that stands for several of these sessions by default.
     pub fn shared_entries(&self, all: &SessionNames) -> Vec<String> {
         let rules = self.rules.iter().enumerate();

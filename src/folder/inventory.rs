@@ -278,21 +278,19 @@ impl History {
     }
 }
 
-/// The kind, and the first bytes of the main file's name behind those that all of the kind have.
-/// In the order of kind and name it never gets less.
-fn sort_key(parts: NameParts<'_>) -> (Kind, u128) {
-    let common = match parts.kind {
-        Kind::Creds | Kind::Unknown => 0,
-        kind => kind.label().len() + 1,
-    };
+/// The kind, the first letter of the main file's name, which tells its prefix, and the first bytes
+/// behind the prefix. In the order of kind and name it never gets less.
+fn sort_key(parts: NameParts<'_>) -> (Kind, Option<u8>, u128) {
+    let behind = parts.main.get(parts.prefix_len()..).unwrap_or_default();
     let mut first = [0; 16];
-    for (to, from) in first
-        .iter_mut()
-        .zip(parts.main.get(common..).unwrap_or_default())
-    {
+    for (to, from) in first.iter_mut().zip(behind) {
         *to = *from;
     }
-    (parts.kind, u128::from_be_bytes(first))
+    (
+        parts.kind,
+        parts.main.first().copied(),
+        u128::from_be_bytes(first),
+    )
 }
 
 impl Inventory {

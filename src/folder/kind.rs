@@ -26,7 +26,7 @@ pub enum Kind {
     LidMapping,
     /// The devices of a user (7.x).
     DeviceList,
-    /// Trusted-contact token (7.x).
+    /// Trusted-contact token (7.x), and the salt that some forks make one from.
     TcToken,
     /// A contact's identity key (7.x).
     IdentityKey,
@@ -51,7 +51,8 @@ impl Kind {
         Kind::Unknown,
     ];
 
-    /// The name in metrics, plans and tables; also the file name's prefix where it has one.
+    /// The name in metrics, plans and tables; also the file name's prefix where it has one. For
+    /// the prefixes of forks see [`PREFIXES`].
     pub const fn label(self) -> &'static str {
         match self {
             Kind::Creds => "creds",
@@ -83,18 +84,24 @@ impl Kind {
     }
 }
 
-/// Longest prefix first: `sender-key-memory-` starts with `sender-key-`.
-const BY_PREFIX: [Kind; 10] = [
-    Kind::AppStateSyncVersion,
-    Kind::AppStateSyncKey,
-    Kind::SenderKeyMemory,
-    Kind::IdentityKey,
-    Kind::LidMapping,
-    Kind::DeviceList,
-    Kind::SenderKey,
-    Kind::PreKey,
-    Kind::Session,
-    Kind::TcToken,
+/// What stands before `-` and the id, longest first: `sender-key-memory-` starts with
+/// `sender-key-`. Those of one kind begin with different letters.
+///
+/// Forks of Baileys 6 write `contacts-tc-token` (libzapitu, and the code in issue 2441 of
+/// WhiskeySockets/Baileys) and `nct-salt` (erickythierry/WSocket).
+pub const PREFIXES: [(&str, Kind); 12] = [
+    (Kind::AppStateSyncVersion.label(), Kind::AppStateSyncVersion),
+    (Kind::AppStateSyncKey.label(), Kind::AppStateSyncKey),
+    (Kind::SenderKeyMemory.label(), Kind::SenderKeyMemory),
+    ("contacts-tc-token", Kind::TcToken),
+    (Kind::IdentityKey.label(), Kind::IdentityKey),
+    (Kind::LidMapping.label(), Kind::LidMapping),
+    (Kind::DeviceList.label(), Kind::DeviceList),
+    (Kind::SenderKey.label(), Kind::SenderKey),
+    ("nct-salt", Kind::TcToken),
+    (Kind::PreKey.label(), Kind::PreKey),
+    (Kind::Session.label(), Kind::Session),
+    (Kind::TcToken.label(), Kind::TcToken),
 ];
 
 /// A file name, taken apart.
@@ -121,6 +128,23 @@ pub(super) struct PartRanges {
 }
 
 impl NameParts<'_> {
+    /// How long the prefix is, with the `-` behind it; 0 for a name without one.
+    pub(super) fn prefix_len(&self) -> usize {
+        match self.kind {
+            Kind::Creds | Kind::Unknown => 0,
+            _ => self
+                .main
+                .len()
+                .saturating_sub(self.id.len() + b".json".len()),
+        }
+    }
+
+    /// Whether only Baileys 7.x writes this name. What forks call otherwise is theirs, and forks
+    /// of Baileys 6 do.
+    pub fn is_of_modern(&self) -> bool {
+        self.kind.is_modern_only() && self.main.starts_with(self.kind.label().as_bytes())
+    }
+
     /// As positions in the name that was taken apart.
     pub(super) fn ranges(&self) -> PartRanges {
         let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX);
@@ -170,10 +194,10 @@ pub fn parse_name(name: &[u8]) -> NameParts<'_> {
         };
     }
     if let Some(stem) = main.strip_suffix(b".json") {
-        let may_be = |kind: &Kind| kind.label().as_bytes().first() == stem.first();
-        for kind in BY_PREFIX.into_iter().filter(may_be) {
+        let may_be = |(prefix, _): &(&str, Kind)| prefix.as_bytes().first() == stem.first();
+        for (prefix, kind) in PREFIXES.into_iter().filter(may_be) {
             let id = stem
-                .strip_prefix(kind.label().as_bytes())
+                .strip_prefix(prefix.as_bytes())
                 .and_then(|rest| rest.strip_prefix(b"-"));
             if let Some(id) = id {
                 return NameParts {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::folder::identity::MAX_PRE_KEY_ID;
-use crate::folder::kind::{has_lid_name, pre_key_id};
+use crate::folder::kind::{NameParts, has_lid_name, pre_key_id};
 use crate::folder::{Entry, Inventory, Kind, Shape, Timestamp, Unit};
 
 pub use super::minted::{CLASSIC_BATCH, MODERN_BATCH};
@@ -66,17 +66,16 @@ impl Batches {
     /// of [`MODERN_BATCH`] deducts nothing as long as creds.json says that no such batch was
     /// minted.
     pub fn of(inventory: &Inventory, setting: BatchSetting) -> Self {
-        let has = |test: &dyn Fn(Kind, &[u8]) -> bool| {
-            inventory.files().iter().any(|file| {
-                let parts = file.name.parts();
-                test(parts.kind, parts.id)
-            })
+        let has = |test: &dyn Fn(NameParts<'_>) -> bool| {
+            let mut files = inventory.files().iter();
+            files.any(|file| test(file.name.parts()))
         };
-        let modern = has(&|kind, _| kind.is_modern_only()) || has(&has_lid_name);
+        let modern = has(&|name| name.is_of_modern() || has_lid_name(name.kind, name.id));
         let many = pre_keys(inventory) >= MODERN_BATCH as usize
             || next_pre_key_id(inventory) > MODERN_BATCH;
         if let BatchSetting::Fixed(batch) = setting {
-            let certain = has(&|kind, _| matches!(kind, Kind::TcToken | Kind::IdentityKey));
+            let is_certain = |kind| matches!(kind, Kind::TcToken | Kind::IdentityKey);
+            let certain = has(&|name| is_certain(name.kind) && name.is_of_modern());
             let guard = if certain || (modern && many) {
                 batch.max(MODERN_BATCH)
             } else {
@@ -249,7 +248,7 @@ pub(super) fn usable_pre_key(unit: &Unit<'_>) -> Option<u32> {
 /// What the tiers count: the files a classic folder would hold.
 ///
 /// All keys (a main file and its `.tmp`/`.bak` are one) but the bookkeeping that only 7.x
-/// keeps, less the pre-keys of one large batch above the first 30; names that begin with a
+/// keeps, and what forks call otherwise, less the pre-keys of one large batch above the first 30; names that begin with a
 /// dot are not Baileys' and not counted. Unknown files are not counted either where the
 /// batch is set to 812, or the kinds alone suggest it. On a folder that 6.x wrote this is
 /// exactly `ls | wc -l`.

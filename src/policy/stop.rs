@@ -293,13 +293,15 @@ pub fn may_stop(before: &StopInputs<'_>, now: Timestamp) -> Result<Plan, StopRef
 
 /// Whether the sources agree that it is connected, or agree that it is not. Recent writes to
 /// files do not count as doubt here, because the process will be gone. Nor does it whether a
-/// connection has lasted: what shows it now can show that the bot is back.
+/// connection has lasted: what shows it now can show that the bot is back. A connection that may be
+/// another session's cannot.
 fn is_known(verdict: &Verdict) -> bool {
     let says = |finding| verdict.evidence.iter().any(|e| e.finding == finding);
     let negative = verdict.evidence.iter().any(|e| e.finding.is_negative());
     let silent = says(Finding::NoAnswer) || says(Finding::Unreachable);
     match verdict.state {
         State::Connected | State::Disconnected => true,
+        State::Unknown if says(Finding::Shared) => false,
         State::Unknown if says(Finding::Connecting) => !negative,
         State::Unknown => says(Finding::Connected) != negative && !silent,
     }

@@ -1,17 +1,20 @@
 //! Globs: which files they match, and where in each to begin.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsStr;
 use std::fmt;
+use std::fs::{self, ReadDir};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use globset::{GlobBuilder, GlobMatcher};
-use walkdir::WalkDir;
 
 use crate::file::{FileId, Listed, Stat, is_compressed};
 
 /// Maximum depth of directories below the fixed part of a glob.
 const MAX_DEPTH: usize = 16;
+/// Has many directories and no logs: `**` does not stand for it.
+const NODE_MODULES: &str = "node_modules";
 /// Marks a path among the saved globs that could not be read.
 const UNREADABLE: &str = "unreadable:";
 
@@ -20,8 +23,53 @@ const UNREADABLE: &str = "unreadable:";
 pub struct LogGlob {
     text: String,
     base: PathBuf,
+    wildcards: Option<Wildcards>,
+}
+
+/// The parts of a glob from the first wildcard on.
+#[derive(Clone, Debug)]
+struct Wildcards {
+    /// For whole paths.
+    matcher: GlobMatcher,
+    /// For the names of the directories below the base, one level each.
+    levels: Vec<GlobMatcher>,
+    /// From this level on every directory may hold a match, as behind `**`.
+    deep_from: Option<usize>,
+    /// How many levels a match may be below the base.
     depth: usize,
-    matcher: Option<GlobMatcher>,
+    /// There is no `**`, or a part names `node_modules`.
+    enters_node_modules: bool,
+}
+
+impl Wildcards {
+    /// Whether a file that matches may be in a directory of this name. `level`: how many
+    /// directories are between it and the base.
+    fn may_be_in(&self, level: usize, name: &OsStr) -> bool {
+        match self.deep_from {
+            Some(deep) if level >= deep => {
+                level + 1 < self.depth && (self.enters_node_modules || name != NODE_MODULES)
+            }
+            _ => self
+                .levels
+                .get(level)
+                .is_some_and(|matcher| matcher.is_match(Path::new(name))),
+        }
+    }
+
+    fn matches(&self, path: &Path, base: &Path) -> bool {
+        let in_node_modules = || {
+            let directories = path.strip_prefix(base).ok().and_then(Path::parent);
+            let deep = self.deep_from.unwrap_or(usize::MAX);
+            let mut names = directories.into_iter().flatten().skip(deep);
+            names.any(|name| name == NODE_MODULES)
+        };
+        self.matcher.is_match(path) && (self.enters_node_modules || !in_node_modules())
+    }
+}
+
+fn matcher(glob: &str) -> Result<GlobMatcher, globset::Error> {
+    let glob = GlobBuilder::new(glob).literal_separator(true).build()?;
+    Ok(glob.compile_matcher())
 }
 
 impl LogGlob {
@@ -33,36 +81,42 @@ impl LogGlob {
             return Err("a path or a glob is missing".into());
         }
         let path = std::path::absolute(text).map_err(|error| format!("{text:?}: {error}"))?;
-        let is_glob =
-            |part: &std::ffi::OsStr| part.to_string_lossy().contains(['*', '?', '[', '{']);
+        let is_glob = |part: &OsStr| part.to_string_lossy().contains(['*', '?', '[', '{']);
         let parts: Vec<_> = path.iter().collect();
         let fixed = parts.iter().position(|part| is_glob(part));
         let Some(fixed) = fixed else {
             return Ok(Self {
                 text: text.to_owned(),
                 base: path,
-                depth: 0,
-                matcher: None,
+                wildcards: None,
             });
         };
-        let base: PathBuf = parts[..fixed].iter().collect();
-        let deep = parts[fixed..]
-            .iter()
-            .any(|part| part.to_string_lossy().contains("**"));
+        let (base, rest) = parts.split_at(fixed);
         let glob = path
             .to_str()
             .ok_or_else(|| format!("{text:?} is not UTF-8"))?;
-        let matcher = GlobBuilder::new(glob)
-            .literal_separator(true)
-            .build()
-            .map_err(|error| format!("{text:?} is not a glob: {error}"))?
-            .compile_matcher();
-        let depth = if deep { MAX_DEPTH } else { parts.len() - fixed };
+        let whole = matcher(glob).map_err(|error| format!("{text:?} is not a glob: {error}"))?;
+        let names: Vec<_> = rest.iter().map(|part| part.to_string_lossy()).collect();
+        let is_deep = names.iter().any(|name| name.contains("**"));
+        let directories = names.split_last().map_or(&[][..], |(_, others)| others);
+        let own = directories.iter().map_while(|name| {
+            let single = !name.contains("**");
+            // A part alone is no glob where braces hold a `/`.
+            matcher(name).ok().filter(|_| single)
+        });
+        let levels: Vec<_> = own.collect();
+        let is_split = levels.len() == directories.len();
         Ok(Self {
             text: text.to_owned(),
-            base,
-            depth,
-            matcher: Some(matcher),
+            base: base.iter().collect(),
+            wildcards: Some(Wildcards {
+                matcher: whole,
+                deep_from: (is_deep || !is_split).then_some(levels.len()),
+                depth: if is_deep { MAX_DEPTH } else { names.len() },
+                enters_node_modules: !is_deep
+                    || names.iter().any(|name| name.contains(NODE_MODULES)),
+                levels,
+            }),
         })
     }
 
@@ -73,7 +127,7 @@ impl LogGlob {
 
     /// The directory to watch for changes.
     pub fn directory(&self) -> &Path {
-        match self.matcher {
+        match self.wildcards {
             Some(_) => &self.base,
             None => self.base.parent().unwrap_or(&self.base),
         }
@@ -81,15 +135,26 @@ impl LogGlob {
 
     /// Whether it matches this path.
     pub fn matches(&self, path: &Path) -> bool {
-        match &self.matcher {
-            Some(matcher) => matcher.is_match(path),
+        match &self.wildcards {
+            Some(wildcards) => wildcards.matches(path, &self.base),
             None => self.base == path,
         }
     }
 
     /// Calls `each` for every regular file that matches and is not compressed, and `failed` for
-    /// paths that cannot be read. A base directory that does not exist yet is no error.
-    pub fn list(&self, mut each: impl FnMut(Listed), mut failed: impl FnMut(&Path, io::Error)) {
+    /// paths that cannot be read. A base directory that does not exist yet is no error, and a
+    /// directory that can hold no match is not opened.
+    pub fn list(&self, each: impl FnMut(Listed), failed: impl FnMut(&Path, io::Error)) {
+        self.list_by(|directory| fs::read_dir(directory), each, failed);
+    }
+
+    /// [`LogGlob::list`], where `open` opens a directory.
+    fn list_by(
+        &self,
+        open: impl FnMut(&Path) -> io::Result<ReadDir>,
+        mut each: impl FnMut(Listed),
+        mut failed: impl FnMut(&Path, io::Error),
+    ) {
         let mut take = |path: PathBuf| match path.metadata() {
             Ok(meta) if meta.is_file() => each(Listed {
                 stat: Stat::from(&meta),
@@ -99,31 +164,61 @@ impl LogGlob {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => failed(&path, error),
         };
-        let Some(matcher) = &self.matcher else {
+        let Some(wildcards) = &self.wildcards else {
             return take(self.base.clone());
         };
+        for (path, error) in self.walk(wildcards, open, take) {
+            if error.kind() != io::ErrorKind::NotFound {
+                failed(&path, error);
+            }
+        }
+    }
+
+    /// Calls `take` for every file that matches. Returns the directories that could not be read.
+    /// Does not follow links to directories.
+    fn walk(
+        &self,
+        wildcards: &Wildcards,
+        mut open: impl FnMut(&Path) -> io::Result<ReadDir>,
+        mut take: impl FnMut(PathBuf),
+    ) -> Vec<(PathBuf, io::Error)> {
+        match self.base.metadata() {
+            Ok(meta) if meta.is_dir() => {}
+            Ok(_) => return Vec::new(),
+            Err(error) => return vec![(self.base.clone(), error)],
+        }
         let mut missed = Vec::new();
-        for entry in WalkDir::new(&self.base).min_depth(1).max_depth(self.depth) {
-            match entry {
-                Ok(entry) => {
-                    let path = entry.path();
-                    if !entry.file_type().is_dir() && !is_compressed(path) && matcher.is_match(path)
-                    {
-                        take(entry.into_path());
-                    }
+        let mut left = vec![(0, self.base.clone())];
+        while let Some((level, directory)) = left.pop() {
+            let entries = match open(&directory) {
+                Ok(entries) => entries,
+                Err(error) => {
+                    missed.push((directory, error));
+                    continue;
                 }
-                Err(error) => missed.push(error),
+            };
+            for entry in entries {
+                let found = entry.and_then(|entry| Ok((entry.file_type()?, entry)));
+                let (kind, entry) = match found {
+                    Ok(found) => found,
+                    Err(error) => {
+                        missed.push((directory.clone(), error));
+                        continue;
+                    }
+                };
+                if kind.is_dir() {
+                    if wildcards.may_be_in(level, &entry.file_name()) {
+                        left.push((level + 1, entry.path()));
+                    }
+                    continue;
+                }
+                let path = entry.path();
+                if !is_compressed(&path) && wildcards.matcher.is_match(&path) {
+                    take(path);
+                }
             }
         }
-        for error in missed {
-            let path = error.path().unwrap_or(&self.base).to_owned();
-            let gone = error
-                .io_error()
-                .is_some_and(|error| error.kind() == io::ErrorKind::NotFound);
-            if !gone {
-                failed(&path, error.into());
-            }
-        }
+        missed
     }
 }
 

@@ -25,7 +25,7 @@ static SECRET: LazyLock<Option<Regex>> = LazyLock::new(|| {
         r#"|(?<scheme>[a-z][a-z0-9+.-]*://)(?:[^\s/@]*@)?(?<host>[^\s/?#"'<>()]*)(?<tail>[^\s"'<>()]*)"#,
         r"|\S+@\S+",
         r#"|[^\s:/"'(]+:(?:[^\s:/\d"'][^\s"']*|\d+[a-z_][^\s"']*)"#,
-        r"|\S*(?:pre-key|session|sender-key|app-state|identity-key|lid-mapping|device-list|tctoken)[-_]\S*",
+        r"|\S*(?:pre-key|session|sender-key|app-state|identity-key|lid-mapping|device-list|tctoken|tc-token|nct-salt)[-_]\S*",
         r"|\S+\.json\b",
         r"|(?<number>\+?\d(?:[-_. ()]{0,2}\d){6,})",
         r"|(?<word>[a-z0-9+/_=-]{12,})",

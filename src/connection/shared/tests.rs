@@ -5,10 +5,12 @@ use std::time::Duration;
 use clock::Clock;
 use proptest::prelude::*;
 use regex::Regex;
+use supervisor::{PidFile, Spec};
 
 use super::super::probe::REQUESTS;
 use super::super::{Alive, Connection, ConnectionSettings, State, fold};
 use super::*;
+use crate::control::{ServiceRule, Timing, placeholders};
 use crate::folder::{
     AllSessions, Creds, Entry, FileName, Inventory, SessionActivity, SessionsPath, Shape, Stamp,
     Timestamp,
@@ -113,6 +115,92 @@ fn shared_sources_are_named_with_the_setting_that_ends_it() {
     assert_eq!(settings.shared_sources(&names(&["company_1"])), [""; 0]);
     settings.probes.truncate(0);
     assert_eq!(settings.shared_sources(&all), [""; 0]);
+}
+
+#[test]
+fn the_sockets_of_a_process_of_several_sessions_keep_files_and_prove_nothing() {
+    use Finding::*;
+    for (finding, looks_once, expected) in [
+        (Connected, false, &[Shared][..]),
+        (Connected, true, &[Shared]),
+        // None has lasted, which is true for all.
+        (Connecting, false, &[Shared, Ambiguous]),
+        (Connecting, true, &[Shared]),
+        (Ambiguous, false, &[Ambiguous]),
+        (Nothing, false, &[Nothing]),
+        (NoAnswer, true, &[NoAnswer]),
+    ] {
+        let sockets = Evidence::new("sockets", finding, "said");
+        let evidence = of_one_process(sockets, "why", looks_once);
+        let findings: Vec<Finding> = evidence.iter().map(|e| e.finding).collect();
+        assert_eq!(findings, expected, "{finding:?} {looks_once}");
+        assert!(evidence.iter().all(|e| e.source == "sockets"));
+        let verdict = fold(evidence.clone());
+        assert_ne!(verdict.state, State::Connected);
+        // A connection that does not last raises BaileysConnectionUnknown, as for one session.
+        assert_eq!(verdict.is_unresolved(), expected.contains(&Ambiguous));
+        let quiet = [Disconnected, Gone, Quiet].map(|of| Evidence::new("probe", of, ""));
+        let state = fold(evidence.into_iter().chain(quiet).collect()).state;
+        let keeps = expected.contains(&Shared) || expected == [NoAnswer];
+        assert_eq!(state == State::Unknown, keeps, "{finding:?}");
+    }
+}
+
+fn service(sessions: Option<&str>, pid_file: &str) -> ServiceRule {
+    let pattern = Regex::new("^(?<team>[a-z]+)_[0-9]+$").unwrap();
+    let globs = sessions.map(|glob| {
+        let glob = globset::Glob::new(glob).unwrap();
+        globset::GlobSetBuilder::new().add(glob).build().unwrap()
+    });
+    let file = PidFile::new(pid_file, &placeholders(Some(&pattern)));
+    let spec = Spec::PidFile(file.unwrap());
+    ServiceRule::new(globs, None, spec, false, Timing::default()).unwrap()
+}
+
+#[test]
+fn a_process_is_a_sessions_own_if_no_other_session_has_it() {
+    let all = Arc::new(names(&["a_1", "a_2", "b_1", "solo", "x"]));
+    let services = Services::new(vec![
+        service(Some("a_*"), "/run/a.pid"),
+        service(Some("b_*"), "/run/{team}.pid"),
+        service(Some("solo"), "/run/solo.pid"),
+        service(None, "/run/{session}.pid"),
+    ])
+    .unwrap();
+    let last = LastProcesses::default();
+    let shared = |session: &str, all: Option<&Arc<SessionNames>>| {
+        let id = services.observed(&name(session)).unwrap().id().unwrap();
+        last.shared_process(&services, &id, &name(session), all)
+    };
+    for (session, other) in [
+        ("a_1", Some("a_2")),
+        ("a_2", Some("a_1")),
+        ("b_1", None),
+        ("solo", None),
+        ("x", None),
+    ] {
+        let why = shared(session, Some(&all));
+        assert_eq!(why.is_some(), other.is_some(), "{session}: {why:?}");
+        if let (Some(why), Some(other)) = (why, other) {
+            assert!(why.contains(&format!("the session {other} has")), "{why}");
+        }
+    }
+    // A folder appears. Two entries may name one process.
+    let more = Arc::new(names(&["a_1", "b_1", "b_2", "solo", "a"]));
+    assert_eq!(shared("solo", Some(&more)), None);
+    assert!(shared("b_1", Some(&more)).unwrap().contains("b_2"));
+    assert!(
+        shared("a_1", Some(&more))
+            .unwrap()
+            .contains("the session a ")
+    );
+    // Where the sessions are unknown there may be another one.
+    assert!(shared("x", None).unwrap().contains("could not be listed"));
+    assert!(!services.names_each_session());
+    let one = |pid_file| Services::new(vec![service(None, pid_file)]).unwrap();
+    assert!(one("/run/{session}.pid").names_each_session());
+    assert!(!one("/run/{team}.pid").names_each_session());
+    assert!(!one("/run/all.pid").names_each_session());
 }
 
 fn finding() -> impl Strategy<Value = Finding> {

@@ -67,6 +67,7 @@ fn while_it_is_stopped() {
         ),
         (&[Connected], None, true, since, State::Unknown),
         (&[Connecting], None, true, since, State::Unknown),
+        (&[Shared], None, true, since, State::Unknown),
         (&[NoAnswer], None, false, since, State::Unknown),
         (&[Gone], None, false, since, State::Unknown),
         (&[NoAnswer], None, true, later, State::Unknown),
@@ -242,6 +243,10 @@ fn after_it_was_started() {
         // A socket that has not lasted, beside another source that tells.
         (&[Connecting], None, false),
         (&[Connecting, Connected], None, true),
+        // Another session of its process may be the one that is connected.
+        (&[Shared], None, false),
+        (&[Shared, Connected], None, true),
+        (&[Shared], opened(Some(since)), true),
         (&[Connecting], opened(Some(since)), true),
         (&[Connecting], opened(Some(since.minus(TICK * 2))), false),
         (&[Disconnected], None, false),

@@ -2,9 +2,10 @@ use super::*;
 use Finding::*;
 use proptest::prelude::*;
 
-const ALL: [Finding; 10] = [
+const ALL: [Finding; 11] = [
     Connected,
     Connecting,
+    Shared,
     Disconnected,
     Gone,
     Quiet,
@@ -24,8 +25,8 @@ fn folded(findings: &[Finding]) -> Verdict {
     )
 }
 
-/// The rows of docs/connection.md: connected, negative, quiet, writing, silent or connecting,
-/// unreachable, gone, verdict.
+/// The rows of docs/connection.md: connected, negative, quiet, writing, silent, connecting or
+/// shared, unreachable, gone, verdict.
 fn documented() -> Vec<([String; 7], String)> {
     let text = include_str!("../../../docs/connection.md");
     let from = text.find("<!-- BEGIN verdict -->").unwrap();
@@ -78,7 +79,13 @@ fn the_documented_table_is_whole_and_true() {
             false => &[&[Disconnected]],
         };
         let silents: &[&[Finding]] = match has(4) {
-            true => &[&[NoAnswer], &[Connecting], &[NoAnswer, Connecting]],
+            true => &[
+                &[NoAnswer],
+                &[Connecting],
+                &[Shared],
+                &[NoAnswer, Connecting],
+                &[Connecting, Shared],
+            ],
             false => &[&[]],
         };
         for (negative, silent) in negatives
@@ -118,7 +125,7 @@ proptest! {
             let after = folded(&longer);
             match more {
                 Nothing | Ambiguous => prop_assert_eq!(after.state, before.state),
-                Writing | NoAnswer | Connecting | Connected => {
+                Writing | NoAnswer | Connecting | Shared | Connected => {
                     prop_assert_ne!(after.state, State::Disconnected);
                 }
                 Unreachable if !findings.contains(&Gone) => prop_assert_ne!(after.state, State::Disconnected),
@@ -139,12 +146,18 @@ proptest! {
         }
         // A connection that proves no login keeps exactly the files that a proven one keeps, and
         // no source calls the bot connected by it.
-        let young = |f: &Finding| if *f == Connected { Connecting } else { *f };
-        let unproven: Vec<Finding> = findings.iter().map(young).collect();
         let is_disconnected = |findings: &[Finding]| folded(findings).state == State::Disconnected;
-        prop_assert_eq!(is_disconnected(&unproven), is_disconnected(&findings));
-        prop_assert_ne!(folded(&unproven).state, State::Connected);
-        prop_assert_eq!(folded(&unproven).is_unresolved(), unproven.contains(&Connecting));
+        let negative = findings.iter().any(|f| f.is_negative());
+        for other in [Connecting, Shared] {
+            let instead = |f: &Finding| if *f == Connected { other } else { *f };
+            let unproven: Vec<Finding> = findings.iter().map(instead).collect();
+            prop_assert_eq!(is_disconnected(&unproven), is_disconnected(&findings));
+            prop_assert_ne!(folded(&unproven).state, State::Connected);
+            // That the process of several sessions has a connection is no more open than that it
+            // runs, unless a source contradicts it.
+            let open = unproven.contains(&Connecting) || negative && unproven.contains(&Shared);
+            prop_assert_eq!(folded(&unproven).is_unresolved(), open);
+        }
         let turned: Vec<Finding> = findings.iter().rev().copied().collect();
         prop_assert_eq!(folded(&turned).state, before.state);
     }
@@ -174,4 +187,14 @@ fn what_was_not_believed_settles_nothing() {
     assert!(one("sockets", Ambiguous));
     assert!(!one("sockets", Nothing));
     assert!(!one("sockets", Connected));
+    // One of its sessions has, which may be another one.
+    assert!(!one("sockets", Shared));
+    let with = |source, finding| {
+        let shared = Evidence::new("sockets", Shared, "");
+        fold(vec![shared, Evidence::new(source, finding, "")])
+    };
+    assert!(!with("process", Nothing).is_unresolved());
+    assert!(with("probe", Disconnected).is_unresolved());
+    assert!(with("log", Disconnected).is_unresolved());
+    assert_eq!(with("probe", Connected).state, State::Connected);
 }

@@ -46,6 +46,15 @@ fn names_of_every_kind_and_their_traps() {
         ("device-list-79100000000.json", Kind::DeviceList, false),
         ("tctoken-__index.json", Kind::TcToken, false),
         (
+            "contacts-tc-token-79100000000@s.whatsapp.net.json",
+            Kind::TcToken,
+            false,
+        ),
+        ("contacts-tc-token-200@lid.json.bak", Kind::TcToken, true),
+        ("nct-salt-default.json", Kind::TcToken, false),
+        ("contacts-79100000000.json", Kind::Unknown, false),
+        ("tc-token-79100000000.json", Kind::Unknown, false),
+        (
             "identity-key-79100000000_1.0.json",
             Kind::IdentityKey,
             false,
@@ -66,9 +75,34 @@ fn names_of_every_kind_and_their_traps() {
 
 #[test]
 fn the_prefix_list_is_longest_first_and_complete() {
-    let lengths: Vec<usize> = BY_PREFIX.iter().map(|kind| kind.label().len()).collect();
+    let lengths = PREFIXES.map(|(prefix, _)| prefix.len());
     assert!(lengths.is_sorted_by(|a, b| a >= b), "{lengths:?}");
-    assert_eq!(BY_PREFIX.len() + 2, Kind::ALL.len());
+    for kind in Kind::ALL {
+        let own = PREFIXES.iter().filter(|(_, of)| *of == kind);
+        let own: Vec<&str> = own.map(|(prefix, _)| *prefix).collect();
+        let has_prefix = !matches!(kind, Kind::Creds | Kind::Unknown);
+        assert_eq!(own.contains(&kind.label()), has_prefix, "{kind:?}: {own:?}");
+        // The order of the files of a folder relies on it.
+        let letters: std::collections::BTreeSet<_> = own.iter().map(|own| &own[..1]).collect();
+        assert_eq!(letters.len(), own.len(), "{kind:?}: {own:?}");
+    }
+}
+
+#[test]
+fn what_a_fork_calls_otherwise_is_of_the_kind_and_no_sign_of_baileys_7() {
+    for (prefix, kind) in PREFIXES {
+        let name = format!("{prefix}-7.json.bak");
+        let parts = parse_name(name.as_bytes());
+        assert_eq!((parts.kind, parts.id), (kind, &b"7"[..]), "{name}");
+        assert_eq!(parts.prefix_len(), prefix.len() + 1, "{name}");
+        assert_eq!(parts.ranges().of(name.as_bytes()), parts);
+        let is_own = prefix == kind.label();
+        assert_eq!(parts.is_of_modern(), kind.is_modern_only() && is_own);
+    }
+    for name in ["creds.json", "notes.txt", ""] {
+        let parts = parse_name(name.as_bytes());
+        assert_eq!((parts.prefix_len(), parts.is_of_modern()), (0, false));
+    }
 }
 
 #[test]

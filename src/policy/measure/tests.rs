@@ -196,6 +196,25 @@ fn unknown_files_count_where_the_times_tell() {
     }
 }
 
+/// A fork of Baileys 6 keeps a token for each contact.
+#[test]
+fn the_tokens_of_a_fork_do_not_count_and_are_no_sign_of_a_large_batch() {
+    let tokens = (0..75).map(|n| format!("contacts-tc-token-7910000{n:04}@s.whatsapp.net.json"));
+    let names = tokens.chain(["nct-salt-default.json".to_owned()]);
+    let tokens: Vec<Entry> = names.map(|name| file(&name, TODAY)).collect();
+    for (files, next) in [(classic(90, 9), 91), (classic(1500, 9), 1501)] {
+        let more = [files.clone(), tokens.clone()].concat();
+        for setting in [BatchSetting::Auto, BatchSetting::Fixed(30)] {
+            let [before, after] = [files.clone(), more.clone()].map(|files| {
+                let inventory = Inventory::new(files, creds(next));
+                let batches = Batches::of(&inventory, setting);
+                (accumulated_files(&inventory, setting), batches)
+            });
+            assert_eq!(after, before, "{next} {setting:?}");
+        }
+    }
+}
+
 fn any_name() -> impl Strategy<Value = String> {
     let id = prop_oneof![0u32..1000, 0u32..4000];
     let main = prop_oneof![
@@ -205,6 +224,7 @@ fn any_name() -> impl Strategy<Value = String> {
         1 => id.clone().prop_map(|id| format!("identity-key-{id}.0.json")),
         1 => id.clone().prop_map(|id| format!("lid-mapping-{id}.json")),
         1 => Just("tctoken-__index.json".to_owned()),
+        1 => id.clone().prop_map(|id| format!("contacts-tc-token-{id}@lid.json")),
         1 => id.prop_map(|id| format!("sender-key-1@g.us--{id}--0.json")),
         1 => Just("notes.txt".to_owned()),
         1 => Just(".hidden".to_owned()),

@@ -291,6 +291,10 @@ fn a_bot_that_no_source_can_see_is_not_stopped() {
         // It writes while it tries to connect.
         (&[Disconnected, Writing], "stop"),
         (&[Connected, Disconnected, Quiet], "connection_unknown"),
+        // Nothing would tell that this session of the process is back.
+        (&[Shared, Quiet], "connection_unknown"),
+        (&[Shared, Disconnected, Quiet], "connection_unknown"),
+        (&[Shared, Connected, Quiet], "stop"),
         (&[NoAnswer, Quiet], "connection_unknown"),
         (&[Disconnected, NoAnswer, Quiet], "connection_unknown"),
         (&[Nothing, Quiet], "connection_unknown"),

@@ -248,7 +248,7 @@ impl CheckUp {
         for silent in self.verdict.evidence.iter().filter(|e| {
             matches!(
                 e.finding,
-                Finding::NoAnswer | Finding::Ambiguous | Finding::Connecting
+                Finding::NoAnswer | Finding::Ambiguous | Finding::Connecting | Finding::Shared
             )
         }) {
             advice.push(format!(

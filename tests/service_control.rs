@@ -240,7 +240,19 @@ fn a_unit_is_stopped_and_started_under_its_supervisor() {
         "{report:?}"
     );
 
+    // Stopped by somebody else, it is not stopped again.
+    world.write("asked", "");
+    let report = world.service("bot7", &["--stop"]);
+    assert_eq!(
+        (report.code, report.presence.as_str()),
+        (0, "gone"),
+        "{report:?}"
+    );
+    assert!(!world.read("asked").contains("|stop|"));
+
     // Not allowed; unknown; a name that means other units.
+    world.write("bot.sh", "while :; do sleep 0.1; done\n");
+    world.service("bot7", &["--start"]);
     world.write("denied", "");
     for verb in ["--stop", "--start"] {
         let report = world.service("bot7", &[verb]);
@@ -308,9 +320,18 @@ fn a_container_is_found_by_name_and_called_by_id() {
             (0, "gone"),
             "{report:?}"
         );
+        // Stopped by somebody else, it is not stopped again.
+        let report = world.service("bot7", &["--stop"]);
+        assert_eq!(
+            (report.code, report.presence.as_str()),
+            (0, "gone"),
+            "{report:?}"
+        );
         let asked = world.read("asked");
-        assert!(
-            asked.lines().any(|line| line == "stop|0123456789abcdef|"),
+        let stops = asked.lines().filter(|line| line.starts_with("stop|"));
+        assert_eq!(
+            stops.collect::<Vec<_>>(),
+            ["stop|0123456789abcdef|"],
             "{asked}"
         );
         assert!(

@@ -12,6 +12,7 @@ use std::path::Path;
 
 use rustix::process::Signal;
 use serde_json::Value;
+use testkit::fixture::Snapshot;
 use testkit::pm2::Pm2;
 use testkit::process::Process;
 use testkit::supervised::SupervisedBot;
@@ -142,11 +143,11 @@ start) sh sv start ;;
 esac
 "#;
 
-/// A container that is waited for, and that does not connect.
-fn container_that_is_waited_for() -> SupervisedBot {
-    let (mut world, _) = testkit::supervised_bot!();
+/// A container and its remediator, which starts. `docker` begins with this.
+fn container(docker: &str) -> (SupervisedBot, Snapshot) {
+    let (mut world, before) = testkit::supervised_bot!();
     let dir = world.root().display().to_string();
-    world.stand_in("docker", DOCKER);
+    world.stand_in("docker", &format!("{docker}\n{DOCKER}"));
     let yaml = r#"
 connection: {command: [sh, DIR/sv, ask], timeout: 30s, quiet: 1s, trust: ["*"]}
 armed: {look_every: 1s}
@@ -159,6 +160,12 @@ processes:
     let path = std::env::var("PATH").unwrap();
     world.start_by(&["env", &format!("PATH={dir}/bin:{path}")]);
     world.start();
+    (world, before)
+}
+
+/// A container that is waited for, and that does not connect.
+fn container_that_is_waited_for() -> SupervisedBot {
+    let (world, _) = container("");
     world.mark("hold-start-before");
     world.deliver("emergency");
     world.wait_for_file("reached-start-before");
@@ -250,6 +257,35 @@ fn what_a_killed_command_stops_stays_stopped() {
     let run = world.wait("the run ends", || world.ended());
     assert_eq!(run["status"], "done", "{run}\n{}", world.read("log"));
     assert!(world.moved(&before) > 200);
+    assert_eq!((world.calls("stop"), world.calls("start")), (1, 0));
+    assert!(world.sv("gone").0, "it was started");
+}
+
+/// Once the intent to stop it is on record the bot is looked at twice: before the stop, and by the
+/// stop. A person stops it between the two.
+const STOPPED_BETWEEN: &str = r#"
+if [ "$1" = inspect ] && [ -e sessions/bot/.baileys_quarantine/restart.json ]; then
+    echo intended >>intended
+    if [ "$(wc -l <intended)" = 2 ]; then
+        sh sv stop
+        while ! sh sv gone; do sleep 0.05; done
+    fi
+fi
+"#;
+
+#[test]
+fn a_container_that_a_person_stops_just_before_the_remediator_stays_stopped() {
+    let (world, before) = container(STOPPED_BETWEEN);
+    world.deliver("emergency");
+    let run = world.wait("the run ends", || world.ended());
+    let steps = world.show(&run).to_string();
+    assert!(steps.contains("stopping"), "{steps}\n{}", world.read("log"));
+    assert_eq!(phase(&world), Value::Null, "{}", world.read("log"));
+    // The run is armed, and cleans it once its folder is quiet.
+    world.wait("it is cleaned", || match world.moved(&before) {
+        200.. => Ok(()),
+        moved => Err(format!("{moved} moved: {}", world.status())),
+    });
     assert_eq!((world.calls("stop"), world.calls("start")), (1, 0));
     assert!(world.sv("gone").0, "it was started");
 }

@@ -383,8 +383,9 @@ impl Connection {
             }
             if look.evidence.finding == Finding::Gone {
                 let id = look.evidence.id.clone();
-                let gone = sightings.first_gone(&id, self.now());
-                ended_by = Some(process::had_ended_by(&look, gone.1.at));
+                let now = self.now();
+                let gone = sightings.first_gone(&id, now);
+                ended_by = Some(process::had_ended_by(&look, gone.1.at, now));
                 first_gone = Some(gone);
                 evidence.extend(self.doubts(session, &evidence).await);
             }

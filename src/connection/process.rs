@@ -118,15 +118,18 @@ fn judge(id: String, observed: Observation, now: Timestamp) -> ProcessEvidence {
 }
 
 /// The process had ended by this time. What its supervisor tells may be the end of another
-/// process; where it was found gone before and has not started since, that is earlier. Pure.
-pub(super) fn had_ended_by(look: &ProcessEvidence, first_gone: Timestamp) -> Timestamp {
-    match look.ended_by {
-        None => first_gone,
-        Some(ended) if look.last_start.is_some_and(|start| start < first_gone) => {
-            ended.min(first_gone)
-        }
-        Some(ended) => ended,
-    }
+/// process; where it was found gone before and has not started since, that may be earlier. What
+/// is before its last start is no end of it: it had ended by the look, at `now`. Pure.
+pub(super) fn had_ended_by(
+    look: &ProcessEvidence,
+    first_gone: Timestamp,
+    now: Timestamp,
+) -> Timestamp {
+    let Some(start) = look.last_start else {
+        return look.ended_by.unwrap_or(first_gone);
+    };
+    let ends = [look.ended_by, Some(first_gone)].into_iter().flatten();
+    ends.filter(|end| *end > start).min().unwrap_or(now)
 }
 
 #[cfg(test)]

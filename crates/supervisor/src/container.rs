@@ -123,7 +123,10 @@ impl Supervisor for OneContainer {
                 "not tried: the container is a task of a swarm, which would replace it; use commands".into(),
             ));
         }
-        self.act("stop", &found.id, &call).await
+        match found.state.judge().presence() {
+            Presence::Gone => Err(CallError::AlreadyStopped),
+            Presence::Running | Presence::Unknown(_) => self.act("stop", &found.id, &call).await,
+        }
     }
 
     async fn start(&self, call: CallOptions) -> Result<(), CallError> {

@@ -155,6 +155,8 @@ impl CallOptions {
 /// Why a process was not stopped or started. Holds nothing that a program printed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallError {
+    /// The stop was not called: it had stopped already.
+    AlreadyStopped,
     /// The stop or start was not called. Why, as a sentence.
     NotCalled(String),
     /// It was called and did not exit with 0.
@@ -180,7 +182,7 @@ impl CallError {
     /// Whether the call may have had an effect, now or later.
     pub fn may_have_acted(&self) -> bool {
         match self {
-            CallError::NotCalled(_) => false,
+            CallError::AlreadyStopped | CallError::NotCalled(_) => false,
             CallError::Failed { error, .. } => error.has_begun(),
         }
     }
@@ -189,6 +191,7 @@ impl CallError {
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            CallError::AlreadyStopped => f.write_str("not called: it had stopped already"),
             CallError::NotCalled(why) => f.write_str(why),
             CallError::Failed { call, error, hint } => write!(f, "{call} {error}{hint}"),
         }
@@ -227,8 +230,9 @@ pub trait Supervisor: fmt::Debug + Send + Sync {
     /// Errors: it is unknown. Why, as a sentence.
     async fn check_restart(&self, query: &Query) -> Result<Option<StartObstacle>, String>;
 
-    /// Asks it to stop. Does not wait until it is gone: observe it. Stopping what is stopped
-    /// is no error.
+    /// Asks it to stop. Does not wait until it is gone: observe it.
+    ///
+    /// Errors: [`CallError::AlreadyStopped`] if the supervisor shows that it has stopped.
     async fn stop(&self, call: CallOptions) -> Result<(), CallError>;
 
     /// Starts it. Starting what runs is no error and starts no second process.

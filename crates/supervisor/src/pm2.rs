@@ -130,7 +130,7 @@ impl Supervisor for OnePm2 {
 
     async fn stop(&self, call: CallOptions) -> Result<(), CallError> {
         let not_called = CallError::NotCalled;
-        let list = self.list(QUERY_TIMEOUT, Duration::ZERO).await;
+        let list = self.settled_list(QUERY_TIMEOUT, Duration::ZERO).await;
         let list = list.map_err(not_called)?;
         let entries = self.entries(&list).map_err(not_called)?;
         if entries
@@ -143,7 +143,7 @@ impl Supervisor for OnePm2 {
         }
         let ids = to_stop(&entries).map_err(not_called)?;
         if ids.is_empty() {
-            return Ok(());
+            return Err(CallError::AlreadyStopped);
         }
         // Where that is unknown, the stop is called.
         if let Ok(Some(obstacle)) = self.obstacle(&entries, QUERY_TIMEOUT).await {
@@ -159,18 +159,23 @@ impl Supervisor for OnePm2 {
         let not_called = CallError::NotCalled;
         let until = Instant::now() + call.timeout;
         loop {
-            let list = self.list(QUERY_TIMEOUT, Duration::ZERO).await;
+            let list = self.settled_list(QUERY_TIMEOUT, Duration::ZERO).await;
             let list = list.map_err(not_called)?;
             let entries = self.entries(&list).map_err(not_called)?;
             // Started now, pm2 would lose count of it.
-            let stopping = |entry: &&Pm2Process| entry.pm2_env.status == "stopping";
+            let stopping = |entry: &&Pm2Process| {
+                entry.pm2_env.status == "stopping" || entry.unclear_for().is_some()
+            };
             if entries.iter().any(stopping) && Instant::now() < until {
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
             let ids: Vec<String> = entries
                 .iter()
-                .filter(|entry| matches!(entry.pm2_env.status.as_str(), "stopped" | "errored"))
+                .filter(|entry| {
+                    matches!(entry.pm2_env.status.as_str(), "stopped" | "errored")
+                        || entry.is_given_up
+                })
                 .map(|entry| entry.pm_id.to_string())
                 .collect();
             return match ids.is_empty() {
@@ -183,7 +188,7 @@ impl Supervisor for OnePm2 {
 
 impl OnePm2 {
     async fn look(&self, query: &Query) -> Result<Observation, String> {
-        let list = self.list(query.timeout, query.max_age).await?;
+        let list = self.settled_list(query.timeout, query.max_age).await?;
         let entries = self.entries(&list)?;
         if let Some(observed) = judge(&entries)? {
             // For what is only shown, a walk through all processes is too much.
@@ -214,7 +219,7 @@ impl OnePm2 {
                 self.trees().remove(&self.name);
                 Ok(Observation::Gone {
                     how: "pm2 has stopped it".into(),
-                    ended_by: self.last_change(query.timeout).await,
+                    ended_by: self.last_change(&entries, query.timeout).await,
                     last_start: last_start(&entries),
                     on_request: entries
                         .iter()
@@ -262,16 +267,6 @@ impl OnePm2 {
         let kept = within("listing processes", timeout, work).await?;
         self.trees().insert(self.name.clone(), kept);
         Ok(())
-    }
-
-    /// When a process of this pm2 last came or went: it had ended by then.
-    async fn last_change(&self, timeout: Duration) -> Option<SystemTime> {
-        let pids = self.home.join("pids");
-        let work = move || {
-            let changed = fs::metadata(pids).and_then(|metadata| metadata.modified());
-            changed.map_err(|error| error.to_string())
-        };
-        within("looking at the pid files", timeout, work).await.ok()
     }
 
     fn trees(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Processes>> {
@@ -322,7 +317,13 @@ impl OnePm2 {
             return list.clone();
         }
         let began = Instant::now();
-        let list = self.ask(timeout).await.map(Arc::new);
+        let mut list = self.ask(timeout).await;
+        if let Ok(list) = &mut list {
+            let before = shared.as_ref().and_then(|(_, list)| list.as_ref().ok());
+            let before = before.map_or(&[][..], |list| list);
+            given_up::find(list, before, began, Instant::now());
+        }
+        let list = list.map(Arc::new);
         *shared = Some((began, list.clone()));
         list
     }
@@ -416,6 +417,11 @@ struct Pm2Process {
     pm_id: u32,
     pid: Option<u32>,
     pm2_env: Env,
+    /// See [`given_up`].
+    #[serde(skip)]
+    is_given_up: bool,
+    #[serde(skip)]
+    waits_since: Option<Instant>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -427,6 +433,9 @@ struct Env {
     /// The script or program, absolute.
     #[serde(default)]
     pm_exec_path: Value,
+    /// The file to which pm2 writes the pid, and which it removes at the end.
+    #[serde(default)]
+    pm_pid_path: Value,
     /// The directory it is started in.
     #[serde(default)]
     pm_cwd: Value,
@@ -439,6 +448,9 @@ struct Env {
     /// Exit codes after which pm2 does not start it again.
     #[serde(default)]
     stop_exit_codes: Value,
+    /// While pm2 stops it, how often pm2 checks whether it has ended, in milliseconds.
+    #[serde(default)]
+    kill_retry_time: Value,
 }
 
 impl Pm2Process {
@@ -458,7 +470,8 @@ impl Pm2Process {
     /// It has no process. Between an exit and the restart pm2 says `stopped` and still
     /// names the process.
     fn has_ended(&self) -> bool {
-        matches!(self.pm2_env.status.as_str(), "stopped" | "errored") && self.pid().is_none()
+        let has_ended = matches!(self.pm2_env.status.as_str(), "stopped" | "errored");
+        (has_ended || self.is_given_up) && self.pid().is_none()
     }
 }
 
@@ -649,6 +662,9 @@ fn remains(
     }
     Ok(false)
 }
+
+mod given_up;
+mod pid_files;
 
 #[cfg(test)]
 mod tests;

@@ -133,6 +133,10 @@ impl Supervisor for Systemd {
         if let Some(problem) = state.problem() {
             return Err(not_called(problem.into()));
         }
+        // What it may have left running is for the next look.
+        if matches!(state.judge(Some(false)), Observation::Gone { .. }) {
+            return Err(CallError::AlreadyStopped);
+        }
         let along = state.stopped_along();
         if !along.is_empty() {
             let answer = self.show_states(&along).await.map_err(not_called)?;

@@ -53,11 +53,16 @@ fn the_end_of_another_process_does_not_count() {
             last_start: wall(started),
             on_request: false,
         };
-        had_ended_by(&judge("id".into(), gone, at(900)), at(500))
+        had_ended_by(&judge("id".into(), gone, at(900)), at(500), at(900))
     };
     assert_eq!(look(None, None), at(500));
     assert_eq!(look(Some(800), None), at(800));
     assert_eq!(look(Some(800), Some(100)), at(500), "another process ended");
     assert_eq!(look(Some(400), Some(100)), at(400));
     assert_eq!(look(Some(800), Some(600)), at(800), "it has run since");
+    // It cannot have ended before it started.
+    assert_eq!(look(Some(100), Some(400)), at(500));
+    assert_eq!(look(Some(550), Some(600)), at(900));
+    assert_eq!(look(None, Some(400)), at(500));
+    assert_eq!(look(None, Some(600)), at(900));
 }

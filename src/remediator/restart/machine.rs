@@ -22,6 +22,7 @@
 //! | stopping | returned 0 | | stopping | observe |
 //! | stopping | returned n, call timeout, deadline | | stop_unknown | report, notify, note, observe |
 //! | stopping | not spawned | nothing was called | released | forget, unlock, report |
+//! | stopping | already stopped | a person stopped it | operator | forget, unlock, report |
 //! | stopping | running, changing, unknown | | stopping | observe |
 //! | stopping | running, changing, unknown | not gone in time | stop_unknown | report, notify, note, observe |
 //! | stopping | gone | | gone | step, persist, deadline |

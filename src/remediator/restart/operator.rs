@@ -183,7 +183,11 @@ pub async fn call_for_operator(
     let folders: Arc<[_]> = folders.0.into_values().collect();
     let written = move |folder: &_| folder_record::write_call(folder, &record);
     note_call(clock, &folders, written).await;
-    let (returned, why) = call(service, kind, None).await;
+    let (returned, why) = match call(service, kind, None).await {
+        // Nothing is to be done about that.
+        (Returned::AlreadyStopped, why) => (Returned::Ok, why),
+        called => called,
+    };
     let presence = match returned {
         Returned::Ok => shows(clock, service, &wanted, within).await,
         _ => presence(clock, service).await,

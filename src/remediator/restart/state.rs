@@ -194,7 +194,7 @@ pub enum RestartEnd {
 
 impl RestartEnd {
     /// The end of a restart that is over directly after this phase. After [`Phase::Stopping`] the
-    /// stop could not be spawned.
+    /// stop could not be spawned, or was not needed.
     pub const fn from_phase(before: Phase) -> Self {
         match before {
             Phase::Checking | Phase::StopIntended | Phase::Stopping => Self::NothingCalled,
@@ -401,6 +401,8 @@ pub enum Returned {
     Timeout,
     /// It could not be spawned: nothing was called.
     NotSpawned,
+    /// No stop was called, because it had stopped already.
+    AlreadyStopped,
 }
 
 /// What happens to a restart. Numbers are those of [`Restart::awaited`].
@@ -464,6 +466,7 @@ impl Event {
             Event::Returned(_, Returned::Failed) => "returned n",
             Event::Returned(_, Returned::Timeout) => "call timeout",
             Event::Returned(_, Returned::NotSpawned) => "not spawned",
+            Event::Returned(_, Returned::AlreadyStopped) => "already stopped",
             Event::Cleaned(_) => "cleaned",
             Event::Torn(_) => "torn",
             Event::Deadline(_) => "deadline",

@@ -14,6 +14,8 @@ fn what_has_ended() {
         ("stopped", "77", false),
         // Could not be killed.
         ("errored", "77", false),
+        // It waits, or only a further look tells.
+        ("waiting restart", "77", false),
         ("waiting restart", "0", false),
         ("online", "77", false),
         ("online", "0", false),

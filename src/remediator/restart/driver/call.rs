@@ -22,6 +22,7 @@ pub(in crate::remediator::restart) async fn call(
         return (Returned::Ok, String::new());
     };
     let returned = match &error {
+        CallError::AlreadyStopped => Returned::AlreadyStopped,
         error if !error.may_have_acted() => Returned::NotSpawned,
         CallError::Failed {
             error: ExecError::Timeout(_),

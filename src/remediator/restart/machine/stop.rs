@@ -71,6 +71,12 @@ impl Transition {
                 let verdict = RestartReport::NotStopped(Returned::NotSpawned);
                 self.release(true, Phase::Released, verdict);
             }
+            // Since the last look. This is the only call of this restart that stops it.
+            Event::Returned(_, Returned::AlreadyStopped) => self.release(
+                true,
+                Phase::HandedOver(HandedTo::Operator),
+                RestartReport::StoppedByOperator,
+            ),
             Event::Returned(_, returned) => {
                 if *returned == Returned::Failed {
                     self.s.call = None;

@@ -71,7 +71,8 @@ fn events(id: u64, choices: &mut Choices) -> Event {
         Returned::Failed,
         Returned::Timeout,
         Returned::NotSpawned,
-    ][choices.below(4)];
+        Returned::AlreadyStopped,
+    ][choices.below(5)];
     match choices.below(40) {
         0..15 => Event::Looked(id, look),
         15..18 => Event::Saved(id),
@@ -109,6 +110,7 @@ fn is_sensible(event: &Event, awaited: Option<Effect>) -> bool {
             matches!(awaited, Some(Effect::Lock(_)))
         }
         (Event::Checked(..), awaited) => awaited == Some(Effect::Check),
+        (Event::Returned(_, Returned::AlreadyStopped), awaited) => awaited == Some(Effect::Stop),
         (Event::Returned(..), awaited) => {
             matches!(awaited, Some(Effect::Stop | Effect::Start))
         }
@@ -374,6 +376,29 @@ fn what_a_person_is_stopping_is_not_stopped_and_started() {
         effects.contains(&Effect::Report(RestartReport::Unknown)),
         "{effects:?}"
     );
+}
+
+/// Between the last look and the stop. A stop of this program is none of a person.
+#[test]
+fn what_had_stopped_before_the_stop_was_called_is_not_started() {
+    let mut state = in_phase(Phase::Stopping);
+    state.call = Some(Call::new(1, CallKind::Stop, at(1, 40), times().stop));
+    let returned = |how| Event::Returned(state.awaited, how);
+    let (after, effects) = next(&state, &returned(Returned::AlreadyStopped), at(1, 3));
+    assert_eq!(after.phase, Phase::HandedOver(HandedTo::Operator));
+    let report = Effect::Report(RestartReport::StoppedByOperator);
+    assert!(
+        effects.contains(&Effect::Forget) && effects.contains(&report),
+        "{effects:?}"
+    );
+    // The call that takes too long has worked: it is this program that starts it.
+    let (late, effects) = next(&state, &returned(Returned::Timeout), at(1, 60));
+    assert!(matches!(awaited(&effects), Some(Effect::Observe(..))));
+    let (late, _) = next(&late, &looked(&late, Seen::Gone), at(1, 70));
+    assert_eq!(late.phase, Phase::StopUnknown, "it may be under way");
+    let (late, effects) = next(&late, &looked(&late, Seen::Gone), at(1, 500));
+    assert_eq!(late.phase, Phase::Gone);
+    assert_eq!(awaited(&effects), Some(Effect::Persist));
 }
 
 /// Its own configuration names it again later, and a person has stopped it since.

@@ -37,6 +37,8 @@ struct Coordinator {
     disk: Option<Restart>,
     /// A start was called whose record could not be written: killed now, the start is lost.
     unrecorded: bool,
+    /// An operator stopped the bot just before this one's stop, which was not called then.
+    stopped_before: bool,
 }
 
 #[derive(Debug)]
@@ -298,6 +300,14 @@ impl ModelWorld {
                 assert_eq!(disk.run_id, state.run_id);
                 assert!(disk.call.is_some(), "no stop before its record is on disk");
                 assert_eq!(self.lock, Some(who), "a stop without the lock");
+                let runs = self.live.len() == 1 && !self.is_stopping() && !self.outage;
+                if runs && delay % 8 == 7 && !self.other_is_pending(who) {
+                    self.live.clear();
+                    (self.by_operator, self.stays_stopped) = (true, true);
+                    self.all[who].stopped_before = true;
+                    self.all[who].awaited = Some((effect, self.now, true));
+                    return;
+                }
                 self.call(CallKind::Stop, delay, fails, 900);
                 let works = fails % 4 != 0;
                 let at = in_secs(self, u64::from(delay) / 4);
@@ -439,6 +449,9 @@ impl ModelWorld {
                     },
                 )
             }
+            Effect::Stop if std::mem::take(&mut self.all[who].stopped_before) => {
+                Event::Returned(id, Returned::AlreadyStopped)
+            }
             Effect::Stop | Effect::Start if works => Event::Returned(id, Returned::Ok),
             Effect::Stop | Effect::Start => Event::Returned(id, Returned::Failed),
             Effect::Clean | Effect::PutBackCreds if self.torn => {
@@ -455,6 +468,7 @@ impl ModelWorld {
     }
 
     fn kill(&mut self, who: usize) {
+        self.all[who].stopped_before = false;
         self.all[who].alive = None;
         self.all[who].awaited = None;
         if self.lock == Some(who) {

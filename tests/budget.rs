@@ -31,6 +31,12 @@ const BOUND: Duration = Duration::from_secs(900);
 const DAY: u64 = 86_400;
 const PAGES: usize = 2;
 const MAILS: usize = 6;
+/// Alerts of which one page names all bots or hosts.
+const GROUPED: [&str; 3] = [
+    "BaileysBotDown",
+    "BaileysExporterDown",
+    "BaileysRemediatorDown",
+];
 /// A reboot, and a bot that is retired or stopped on purpose.
 const WITHOUT_A_PAGE: [u32; 5] = [6, 7, 16, 20, 23];
 /// The minute at which the folder has 180 files, in the scenarios of emergencies.
@@ -191,6 +197,34 @@ fn assert_the_remediator_is_asked(config: &Config, timeline: &Timeline) {
     }
 }
 
+/// Every critical alert reaches the pager: one that many bots or hosts have at once within the
+/// hour and 5 minutes, any other at once.
+fn assert_each_is_told(timeline: &Timeline, pages: &[&Message], step: u64) {
+    let mut since: BTreeMap<&Labels, u64> = BTreeMap::new();
+    for (now, alerts) in timeline {
+        since.retain(|alert, _| alerts.contains(alert));
+        for alert in alerts {
+            if alert["severity"] != "critical" || alert["tier"] == "emergency" {
+                continue;
+            }
+            let began = *since.entry(alert).or_insert(*now);
+            let within = match GROUPED.contains(&alert["alertname"].as_str()) {
+                true => 3900,
+                false => 5,
+            };
+            if *now != began + within / step * step + step {
+                continue;
+            }
+            assert!(
+                pages
+                    .iter()
+                    .any(|page| page.at <= began + within + step && page.firing.contains(alert)),
+                "since {began} s {alert:?} is in no page: {pages:?}"
+            );
+        }
+    }
+}
+
 fn row(scenario: &Scenario, pages: &[&Message], mails: &[&Message]) -> String {
     let names = |messages: &[&Message]| {
         let all = messages.iter().flat_map(|message| &message.alerts);
@@ -236,6 +270,7 @@ fn every_scenario_keeps_the_budget() {
             };
             let (pages, mails) = (to("pager"), to("operator"));
             rows.insert(number, row(scenario, &pages, &mails));
+            assert_each_is_told(timeline, &pages, step);
             let allowed = match WITHOUT_A_PAGE.contains(&number) {
                 true => 0,
                 false => PAGES,

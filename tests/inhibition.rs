@@ -15,6 +15,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use testkit::Patience;
 use testkit::alertmanager::{Alertmanager, shipped};
+use testkit::notification;
 use testkit::recorder::{Recorder, Sent};
 
 /// Everything together; it takes a quarter of a minute.
@@ -101,6 +102,10 @@ impl Receivers {
                 "group_by: [alertname]\n      group_wait: 1s\n      group_interval: 1s".to_owned(),
             ),
             ("group_interval: 1d", "group_interval: 1s".to_owned()),
+            (
+                "group_wait: 5m\n          group_interval: 1h",
+                "group_wait: 5s\n          group_interval: 1s".to_owned(),
+            ),
         ];
         let alertmanager = Alertmanager::start(dir.path(), &changes).unwrap();
         let world = Self {
@@ -419,9 +424,10 @@ fn pages(world: &Receivers) -> BTreeSet<(String, String)> {
     pager.sent().iter().map(page).collect()
 }
 
-/// In a larger group, an alert that ended and fires again beside another one is no news.
+/// In a larger group, an alert that ended and fires again beside another one is no news. Bots that
+/// are down and exporters that are away share a page: they have one cause.
 #[test]
-fn each_critical_alert_of_each_bot_is_a_page() {
+fn each_critical_alert_of_each_bot_is_a_page_unless_many_have_one_cause() {
     let world = Receivers::start();
     let all = [
         ("a", "one", "LoginAtRisk"),
@@ -430,13 +436,111 @@ fn each_critical_alert_of_each_bot_is_a_page() {
         ("a", "one", "DeviceRemoved"),
         ("a", "two", "DeviceRemoved"),
         ("b", "one", "DeviceRemoved"),
+        ("a", "one", "BotDown"),
+        ("a", "two", "BotDown"),
+        ("b", "one", "BotDown"),
         ("b", "", "ExporterDown"),
+        ("c", "", "ExporterDown"),
     ];
     world.say(&all, true);
     world.wait("the pages", || match pages(&world) {
         seen if seen.len() == all.len() => Ok(()),
         seen => Err(format!("{seen:#?}")),
     });
-    let groups: BTreeSet<String> = pages(&world).into_iter().map(|(group, _)| group).collect();
-    assert_eq!(groups.len(), all.len(), "{groups:#?}");
+    let mut groups: BTreeMap<String, usize> = BTreeMap::new();
+    for (group, _) in pages(&world) {
+        *groups.entry(group).or_default() += 1;
+    }
+    let mut sizes: Vec<usize> = groups.values().copied().collect();
+    sizes.sort_unstable();
+    assert_eq!(sizes, [1, 1, 1, 1, 1, 1, 2, 3], "{groups:#?}");
+}
+
+/// The texts of the receivers: of `alerting-rules/receivers`, and of docs/install.md.
+fn templates() -> Vec<(String, String)> {
+    let install = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/install.md");
+    let install = fs::read_to_string(install).unwrap();
+    let (_, block) = install
+        .split_once("<!-- test: alertmanager.yml -->\n```yaml\n")
+        .unwrap();
+    let (block, _) = block.split_once("```").unwrap();
+    let mut files = vec![("install.md".to_owned(), block.to_owned())];
+    for name in ["telegram.yml", "slack.yml", "email.yml"] {
+        files.push((
+            name.to_owned(),
+            shipped(&format!("receivers/{name}")).unwrap(),
+        ));
+    }
+    let mut found = Vec::new();
+    for (name, text) in files {
+        let config: Value = serde_saphyr::from_str(&text).unwrap();
+        for receiver in config["receivers"].as_array().unwrap() {
+            let kinds = receiver.as_object().unwrap().values();
+            for one in kinds.filter_map(Value::as_array).flatten() {
+                let text = one["message"].as_str().or(one["text"].as_str()).unwrap();
+                found.push((name.clone(), text.to_owned()));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_message_about_many_alerts_names_them_and_fits() {
+    let dir = tempfile::tempdir().unwrap();
+    let alerts: Vec<Value> = (0..250)
+        .map(|index| {
+            let mut labels =
+                json!({"alertname": "BaileysBotDown", "instance": "bots1.example.org:10273"});
+            // The alert of an exporter has no session.
+            if index > 3 {
+                labels["session"] = format!("company_{index}").into();
+            }
+            json!({
+                "labels": labels,
+                "annotations": {
+                    "summary": format!("A bot is down {index}."), "description": "d".repeat(500),
+                    "runbook_url": "https://wiki.example.org/baileys/baileysbotdown",
+                },
+            })
+        })
+        .collect();
+    let templates = templates();
+    assert_eq!(templates.len(), 8, "of a pager and an operator each");
+    for (file, template) in templates {
+        let render = |count: usize| {
+            let text = notification::render(&template, &alerts[..count], dir.path()).unwrap();
+            assert!(!text.contains("<no value>"), "{file}: {text}");
+            text
+        };
+        for count in [1, 5] {
+            let text = render(count);
+            assert_eq!(text.matches("ddd").count(), count * 166, "{file}: {text}");
+            assert!(!text.contains("more"), "{file}: {text}");
+        }
+        let (named, most) = if file == "email.yml" {
+            (200, usize::MAX)
+        } else {
+            (30, 4096)
+        };
+        let text = render(250);
+        assert!(text.len() <= most, "{file}: {}", text.len());
+        assert!(text.contains("A bot is down 0."), "{file}: {text}");
+        let last = format!(
+            "BaileysBotDown company_{} on bots1.example.org:10273\n",
+            named - 1
+        );
+        assert!(text.contains(&last), "{file}: {text}");
+        let more = format!("and {} more", 250 - named);
+        assert!(text.ends_with(&more), "{file}: {text}");
+        assert!(
+            !text.contains(&format!("company_{named}")),
+            "{file}: {text}"
+        );
+    }
+    // ntfy refuses more than 32 KiB.
+    let ntfy: Value = serde_saphyr::from_str(&shipped("receivers/ntfy.yml").unwrap()).unwrap();
+    for receiver in ntfy["receivers"].as_array().unwrap() {
+        assert_eq!(receiver["webhook_configs"][0]["max_alerts"], 8);
+    }
 }

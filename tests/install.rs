@@ -346,9 +346,19 @@ fn the_routes_fit_into_an_existing_alertmanager() {
             "pager",
         ),
         (
+            &["alertname=BaileysAccountRestricted", "severity=critical"],
+            "pager",
+        ),
+        (
+            &["alertname=BaileysAccountRestricted", "severity=warning"],
+            "operator",
+        ),
+        (&["alertname=BaileysBotDown", "severity=critical"], "pager"),
+        (
             &["alertname=BaileysAuthFilesWarning", "severity=info"],
             "null",
         ),
+        (&["alertname=BaileysLogsUnread", "severity=info"], "null"),
         (&["alertname=DiskFull", "severity=warning"], "others"),
         (&["alertname=DiskFull"], "others"),
     ] {

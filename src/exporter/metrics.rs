@@ -113,7 +113,7 @@ declare_metrics! {
     LOG_READ_ERRORS: counter "baileys_exporter_log_read_errors_total" &[],
         "Failed attempts to look at a log; the exporter's own log says which. Kept across restarts.";
     LOG_COMMITTED: gauge "baileys_exporter_log_last_commit_timestamp_seconds" &[],
-        "When the counts of the logs were last saved.";
+        "When the counts of the logs were last saved, or there was nothing to save; 0 before the first look.";
     BUILD_INFO: gauge "baileys_exporter_build_info" &["version"],
         "Version of the exporter; the value is 1.";
     SUCCESS: gauge "baileys_exporter_scrape_collector_success" &["collector"],

@@ -62,6 +62,8 @@ fn names(config: &Value) -> Vec<String> {
 }
 
 struct Route {
+    /// Where it is in the tree: the index in each list of routes.
+    path: Vec<usize>,
     matchers: Vec<Matcher>,
     receiver: String,
     group_by: Vec<String>,
@@ -69,27 +71,64 @@ struct Route {
     interval: u64,
     repeat: u64,
     goes_on: bool,
+    routes: Vec<Self>,
 }
 
 impl Route {
-    fn of(route: &Value, root: &Value) -> Self {
-        assert!(route["routes"].is_null() || std::ptr::eq(route, root));
-        let own = |key: &str| match &route[key] {
-            Value::Null => &root[key],
-            value => value,
+    /// `parent`: whose values it takes where it has none.
+    fn of(route: &Value, parent: Option<&Self>, path: Vec<usize>) -> Self {
+        let span = |key: &str, of: fn(&Self) -> u64| match route[key].as_str() {
+            Some(span) => seconds(span),
+            None => of(parent.unwrap()),
         };
-        let span = |key: &str| seconds(own(key).as_str().unwrap());
-        Self {
+        let mut own = Self {
             matchers: matchers(route, "matchers"),
-            receiver: own("receiver").as_str().unwrap().to_owned(),
-            group_by: names(own("group_by")),
-            wait: span("group_wait"),
-            interval: span("group_interval"),
-            repeat: span("repeat_interval"),
+            receiver: match route["receiver"].as_str() {
+                Some(receiver) => receiver.to_owned(),
+                None => parent.unwrap().receiver.clone(),
+            },
+            group_by: match &route["group_by"] {
+                Value::Null => parent.unwrap().group_by.clone(),
+                labels => names(labels),
+            },
+            wait: span("group_wait", |parent| parent.wait),
+            interval: span("group_interval", |parent| parent.interval),
+            repeat: span("repeat_interval", |parent| parent.repeat),
             goes_on: route["continue"] == Value::Bool(true),
+            routes: Vec::new(),
+            path,
+        };
+        let routes = route["routes"].as_array().into_iter().flatten();
+        own.routes = routes
+            .enumerate()
+            .map(|(index, route)| {
+                let path = own.path.iter().copied().chain([index]).collect();
+                Self::of(route, Some(&own), path)
+            })
+            .collect();
+        own
+    }
+
+    /// The routes that take the alert: those below, or itself.
+    fn of_alert(&self, alert: &Labels) -> Vec<&Self> {
+        let mut found = Vec::new();
+        for route in &self.routes {
+            if route.matchers.iter().all(|matcher| matcher.matches(alert)) {
+                found.extend(route.of_alert(alert));
+                if !route.goes_on {
+                    break;
+                }
+            }
         }
+        if found.is_empty() {
+            found.push(self);
+        }
+        found
     }
 }
+
+/// A group of alerts: the place of its route, and the values of the labels by which that groups.
+type Key = (Vec<usize>, Vec<String>);
 
 struct Inhibition {
     source: Vec<Matcher>,
@@ -105,12 +144,13 @@ pub struct Message {
     pub receiver: String,
     /// Names of the alerts, those that ended with "ended".
     pub alerts: BTreeSet<String>,
+    /// What fires.
+    pub firing: BTreeSet<Labels>,
 }
 
 /// The configuration.
 pub struct Config {
     root: Route,
-    routes: Vec<Route>,
     inhibitions: Vec<Inhibition>,
     /// Receivers that are told of the end.
     tells_end: BTreeSet<String>,
@@ -132,7 +172,6 @@ struct Sent {
 impl Config {
     /// Reads `alertmanager.yml`.
     pub fn of(config: &Value) -> Self {
-        let root = &config["route"];
         let rules = config["inhibit_rules"].as_array().unwrap().iter();
         let receivers = config["receivers"].as_array().unwrap().iter();
         let tells_end = receivers.filter(|receiver| {
@@ -141,13 +180,7 @@ impl Config {
             all.any(|one| one["send_resolved"] == Value::Bool(true))
         });
         Self {
-            root: Route::of(root, root),
-            routes: root["routes"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|route| Route::of(route, root))
-                .collect(),
+            root: Route::of(&config["route"], None, Vec::new()),
             inhibitions: rules
                 .map(|rule| Inhibition {
                     source: matchers(rule, "source_matchers"),
@@ -161,24 +194,12 @@ impl Config {
         }
     }
 
-    fn routes_of(&self, alert: &Labels) -> Vec<usize> {
-        let mut found = Vec::new();
-        for (index, route) in self.routes.iter().enumerate() {
-            if route.matchers.iter().all(|matcher| matcher.matches(alert)) {
-                found.push(index);
-                if !route.goes_on {
-                    break;
-                }
-            }
+    fn route(&self, path: &[usize]) -> &Route {
+        let mut route = &self.root;
+        for index in path {
+            route = &route.routes[*index];
         }
-        if found.is_empty() {
-            found.push(usize::MAX);
-        }
-        found
-    }
-
-    fn route(&self, index: usize) -> &Route {
-        self.routes.get(index).unwrap_or(&self.root)
+        route
     }
 
     /// Whether another alert that fires silences this one.
@@ -198,22 +219,22 @@ impl Config {
 
     /// The messages to all receivers. `timeline`: what fires, every `step` seconds.
     pub fn messages(&self, timeline: &[(u64, Vec<Labels>)], step: u64) -> Vec<Message> {
-        let mut groups: BTreeMap<(usize, Vec<String>), Group> = BTreeMap::new();
-        let mut log: BTreeMap<(usize, Vec<String>), Sent> = BTreeMap::new();
+        let mut groups: BTreeMap<Key, Group> = BTreeMap::new();
+        let mut log: BTreeMap<Key, Sent> = BTreeMap::new();
         let mut messages = Vec::new();
         for (now, alerts) in timeline {
-            let mut present: BTreeMap<(usize, Vec<String>), BTreeSet<Labels>> = BTreeMap::new();
+            let mut present: BTreeMap<Key, BTreeSet<Labels>> = BTreeMap::new();
             for alert in alerts {
-                for index in self.routes_of(alert) {
-                    let by = self.route(index).group_by.iter();
+                for route in self.root.of_alert(alert) {
+                    let by = route.group_by.iter();
                     let key = by.map(|name| alert.get(name).cloned().unwrap_or_default());
-                    let key = (index, key.collect());
+                    let key = (route.path.clone(), key.collect());
                     present.entry(key).or_default().insert(alert.clone());
                 }
             }
             for (key, alerts) in &present {
                 let group = groups.entry(key.clone()).or_insert_with(|| Group {
-                    next: now + self.route(key.0).wait,
+                    next: now + self.route(&key.0).wait,
                     seen: BTreeSet::new(),
                 });
                 group.seen.extend(alerts.iter().cloned());
@@ -225,7 +246,7 @@ impl Config {
                     let message = self.flush(key, group, present, alerts, &mut log);
                     messages.extend(message);
                     group.seen.clone_from(present);
-                    group.next += self.route(key.0).interval;
+                    group.next += self.route(&key.0).interval;
                     if present.is_empty() {
                         return false;
                     }
@@ -239,13 +260,13 @@ impl Config {
 
     fn flush(
         &self,
-        key: &(usize, Vec<String>),
+        key: &Key,
         group: &Group,
         present: &BTreeSet<Labels>,
         all: &[Labels],
-        log: &mut BTreeMap<(usize, Vec<String>), Sent>,
+        log: &mut BTreeMap<Key, Sent>,
     ) -> Option<Message> {
-        let route = self.route(key.0);
+        let route = self.route(&key.0);
         let spoken = present
             .iter()
             .filter(|alert| !self.is_inhibited(alert, all));
@@ -270,7 +291,7 @@ impl Config {
         }
         let sent = Sent {
             at: group.next,
-            firing,
+            firing: firing.clone(),
             resolved,
         };
         log.insert(key.clone(), sent);
@@ -278,6 +299,7 @@ impl Config {
             at: group.next,
             receiver: route.receiver.clone(),
             alerts,
+            firing,
         })
     }
 }

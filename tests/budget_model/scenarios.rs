@@ -366,6 +366,19 @@ fn crosses(at: i64, index: i64) -> i64 {
     90 + ((at - BEGIN - 2 * index) * 35 / 60).clamp(0, 35)
 }
 
+/// 40 exporters and remediators, without their bots.
+fn site() -> Series {
+    let mut series = Series::new();
+    for host in 0..40 {
+        for (job, port) in [("baileys", 10273), ("baileys_remediator", 10274)] {
+            let up: Values = Box::new(|at| Some(i64::from(!(60..1260).contains(&at))));
+            let labels = format!("job=\"{job}\", instance=\"s27-{host}:{port}\"");
+            series.insert(format!("up{{{labels}}}"), up);
+        }
+    }
+    series
+}
+
 /// What goes on for a day and longer, over its first day.
 pub fn days() -> Evaluation {
     let scenarios = vec![
@@ -510,6 +523,18 @@ pub fn days() -> Evaluation {
             }
             .alone(),
         ),
+        scenario(
+            26,
+            "30 bots of a host lose WhatsApp for 20 hours, and a bot of another host 3 hours later",
+            many(31, |index| Bot {
+                host: format!("s26-{}", index / 30),
+                state: Some(|at, index| {
+                    connected_but(60 + index / 30 * 180 + index % 30 / 3, 1260 + index, at)
+                }),
+                ..Bot::of(26, |_, _| 90)
+            }),
+        ),
+        scenario(27, "a site of 40 hosts is away for 20 hours", site()),
     ];
     Evaluation {
         step_minutes: 5,

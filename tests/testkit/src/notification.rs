@@ -36,21 +36,32 @@ pub fn template() -> Result<String> {
 /// # Errors
 /// amtool is not installed, or refuses the template.
 pub fn text(alert: &Value, dir: &Path) -> Result<String> {
+    render(&template()?, std::slice::from_ref(alert), dir)
+}
+
+/// The text of the message about these firing alerts, by a template of a receiver.
+///
+/// # Errors
+/// amtool is not installed, or refuses the template.
+pub fn render(template: &str, alerts: &[Value], dir: &Path) -> Result<String> {
     let amtool = process::find(&["amtool"])
         .ok_or_else(|| format!("amtool is not installed; run: {INSTALL}"))?;
-    let data = json!({
-        "receiver": "pager", "status": "firing",
-        "alerts": [{
-            "status": "firing", "labels": alert["labels"], "annotations": alert["annotations"],
-        }],
-    });
+    let alerts: Vec<Value> = alerts
+        .iter()
+        .map(|alert| {
+            json!({
+                "status": "firing", "labels": alert["labels"], "annotations": alert["annotations"],
+            })
+        })
+        .collect();
+    let data = json!({"receiver": "pager", "status": "firing", "alerts": alerts});
     let file = dir.join("notification.json");
     fs::write(&file, data.to_string()).doing(file.display())?;
     let args = [
         "template".to_owned(),
         "render".to_owned(),
         "--template.glob=/dev/null".to_owned(),
-        format!("--template.text={}", template()?),
+        format!("--template.text={template}"),
         format!("--template.data={}", file.display()),
     ];
     let (status, out, err) = process::run(&amtool, &args, BOUND)?;

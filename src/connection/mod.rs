@@ -35,7 +35,9 @@ pub use sightings::{
 use sockets::SeenSockets;
 pub(crate) use sockets::show_within;
 pub use template::SessionTemplate;
-pub use verdict::{Alive, Evidence, Finding, State, Verdict, fold, source_id};
+pub use verdict::{
+    Alive, Evidence, Finding, ProcessLook, RestartCount, State, Verdict, fold, source_id,
+};
 use verdict::{TICK, span};
 
 use std::fmt;

@@ -6,10 +6,10 @@ use std::time::Duration;
 use clock::Clock;
 use supervisor::Query;
 
-use crate::control::{Observation, Service};
+use crate::control::{Observation, Observed, Service};
 use crate::folder::Timestamp;
 
-use super::{Alive, Evidence, Finding, SessionSightings, source_id};
+use super::{Alive, Evidence, Finding, RestartCount, SessionSightings, source_id};
 
 /// What a query about the process came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ pub(super) async fn doubt(service: &Service, timeout: Duration) -> Option<Eviden
         is_trusted: true,
         ..Query::default()
     };
-    let why = match service.observe(&query).await {
+    let why = match service.observe(&query).await.observation {
         Observation::Gone { .. } => return None,
         Observation::Running { .. } => "it runs".to_owned(),
         Observation::Changing(why) | Observation::Unknown(why) => why,
@@ -71,13 +71,15 @@ pub(super) async fn doubt(service: &Service, timeout: Duration) -> Option<Eviden
 }
 
 /// What an observation is evidence of. Pure.
-fn judge(id: String, observed: Observation, now: Timestamp) -> ProcessEvidence {
+fn judge(id: String, observed: Observed, now: Timestamp) -> ProcessEvidence {
+    let number = observed.restarts;
     let says = |finding, detail| Evidence {
         id,
+        restarts: number.map(|number| RestartCount { at: now, number }),
         ..Evidence::new("process", finding, detail)
     };
     let (mut ended, mut started) = (None, None);
-    let (evidence, pids) = match observed {
+    let (evidence, pids) = match observed.observation {
         Observation::Running { pids, mark } => {
             let numbers: Vec<String> = pids.iter().map(u32::to_string).collect();
             let detail = match pids.is_empty() {

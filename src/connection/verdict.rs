@@ -128,6 +128,28 @@ impl Alive {
     }
 }
 
+/// How often a supervisor has restarted a process, by its own count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RestartCount {
+    /// When it said so.
+    pub at: Timestamp,
+    /// The number, which may begin again at zero.
+    pub number: u64,
+}
+
+/// What one look showed of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcessLook<'a> {
+    /// When.
+    pub at: Timestamp,
+    /// Who looked; see [`source_id`].
+    pub source: &'a str,
+    /// The mark of the process, where it runs.
+    pub mark: Option<&'a str>,
+    /// See [`RestartCount`].
+    pub restarts: Option<u64>,
+}
+
 /// The answer of one source, with details.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Evidence {
@@ -147,6 +169,8 @@ pub struct Evidence {
     pub is_untrusted: bool,
     /// Its supervisor was asked to stop it, and it is gone.
     pub is_on_request: bool,
+    /// How often its supervisor has restarted it, where that tells.
+    pub restarts: Option<RestartCount>,
 }
 
 impl Evidence {
@@ -160,6 +184,7 @@ impl Evidence {
             detail: detail.into(),
             is_untrusted: false,
             is_on_request: false,
+            restarts: None,
         }
     }
 
@@ -238,6 +263,20 @@ impl Verdict {
         let alive = |e: &Evidence| e.source == "process" && e.finding == Finding::Nothing;
         let seen = self.evidence.iter().find(|e| alive(e))?.alive.as_ref()?;
         Some((seen.at, seen.mark.as_deref()?))
+    }
+
+    /// What was seen of the process: that it runs, or the count of its supervisor, or both.
+    pub fn process_look(&self) -> Option<ProcessLook<'_>> {
+        let seen = self.process();
+        let mut evidence = self.evidence.iter().filter(|e| e.source == "process");
+        let asked = evidence.find(|e| e.restarts.is_some() || e.alive.is_some())?;
+        let counted_at = asked.restarts.map(|count| count.at);
+        Some(ProcessLook {
+            at: seen.map(|(at, _)| at).or(counted_at)?,
+            source: &asked.id,
+            mark: seen.map(|(_, mark)| mark),
+            restarts: asked.restarts.map(|count| count.number),
+        })
     }
 
     /// The evidence as one line.

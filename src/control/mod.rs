@@ -21,7 +21,7 @@ use crate::folder::{SessionName, SessionNames};
 
 use window::Windows;
 
-pub use supervisor::{CallError, Observation, Presence, StartObstacle};
+pub use supervisor::{CallError, Observation, Observed, Presence, StartObstacle};
 
 /// What fills the placeholders of a text: a session's name, the named groups of
 /// `connection.session_pattern`, and the name of this host.
@@ -449,16 +449,17 @@ impl Service {
     }
 
     /// What its supervisor says of it.
-    pub async fn observe(&self, query: &Query) -> Observation {
+    pub async fn observe(&self, query: &Query) -> Observed {
         match &self.supervisor {
             Ok(supervisor) => supervisor.observe(query).await,
-            Err(why) => Observation::Unknown(why.clone()),
+            Err(why) => Observation::Unknown(why.clone()).into(),
         }
     }
 
     /// Whether its process runs.
     pub async fn presence(&self) -> Presence {
-        self.observe(&Query::default()).await.presence()
+        let observed = self.observe(&Query::default()).await;
+        observed.observation.presence()
     }
 
     /// What certainly keeps a start after a stop from working. `None` also where that is unknown,

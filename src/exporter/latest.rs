@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::connection::{State, Verdict};
-use crate::folder::{SessionName, Timestamp};
+use crate::folder::SessionName;
+
+use super::restarts::{RestartCounter, counted};
 
 /// A verdict that is older tells nothing any more.
 const VERDICT_FOR: Duration = Duration::from_secs(300);
@@ -21,17 +23,10 @@ struct LatestVerdict {
     is_direct: bool,
     is_unresolved: bool,
     is_stopped_on_request: bool,
-    /// The process as it was last seen running.
-    process: Option<SeenProcess>,
+    /// `None` until the process was seen, or its supervisor told a count.
+    restarts: Option<RestartCounter>,
     /// It was seen running now, and is the process of no other session.
     has_own_process: bool,
-}
-
-#[derive(Clone, Debug)]
-struct SeenProcess {
-    at: Timestamp,
-    mark: String,
-    restarts: u64,
 }
 
 /// What the metrics tell of a session's connection.
@@ -45,7 +40,8 @@ pub struct ConnectionReading {
     /// Whether the supervisor shows that it was asked to stop the process; `None` without a fresh
     /// verdict in which a probe or the process was asked.
     pub is_stopped_on_request: Option<bool>,
-    /// How often the process was another one than before; `None` if it was never seen running.
+    /// How often the process was restarted; `None` if it was never seen running and its supervisor
+    /// told no count.
     pub restarts: Option<u64>,
     /// Whether the session has a process that runs and that no other session has.
     pub has_own_process: bool,
@@ -68,7 +64,7 @@ impl LatestVerdicts {
         let mut former = std::mem::take(&mut self.0);
         let note = |(session, verdict): (&SessionName, &Verdict)| {
             let seen = verdict.process();
-            let known = former.remove(session).and_then(|former| former.process);
+            let known = former.remove(session).and_then(|former| former.restarts);
             let latest = LatestVerdict {
                 at: now,
                 state: verdict.state,
@@ -76,7 +72,7 @@ impl LatestVerdicts {
                 is_unresolved: verdict.is_unresolved(),
                 is_stopped_on_request: verdict.is_stopped_on_request(),
                 has_own_process: seen.is_some_and(|(_, mark)| sharing.get(mark) == Some(&1)),
-                process: seen_again(known, seen),
+                restarts: counted(known, verdict.process_look().as_ref()),
             };
             (session.clone(), latest)
         };
@@ -96,27 +92,10 @@ impl LatestVerdicts {
             is_stopped_on_request: fresh
                 .filter(|latest| latest.is_direct)
                 .map(|latest| latest.is_stopped_on_request),
-            restarts: latest.and_then(|latest| Some(latest.process.as_ref()?.restarts)),
+            restarts: latest.and_then(|latest| Some(latest.restarts.as_ref()?.restarts())),
             has_own_process: fresh.is_some_and(|latest| latest.has_own_process),
         }
     }
-}
-
-/// The process after one more look. A look that ended late does not count. Pure.
-fn seen_again(known: Option<SeenProcess>, seen: Option<(Timestamp, &str)>) -> Option<SeenProcess> {
-    let Some((at, mark)) = seen else {
-        return known;
-    };
-    let restarts = match &known {
-        Some(known) if known.at > at => return Some(known.clone()),
-        Some(known) => known.restarts + u64::from(known.mark != mark),
-        None => 0,
-    };
-    Some(SeenProcess {
-        at,
-        mark: mark.to_owned(),
-        restarts,
-    })
 }
 
 #[cfg(test)]

@@ -75,7 +75,7 @@ declare_metrics! {
     STOPPED_ON_REQUEST: gauge [connection] "baileys_auth_stopped_on_request" SESSION,
         "1 if the bot's supervisor shows that it was asked to stop the bot, and the process is gone; else 0. Absent without a probe or a process.";
     PROCESS_RESTARTS: counter [connection] "baileys_auth_process_restarts_total" SESSION,
-        "How often the bot's process was another one than 30 seconds before, since the start of the exporter. Absent until the process was seen running.";
+        "How often the bot's process was restarted since the start of the exporter. pm2, systemd, docker and podman count that; a restart that they do not count, and one under another supervisor, is seen where the process is another one than 30 seconds before. Absent until the process was seen running or its supervisor told a count.";
     WARNINGS: counter [logs] "baileys_auth_signal_warnings_total" &["session", "pattern"],
         "Signs of trouble in the session's logs by pattern, each event once. Kept across restarts.";
     LOG_LINES: counter [logs] "baileys_auth_log_lines_total" SESSION,

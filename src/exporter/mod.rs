@@ -8,6 +8,7 @@ pub mod latest;
 mod measured;
 pub mod metrics;
 mod page;
+mod restarts;
 pub mod server;
 pub mod sightings_file;
 pub mod snapshot;

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use crate::bounded::within;
 use crate::exec::{Exec, ProgramProblem};
 use crate::{
-    ArgTemplate, CallError, CallOptions, Observation, Placeholders, Presence, Query, StartObstacle,
-    Supervisor, Template,
+    ArgTemplate, CallError, CallOptions, Observation, Observed, Placeholders, Presence, Query,
+    StartObstacle, Supervisor, Template,
 };
 
 /// For `systemctl --user` and the like.
@@ -126,9 +126,9 @@ impl Supervisor for OneCommands {
         false
     }
 
-    async fn observe(&self, query: &Query) -> Observation {
+    async fn observe(&self, query: &Query) -> Observed {
         let exec = Exec::new(&self.gone, query.timeout).clean_env(&PASSED);
-        match exec.kill_group().run().await.map(|ended| ended.code) {
+        let observation = match exec.kill_group().run().await.map(|ended| ended.code) {
             Ok(Some(0)) => Observation::gone("the gone command says that it is gone"),
             Ok(Some(1)) => Observation::Running {
                 pids: Vec::new(),
@@ -139,7 +139,8 @@ impl Supervisor for OneCommands {
             )),
             Ok(None) => Observation::Unknown("the gone command was ended by a signal".into()),
             Err(error) => Observation::Unknown(format!("the gone command {error}")),
-        }
+        };
+        observation.into()
     }
 
     async fn check_restart(&self, query: &Query) -> Result<Option<StartObstacle>, String> {
@@ -197,7 +198,7 @@ impl OneCommands {
             timeout: ASKED_FOR,
             ..Query::default()
         };
-        self.observe(&query).await.presence() == Presence::Running
+        self.observe(&query).await.observation.presence() == Presence::Running
     }
 }
 

@@ -11,8 +11,8 @@ use serde_json::Value;
 use crate::exec::{Exec, argv};
 use crate::proc::{wall_clock, with_mark};
 use crate::{
-    ArgTemplate, CallError, CallOptions, Observation, Placeholders, Presence, QUERY_TIMEOUT, Query,
-    StartObstacle, Supervisor, Template,
+    ArgTemplate, CallError, CallOptions, Observation, Observed, Placeholders, Presence,
+    QUERY_TIMEOUT, Query, StartObstacle, Supervisor, Template,
 };
 
 /// What `inspect` prints is read up to here.
@@ -28,7 +28,7 @@ const PASSED: [&str; 8] = [
     "CONTAINERS_CONF",
     "XDG_RUNTIME_DIR",
 ];
-const FORMAT: &str = r#"{"id":{{json .Id}},"name":{{json .Name}},"state":{{json .State}},"auto_remove":{{json .HostConfig.AutoRemove}},"labels":{{json .Config.Labels}},"restart":{{json .HostConfig.RestartPolicy}}}"#;
+const FORMAT: &str = r#"{"id":{{json .Id}},"name":{{json .Name}},"state":{{json .State}},"auto_remove":{{json .HostConfig.AutoRemove}},"labels":{{json .Config.Labels}},"restart":{{json .HostConfig.RestartPolicy}},"restarts":{{json .RestartCount}}}"#;
 /// A task of a swarm: stopped, it is replaced by another one.
 const SWARM_LABEL: &str = "com.docker.swarm.task.id";
 const NOT_UNDERSTOOD: &str = "the answer of inspect cannot be understood";
@@ -95,16 +95,19 @@ impl Supervisor for OneContainer {
         format!("{} {}", self.program, self.name)
     }
 
-    async fn observe(&self, query: &Query) -> Observation {
+    async fn observe(&self, query: &Query) -> Observed {
         match self.inspect(query.timeout).await {
             Ok(found) => {
                 let mut observed = found.state.judge();
                 if let Observation::Gone { on_request, .. } = &mut observed {
                     *on_request = found.was_asked_to_stop(wall_clock(0));
                 }
-                with_mark(observed, query.timeout).await
+                Observed {
+                    observation: with_mark(observed, query.timeout).await,
+                    restarts: found.restarts(),
+                }
             }
-            Err(why) => Observation::Unknown(why),
+            Err(why) => Observation::Unknown(why).into(),
         }
     }
 
@@ -173,6 +176,9 @@ struct InspectedContainer {
     labels: Option<BTreeMap<String, Value>>,
     #[serde(default)]
     restart: Option<RestartPolicy>,
+    /// Restarts by the policy.
+    #[serde(default)]
+    restarts: Value,
 }
 
 #[derive(Debug, Deserialize)]
@@ -185,6 +191,10 @@ struct RestartPolicy {
 impl InspectedContainer {
     fn obstacle(&self) -> Option<StartObstacle> {
         (self.auto_remove != Some(false)).then_some(StartObstacle::AutoRemove)
+    }
+
+    fn restarts(&self) -> Option<u64> {
+        self.restarts.as_u64()
     }
 
     /// The runtime starts it again after any end but a stop. One that ended before the boot, or

@@ -122,6 +122,27 @@ impl Observation {
     }
 }
 
+/// The answer of a supervisor to a query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// What it says of its process.
+    pub observation: Observation,
+    /// How often it has restarted the process, by its own count, which may begin again at zero.
+    /// systemd, docker and podman do not count restarts that a person asks for; pm2 counts most
+    /// of them. `None` where the supervisor does not tell.
+    pub restarts: Option<u64>,
+}
+
+impl From<Observation> for Observed {
+    /// Of a supervisor that does not count.
+    fn from(observation: Observation) -> Self {
+        Self {
+            observation,
+            restarts: None,
+        }
+    }
+}
+
 /// Whether a process runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Presence {
@@ -220,9 +241,9 @@ pub trait Supervisor: fmt::Debug + Send + Sync {
         true
     }
 
-    /// Whether the process runs. Changes nothing, and never fails: what goes wrong is
-    /// [`Observation::Unknown`].
-    async fn observe(&self, query: &Query) -> Observation;
+    /// Whether the process runs, and how often it was restarted. Changes nothing, and never fails:
+    /// what goes wrong is [`Observation::Unknown`].
+    async fn observe(&self, query: &Query) -> Observed;
 
     /// What certainly keeps a start after a stop from working. Changes nothing. [`stop`](Self::stop)
     /// refuses for the same.

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use crate::bounded::within;
 use crate::proc::{ProcDir, boot_id, read_small, wall_clock};
 use crate::{
-    CallError, CallOptions, Observation, Placeholders, Query, StartObstacle, Supervisor, Template,
-    TemplateError,
+    CallError, CallOptions, Observation, Observed, Placeholders, Query, StartObstacle, Supervisor,
+    Template, TemplateError,
 };
 
 /// The kernel tells a process's start to the second only.
@@ -73,12 +73,13 @@ impl Supervisor for OnePidFile {
         format!("pid_file {} {namespace:?}", self.path.display())
     }
 
-    async fn observe(&self, query: &Query) -> Observation {
+    async fn observe(&self, query: &Query) -> Observed {
         let (path, proc, about) = (self.path.clone(), self.proc.clone(), query.clone());
         let work = move || observe(&proc, &path, &about);
         within("reading the pid file", query.timeout, work)
             .await
             .unwrap_or_else(Observation::Unknown)
+            .into()
     }
 
     async fn check_restart(&self, _: &Query) -> Result<Option<StartObstacle>, String> {

@@ -29,7 +29,7 @@ use crate::exec::{Exec, argv};
 use crate::obstacle::is_missing_under;
 use crate::proc::{ProcDir, read_small, with_mark};
 use crate::{
-    ArgTemplate, CallError, CallOptions, Observation, Placeholders, QUERY_TIMEOUT, Query,
+    ArgTemplate, CallError, CallOptions, Observation, Observed, Placeholders, QUERY_TIMEOUT, Query,
     StartObstacle, Supervisor, Template,
 };
 
@@ -119,8 +119,9 @@ impl Supervisor for OnePm2 {
         format!("pm2 {} {}", self.home.display(), self.name)
     }
 
-    async fn observe(&self, query: &Query) -> Observation {
-        self.look(query).await.unwrap_or_else(Observation::Unknown)
+    async fn observe(&self, query: &Query) -> Observed {
+        let looked = self.look(query).await;
+        looked.unwrap_or_else(|why| Observation::Unknown(why).into())
     }
 
     async fn check_restart(&self, query: &Query) -> Result<Option<StartObstacle>, String> {
@@ -187,10 +188,18 @@ impl Supervisor for OnePm2 {
 }
 
 impl OnePm2 {
-    async fn look(&self, query: &Query) -> Result<Observation, String> {
+    async fn look(&self, query: &Query) -> Result<Observed, String> {
         let list = self.settled_list(query.timeout, query.max_age).await?;
         let entries = self.entries(&list)?;
-        if let Some(observed) = judge(&entries)? {
+        let seen = self.see(&entries, query).await;
+        Ok(Observed {
+            observation: seen.unwrap_or_else(Observation::Unknown),
+            restarts: restarts(&entries),
+        })
+    }
+
+    async fn see(&self, entries: &[&Pm2Process], query: &Query) -> Result<Observation, String> {
+        if let Some(observed) = judge(entries)? {
             // For what is only shown, a walk through all processes is too much.
             if let Observation::Running { pids, .. } = &observed
                 && query.max_age.is_zero()
@@ -219,8 +228,8 @@ impl OnePm2 {
                 self.trees().remove(&self.name);
                 Ok(Observation::Gone {
                     how: "pm2 has stopped it".into(),
-                    ended_by: self.last_change(&entries, query.timeout).await,
-                    last_start: last_start(&entries),
+                    ended_by: self.last_change(entries, query.timeout).await,
+                    last_start: last_start(entries),
                     on_request: entries
                         .iter()
                         .all(|entry| entry.pm2_env.was_asked_to_stop()),
@@ -427,6 +436,9 @@ struct Pm2Process {
 #[derive(Debug, Deserialize)]
 struct Env {
     status: String,
+    /// Its restarts: those by pm2 itself, and those that a person asked for while it ran.
+    #[serde(default)]
+    restart_time: Value,
     /// When it was last started, in milliseconds since the epoch.
     #[serde(default)]
     pm_uptime: Value,
@@ -533,6 +545,13 @@ fn last_start(entries: &[&Pm2Process]) -> Option<SystemTime> {
         .map(|entry| entry.pm2_env.pm_uptime.as_u64().map(Duration::from_millis));
     let last = starts.collect::<Option<Vec<_>>>()?.into_iter().max()?;
     SystemTime::UNIX_EPOCH.checked_add(last)
+}
+
+/// How often these were restarted, all together.
+fn restarts(entries: &[&Pm2Process]) -> Option<u64> {
+    entries.iter().try_fold(0, |sum: u64, entry| {
+        Some(sum.saturating_add(entry.pm2_env.restart_time.as_u64()?))
+    })
 }
 
 /// The list among whatever else pm2 prints before it.

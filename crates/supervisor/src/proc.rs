@@ -166,6 +166,31 @@ impl ProcDir {
     }
 }
 
+/// Whether the second mark names a process that the first one does not. Where one of several
+/// processes has ended, it does not. Pure.
+pub fn names_another(before: &str, after: &str) -> bool {
+    match (processes_of(before), processes_of(after)) {
+        _ if before == after => false,
+        (Some((before, boot)), Some((after, later))) if boot == later => !after.is_subset(&before),
+        _ => true,
+    }
+}
+
+/// The ids and starts of the processes in a mark, and its boot. `None`: it is that of a pid file.
+fn processes_of(mark: &str) -> Option<(BTreeSet<(&str, &str)>, &str)> {
+    let (processes, boot) = mark.rsplit_once(' ')?;
+    let words: Vec<&str> = processes.split(' ').collect();
+    let pairs = words.chunks_exact(2);
+    let has_pairs = pairs.remainder().is_empty();
+    let mut named = BTreeSet::new();
+    for pair in pairs {
+        if let [pid, started] = pair {
+            named.insert((*pid, *started));
+        }
+    }
+    has_pairs.then_some((named, boot))
+}
+
 /// The observation, with the mark of the processes that run.
 pub(crate) async fn with_mark(observed: Observation, timeout: Duration) -> Observation {
     let Observation::Running { pids, .. } = observed else {

@@ -12,8 +12,8 @@ use crate::exec::{Exec, argv};
 use crate::obstacle::UnitFile;
 use crate::proc::with_mark;
 use crate::{
-    ArgTemplate, CallError, CallOptions, ExecError, Observation, Placeholders, QUERY_TIMEOUT,
-    Query, StartObstacle, Supervisor, Template,
+    ArgTemplate, CallError, CallOptions, ExecError, Observation, Observed, Placeholders,
+    QUERY_TIMEOUT, Query, StartObstacle, Supervisor, Template,
 };
 
 /// What `systemctl show` prints is read up to here.
@@ -87,10 +87,10 @@ impl Supervisor for Systemd {
         format!("systemd {}", self.unit)
     }
 
-    async fn observe(&self, query: &Query) -> Observation {
+    async fn observe(&self, query: &Query) -> Observed {
         let state = match self.show(query.timeout).await {
             Ok(state) => state,
-            Err(why) => return Observation::Unknown(why),
+            Err(why) => return Observation::Unknown(why).into(),
         };
         let populated = match state.cgroup() {
             Some(dir) => {
@@ -117,7 +117,10 @@ impl Supervisor for Systemd {
                 Err(_) => false,
             };
         }
-        with_mark(observed, query.timeout).await
+        Observed {
+            observation: with_mark(observed, query.timeout).await,
+            restarts: state.restarts(),
+        }
     }
 
     async fn check_restart(&self, query: &Query) -> Result<Option<StartObstacle>, String> {
@@ -232,6 +235,13 @@ impl UnitState {
 
     fn number<N: std::str::FromStr>(&self, key: &str) -> Option<N> {
         self.value(key)?.parse().ok()
+    }
+
+    /// How often systemd has restarted it by itself, since a person started it. Of a unit without
+    /// a file systemd prints 0.
+    fn restarts(&self) -> Option<u64> {
+        let is_loaded = self.value("LoadState") == Some("loaded");
+        self.number("NRestarts").filter(|_| is_loaded)
     }
 
     /// Why it must not be stopped.

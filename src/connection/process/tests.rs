@@ -16,11 +16,37 @@ fn only_a_settled_process_counts_as_alive() {
         (Observation::Changing("x".into()), Finding::NoAnswer, false),
         (Observation::Unknown("x".into()), Finding::NoAnswer, false),
     ] {
-        let look = judge("id".into(), observed.clone(), now);
+        let look = judge("id".into(), observed.clone().into(), now);
         assert_eq!(look.evidence.finding, finding, "{observed:?}");
         assert_eq!(look.evidence.alive.is_some(), is_alive, "{observed:?}");
         assert_eq!(!look.pids.is_empty(), is_alive, "{observed:?}");
         assert_eq!(look.evidence.id, "id");
+    }
+}
+
+/// Also while it is between two starts, or gone for good.
+#[test]
+fn the_count_of_the_supervisor_is_passed_on() {
+    let at = Timestamp::from_secs(900);
+    let running = Observation::Running {
+        pids: vec![7],
+        mark: Some("m".into()),
+    };
+    for observation in [
+        running,
+        Observation::Changing("x".into()),
+        Observation::gone("x"),
+        Observation::Unknown("x".into()),
+    ] {
+        for restarts in [None, Some(4)] {
+            let observed = Observed {
+                observation: observation.clone(),
+                restarts,
+            };
+            let told = judge("id".into(), observed, at).evidence.restarts;
+            let expected = restarts.map(|number| RestartCount { at, number });
+            assert_eq!(told, expected, "{observation:?}");
+        }
     }
 }
 
@@ -33,7 +59,7 @@ fn a_stop_on_request_is_told_of() {
         on_request,
     };
     let says = |observed| {
-        let look = judge("id".into(), observed, Timestamp::now());
+        let look = judge("id".into(), Observed::from(observed), Timestamp::now());
         crate::connection::fold(vec![look.evidence]).is_stopped_on_request()
     };
     assert!(says(gone(true)));
@@ -53,7 +79,7 @@ fn the_end_of_another_process_does_not_count() {
             last_start: wall(started),
             on_request: false,
         };
-        had_ended_by(&judge("id".into(), gone, at(900)), at(500), at(900))
+        had_ended_by(&judge("id".into(), gone.into(), at(900)), at(500), at(900))
     };
     assert_eq!(look(None, None), at(500));
     assert_eq!(look(Some(800), None), at(800));

@@ -8,7 +8,7 @@ use regex::Regex;
 use supervisor::{PidFile, Spec};
 
 use super::super::probe::REQUESTS;
-use super::super::{Alive, Connection, ConnectionSettings, State, fold};
+use super::super::{Alive, Connection, ConnectionSettings, RestartCount, State, fold};
 use super::*;
 use crate::control::{ServiceRule, Timing, placeholders};
 use crate::folder::{
@@ -226,6 +226,7 @@ proptest! {
         let says = |finding| Evidence {
             id: "id".into(),
             alive: Some(Alive::at(Timestamp::from_secs(1))),
+            restarts: Some(RestartCount { at: Timestamp::from_secs(1), number: 4 }),
             ..Evidence::new("probe", finding, "said")
         };
         let quiet = Evidence::new("writes", Finding::Quiet, "");
@@ -233,6 +234,7 @@ proptest! {
         let of_several: Vec<Evidence> = shared.iter().map(|f| of_several(says(*f), "why")).collect();
         for one in &of_several {
             prop_assert!(!one.finding.is_negative() && one.alive.is_none() && one.id.is_empty());
+            prop_assert!(one.restarts.is_none(), "they may be another session's");
         }
         let alone = fold(own.clone());
         let all = fold(own.iter().chain(&of_several).cloned().collect());

@@ -198,3 +198,46 @@ fn what_was_not_believed_settles_nothing() {
     assert!(with("log", Disconnected).is_unresolved());
     assert_eq!(with("probe", Connected).state, State::Connected);
 }
+
+#[test]
+fn what_a_look_showed_of_the_process() {
+    let at = Timestamp::from_secs(900);
+    let says = |finding, mark: Option<&str>, number: Option<u64>| {
+        let is_alive = finding == Nothing;
+        let evidence = Evidence {
+            id: "process-1".into(),
+            alive: is_alive.then(|| Alive {
+                at,
+                mark: mark.map(str::to_owned),
+            }),
+            restarts: number.map(|number| RestartCount { at, number }),
+            ..Evidence::new("process", finding, "")
+        };
+        let others = ["probe", "process"].map(|source| Evidence::new(source, NoAnswer, ""));
+        fold(others.into_iter().chain([evidence]).collect())
+    };
+    for (finding, mark, restarts, is_told) in [
+        (Nothing, Some("7 100 boot"), Some(4), true),
+        (Nothing, Some("7 100 boot"), None, true),
+        // In a container whose processes this machine does not show.
+        (Nothing, None, Some(4), true),
+        (Nothing, None, None, false),
+        // Between two starts, or gone for good.
+        (NoAnswer, None, Some(4), true),
+        (Gone, None, Some(4), true),
+        (NoAnswer, None, None, false),
+    ] {
+        let expected = is_told.then_some(ProcessLook {
+            at,
+            source: "process-1",
+            mark,
+            restarts,
+        });
+        let verdict = says(finding, mark, restarts);
+        assert_eq!(
+            verdict.process_look(),
+            expected,
+            "{finding:?} {mark:?} {restarts:?}"
+        );
+    }
+}

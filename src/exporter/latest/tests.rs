@@ -1,7 +1,8 @@
 use std::ffi::OsStr;
 
 use super::*;
-use crate::connection::{Alive, Evidence, Finding, fold};
+use crate::connection::{Alive, Evidence, Finding, RestartCount, fold};
+use crate::folder::Timestamp;
 
 fn name(text: &str) -> SessionName {
     SessionName::from_dir(OsStr::new(text))
@@ -81,6 +82,27 @@ fn each_other_process_is_a_restart() {
     assert_eq!(see(&runs("7 100 boot", 4)), Some(1));
     assert_eq!(see(&runs("7 200 boot", 6)), Some(1));
     assert_eq!(see(&runs("8 300 boot", 7)), Some(2));
+}
+
+/// It is between two starts at each look.
+#[test]
+fn what_its_supervisor_counts_is_a_restart_too() {
+    let (session, at) = (name("a"), Instant::now());
+    let mut latest = LatestVerdicts::default();
+    let mut see = |second: i64, number| {
+        let evidence = Evidence {
+            restarts: Some(RestartCount {
+                at: Timestamp::from_secs(second),
+                number,
+            }),
+            ..Evidence::new("process", Finding::NoAnswer, "")
+        };
+        latest.note([(&session, &fold(vec![evidence]))].into_iter(), at);
+        let reading = latest.of(&session, at);
+        (reading.restarts, reading.state, reading.has_own_process)
+    };
+    assert_eq!(see(1, 12), (Some(0), State::Unknown, false));
+    assert_eq!(see(31, 19), (Some(7), State::Unknown, false));
 }
 
 #[test]

@@ -292,7 +292,7 @@ async fn would_be_done(
     let asked = ctx.connection.ask(&found.session).await;
     let logged_out = asked.logged_out();
     let presence = match stop {
-        Some((service, _)) => Some(service.observe(&Query::default()).await),
+        Some((service, _)) => Some(service.observe(&Query::default()).await.observation),
         None => None,
     };
     let inventory = match runner::look(found).await {

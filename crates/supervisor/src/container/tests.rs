@@ -67,6 +67,22 @@ fn only_the_container_of_this_name() {
     }
 }
 
+#[test]
+fn how_often_the_runtime_has_restarted_it() {
+    let restarts = |more: &str| {
+        let answer = format!(
+            r#"{{"id":"0123456789abcdef","name":"/bot","state":{{"Status":"restarting","Running":true,"Restarting":true,"Pid":0}},"auto_remove":false,"labels":null{more}}}"#
+        );
+        parse(answer.as_bytes(), "bot").unwrap().restarts()
+    };
+    assert_eq!(restarts(r#","restarts":12"#), Some(12));
+    assert_eq!(restarts(r#","restarts":0"#), Some(0));
+    assert_eq!(restarts(r#","restarts":null"#), None);
+    assert_eq!(restarts(r#","restarts":-1"#), None);
+    assert_eq!(restarts(""), None);
+    assert!(FORMAT.contains(r#""restarts":{{json .RestartCount}}"#));
+}
+
 /// With another policy a container that ends by itself looks the same.
 #[test]
 fn who_was_asked_to_stop() {

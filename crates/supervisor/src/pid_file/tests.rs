@@ -113,7 +113,7 @@ async fn a_pid_file_is_another_source_in_another_pid_namespace() {
     let path = dir.path().join("bot.pid");
     fs::write(&path, std::process::id().to_string()).unwrap();
     let nowhere = seen_from("nowhere", &path.display().to_string());
-    let seen = nowhere.observe(&known(None, true)).await;
+    let seen = nowhere.observe(&known(None, true)).await.observation;
     assert!(
         matches!(&seen, Observation::Unknown(why) if why.contains("PID namespace")),
         "{seen:?}"

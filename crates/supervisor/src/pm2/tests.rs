@@ -256,6 +256,29 @@ fn pm2_is_called_as_the_owner_of_its_home() {
 }
 
 #[test]
+fn how_often_pm2_has_restarted_it() {
+    let of = |env: &str| {
+        entry(&format!(
+            r#"{{"name":"a","pm_id":1,"pm2_env":{{"status":"waiting restart"{env}}}}}"#
+        ))
+    };
+    let (three, four) = (of(r#","restart_time":3"#), of(r#","restart_time":4"#));
+    assert_eq!(restarts(&[&three]), Some(3));
+    assert_eq!(restarts(&[&three, &four]), Some(7), "of all together");
+    let most = of(r#","restart_time":18446744073709551615"#);
+    assert_eq!(restarts(&[&most, &four]), Some(u64::MAX));
+    // One that does not tell.
+    for none in [
+        "",
+        r#","restart_time":null"#,
+        r#","restart_time":-1"#,
+        r#","restart_time":"3""#,
+    ] {
+        assert_eq!(restarts(&[&three, &of(none)]), None, "{none}");
+    }
+}
+
+#[test]
 fn the_last_start_of_a_name() {
     let of = |env: &str| {
         entry(&format!(

@@ -165,3 +165,28 @@ fn a_process_with_another_number_of_its_own_has_written_no_log() {
     // It started later: the process of that time has ended.
     assert_eq!(runs("5000001\t7", SystemTime::UNIX_EPOCH), Some(false));
 }
+
+#[test]
+fn which_mark_names_another_process() {
+    let one = "7 100 boot";
+    let two = "7 100 8 100 boot";
+    for (before, after, another) in [
+        (one, one, false),
+        (one, "7 200 boot", true),
+        (one, "8 100 boot", true),
+        (one, "7 100 later", true),
+        (one, two, true),
+        (two, one, false),
+        (two, "8 100 7 100 boot", false),
+        (two, "7 100 8 200 boot", true),
+        // Of a pid file: with the time of the file.
+        ("7 5000 100 boot", "7 5000 100 boot", false),
+        ("7 5000 100 boot", "7 6000 100 boot", true),
+        ("7 5000 100 boot", "7 5000 200 boot", true),
+        ("", one, true),
+    ] {
+        assert_eq!(names_another(before, after), another, "{before}, {after}");
+    }
+    let own = ProcDir::default().mark(&[std::process::id()]).unwrap();
+    assert!(!names_another(&own, &own) && names_another(one, &own));
+}

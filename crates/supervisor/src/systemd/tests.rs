@@ -247,6 +247,33 @@ fn only_an_active_unit_is_settled() {
     }
 }
 
+/// Also between two restarts, and when it has given up.
+#[test]
+fn how_often_systemd_has_restarted_it() {
+    let restarts = |text: &str| UnitState(text.into()).restarts();
+    for state in [
+        "ActiveState=active\nSubState=running\nMainPID=77",
+        "ActiveState=activating\nSubState=auto-restart\nMainPID=0",
+        "ActiveState=failed\nSubState=failed\nMainPID=0",
+    ] {
+        let text = format!("LoadState=loaded\n{state}\nControlPID=0\nNRestarts=12\n");
+        assert_eq!(restarts(&text), Some(12), "{state}");
+        // Such a unit has a count of its own, or none.
+        for load in ["not-found", "masked", "bad-setting"] {
+            let text = text.replace("loaded", load);
+            assert_eq!(restarts(&text), None, "{load}");
+        }
+    }
+    for none in ["", "NRestarts=", "NRestarts=[not set]", "NRestarts=-1"] {
+        assert_eq!(restarts(&format!("{GONE}{none}\n")), None, "{none}");
+    }
+    assert!(
+        PROPERTIES
+            .split(['=', ','])
+            .any(|asked| asked == "NRestarts")
+    );
+}
+
 /// With another setting a unit that ends by itself with code 0 looks the same.
 #[test]
 fn who_was_asked_to_stop() {

@@ -54,7 +54,7 @@ pub(in crate::remediator::restart) async fn observe(
         .timeout(OBSERVED_WITHIN, service.observe(&query))
         .await
     {
-        Ok(observation) => observation,
+        Ok(observed) => observed.observation,
         Err(_) => Observation::Unknown("timeout: its supervisor did not answer".into()),
     }
 }

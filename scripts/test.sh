@@ -156,7 +156,7 @@ else
       integration crash_safety kill
       integration crash_safety --skip kill
       integration emergency --skip the_real_baileys
-      for test in logs systemd availability messages before_a_stop signals real_baileys budget creds_insurance folder_readings log_samples log_sessions discovery web_config storms dashboards end_to_end \
+      for test in logs pages systemd availability messages before_a_stop signals real_baileys budget creds_insurance folder_readings log_samples log_sessions discovery web_config storms dashboards end_to_end \
         webhook races pull exporter inhibition browser service_control install connection status_apis records cli rules; do
         integration "$test"
       done

@@ -881,19 +881,19 @@ fn a_connection_of_a_shared_process_proves_no_session_connected() {
         }
     };
     std::thread::spawn(move || whatsapp.incoming().collect::<Vec<_>>());
-    let sessions = ["a", "b", "own"];
-    let processes = "processes: [{sessions: [own], pid_file: DIR/own.pid}, {sessions: ['*'], pid_file: DIR/all.pid}]\n";
+    let sessions = ["a", "b", "bot"];
+    let processes = "processes: [{sessions: [bot], pid_file: DIR/bot.pid}, {sessions: ['*'], pid_file: DIR/all.pid}]\n";
     let mut world = with_config(&sessions, processes);
     with_journal(&world);
-    let stays = "echo $$; exec 3<>/dev/tcp/127.0.0.3/443; exec sleep 600";
+    let stays = "exec 3<>/dev/tcp/127.0.0.3/443; echo $$; exec sleep 600";
     let mut running = Vec::new();
-    for name in ["own", "all"] {
+    for name in ["bot", "all"] {
         let (bot, pid) = start_program(&world, &format!("{name}.out"), Path::new("bash"), stays);
         world.write(&format!("{name}.pid"), &format!("{pid}\n"));
         running.push(bot);
     }
     // A command looks once.
-    assert_eq!(world.doctor("own", &[]).verdict(), ("connected", false));
+    assert_eq!(world.doctor("bot", &[]).verdict(), ("connected", false));
     for (session, other) in [("a", "b"), ("b", "a")] {
         let report = world.doctor(session, &[]);
         assert_eq!(
@@ -913,7 +913,7 @@ fn a_connection_of_a_shared_process_proves_no_session_connected() {
         Ok::<_, String>((is_so, unresolved))
     };
     let lasted = || {
-        let [own, a, b] = [("own", "connected"), ("a", "unknown"), ("b", "unknown")]
+        let [own, a, b] = [("bot", "connected"), ("a", "unknown"), ("b", "unknown")]
             .map(|(session, state)| reading(&world, session, state));
         match [own?, a?, b?] {
             [(1.0, 0.0), (1.0, 0.0), (1.0, 0.0)] => Ok(()),
@@ -930,7 +930,7 @@ fn a_connection_of_a_shared_process_proves_no_session_connected() {
     for (session, answer) in [
         ("a", "connected"),
         ("b", "disconnected"),
-        ("own", "connected"),
+        ("bot", "connected"),
     ] {
         world.write(&format!("answer-{session}"), &format!("{answer}\n"));
     }

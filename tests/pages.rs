@@ -25,8 +25,11 @@ use testkit::systemd;
 
 mod reader;
 
+/// A page, a text of a command, and what comes before it.
+type Preparation = (&'static str, &'static str, fn(&mut Host));
+
 /// What the reader has seen or done before a command.
-const BEFORE: [(&str, &str, fn(&mut Host)); 21] = [
+const BEFORE: [Preparation; 21] = [
     ("records.md", "runs show 1", clean),
     ("configuration.md", "webhook.token", token_beside),
     ("insurance.md", "creds restore", empty_creds),
@@ -115,7 +118,7 @@ fn empty_creds(host: &mut Host) {
     let mut shell = host.shell("home/bots/shop");
     host.ok(&mut shell, &format!("pm2 start {SESSION}"));
     fs::write(host.folder().join("creds.json"), "").unwrap();
-    host.ok(&mut shell, &format!("pm2 stop {SESSION}"));
+    host.stop_bot(&mut shell);
 }
 
 fn rename_copies(host: &mut Host) {
@@ -130,7 +133,7 @@ fn back_creds_up(host: &mut Host) {
 
 fn stop(host: &mut Host) {
     let mut shell = host.shell("home/bots/shop");
-    host.ok(&mut shell, &format!("pm2 stop {SESSION}"));
+    host.stop_bot(&mut shell);
 }
 
 /// A backup of the same day has them.
@@ -367,6 +370,7 @@ fn all_pages() -> Vec<String> {
         .collect()
 }
 
+/// With `PAGE=PART` only the pages with this part in their names are read.
 #[test]
 fn every_command_of_the_pages_works() {
     let mut reader = Reader {

@@ -12,7 +12,7 @@ mod layout;
 mod neighbours;
 mod opener;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -35,6 +35,7 @@ use connections::Connections;
 use dates::{Written, date_in, is_final, origin_of, pid_on, written};
 use last_word::{LastWord, OneLog, last_word};
 use layout::{Layout, PlacedLog};
+use neighbours::Neighbours;
 use opener::NamedProcess;
 
 /// How many bytes are read at the end of a file.
@@ -281,6 +282,36 @@ impl LastEventReader {
         logs.sort_by_key(|log| std::cmp::Reverse(log.stat.modified));
         let own = logs.into_iter().find(|log| is_its_own(log))?;
         Some(Timestamp::from(own.stat.modified))
+    }
+
+    /// The logs and their sessions, at most [`LISTED_FOR`] old.
+    fn layout(&self) -> Arc<Layout> {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, layout)) = sessions.layout.as_ref()
+            && self.clock.since(*at) < LISTED_FOR
+        {
+            return Arc::clone(layout);
+        }
+        let mapper = &self.settings.mapper;
+        let neighbours = Neighbours::look(&mut sessions.discovery, mapper);
+        let layout = Arc::new(Layout::new(neighbours, self.files(), mapper));
+        sessions.layout = Some((self.clock.now(), Arc::clone(&layout)));
+        layout
+    }
+
+    /// The configured files. What was read in others is forgotten.
+    fn files(&self) -> Vec<Listed> {
+        let mut files: Vec<Listed> = Vec::new();
+        for glob in &self.settings.globs {
+            glob.list(|file| files.push(file), |_, _| {});
+        }
+        files.retain(|file| !self.own.contains(file));
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        files.dedup_by(|a, b| a.stat.id == b.stat.id);
+        let listed: HashSet<&PathBuf> = files.iter().map(|file| &file.path).collect();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.retain(|path, _| listed.contains(path));
+        files
     }
 
     /// Reads what is new in a log of the session that is asked for.

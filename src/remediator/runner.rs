@@ -33,7 +33,7 @@ pub use self::context::{ClaimedRuns, Context};
 pub(super) use self::folders::SETTLES_WITHIN;
 use self::folders::scan;
 pub use self::folders::{Folders, StoppedService, WeakFolders};
-pub(super) use self::folders::{ask_and_scan, lock, lock_folder, settle};
+pub(super) use self::folders::{ask_and_scan, lock, lock_folder, lock_within, settle};
 use self::recovery::roll_forward;
 pub use self::recovery::{end_orphan, recover};
 

@@ -529,7 +529,7 @@ pub fn days() -> Evaluation {
             many(31, |index| Bot {
                 host: format!("s26-{}", index / 30),
                 state: Some(|at, index| {
-                    connected_but(60 + index / 30 * 180 + index % 30 / 3, 1260 + index, at)
+                    connected_but(60 + index / 30 * 180 + index % 30 / 8, 1260 + index, at)
                 }),
                 ..Bot::of(26, |_, _| 90)
             }),

@@ -18,7 +18,7 @@ use super::shell::{Ended, Shell};
 /// Each wait.
 const BOUND: Duration = Duration::from_secs(120);
 /// All waits together.
-const ALL: Duration = Duration::from_secs(1_800);
+const ALL: Duration = Duration::from_secs(3_600);
 /// The session of all examples.
 pub const SESSION: &str = "company_962302";
 
@@ -271,8 +271,22 @@ notify: {command: [tee, -a, /var/log/notified]}
         }
         self.lay("bloated-classic-387");
         if !bot_runs && (runs || own.is_empty()) {
-            self.ok(&mut shell, &format!("pm2 stop {SESSION}"));
+            self.stop_bot(&mut shell);
         }
+    }
+
+    /// Stops the bot, and waits until nothing has written for the quiet window.
+    pub fn stop_bot(&self, shell: &mut Shell) {
+        self.ok(shell, &format!("pm2 stop {SESSION}"));
+        self.wait("the bot is disconnected", || {
+            let doctor = shell.run(&format!("baileys_remediator doctor {SESSION}"));
+            let is_verdict =
+                |line: &str| line.starts_with(SESSION) && line.contains(" disconnected ");
+            match doctor.out.lines().any(is_verdict) {
+                true => Ok(()),
+                false => Err(format!("{doctor:#?}")),
+            }
+        });
     }
 
     /// Has both of them read their files again.

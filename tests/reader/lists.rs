@@ -50,7 +50,7 @@ pub const NOT_HERE: [(&str, &str); 5] = [
 ];
 
 /// What a page only names: nobody is to paste it.
-pub const NAMED: [(&str, &str); 28] = [
+pub const NAMED: [(&str, &str); 31] = [
     ("systemctl reload", IN_A_TABLE),
     ("systemctl restart", "the way to deploy"),
     ("systemctl start", "what a `start` command uses"),
@@ -64,6 +64,9 @@ pub const NAMED: [(&str, &str); 28] = [
     ("pm2 sendSignal SIGHUP", IN_A_TABLE),
     ("pm2 restart ID…", "what the remediator calls"),
     ("pm2 stop ID…", "what the remediator calls"),
+    ("pm2 describe", IN_A_TABLE),
+    ("pm2 restart", IN_A_TABLE),
+    ("pm2 reset", "what a person did"),
     ("pm2 flush", "what a person did"),
     ("pm2 reload", "what never to do"),
     ("pm2 start", "the way to deploy"),
@@ -180,7 +183,13 @@ pub const CHANGES: [&str; 15] = [
 ];
 
 /// Other exit codes than 0, and why.
-pub const CODES: [(&str, &str, &[i32], &str); 10] = [
+pub const CODES: [(&str, &str, &[i32], &str); 11] = [
+    (
+        "baileysconnectionreplaced.md",
+        "ps -eo pid,args | grep '[n]ode'",
+        &[0, 1],
+        "1: all are gone",
+    ),
     (
         "baileyssessionvanished.md",
         "baileys_exporter status",

@@ -330,7 +330,7 @@ impl OnePm2 {
         if let Ok(list) = &mut list {
             let before = shared.as_ref().and_then(|(_, list)| list.as_ref().ok());
             let before = before.map_or(&[][..], |list| list);
-            given_up::find(list, before, began, Instant::now());
+            Pm2Process::find_given_up(list, before, began, Instant::now());
         }
         let list = list.map(Arc::new);
         *shared = Some((began, list.clone()));

@@ -10,7 +10,7 @@ use memchr::memchr;
 use regex::bytes::Regex;
 use xxhash_rust::xxh3::xxh3_64;
 
-use self::http::Fields;
+use self::http::FieldMap;
 use super::super::record::{CLOSED, OPENED, is_library_message};
 
 /// What the record of a logger says. Empty for other text.
@@ -39,7 +39,7 @@ pub(super) struct RecordShape {
 /// The reasons of an end.
 const CODES: [&str; 5] = ["401", "402", "403", "406", "440"];
 
-/// Fields of a message of a chat.
+/// FieldMap of a message of a chat.
 const SENDER: [&str; 20] = [
     "remoteJid",
     "remote_jid",
@@ -63,10 +63,10 @@ const SENDER: [&str; 20] = [
     "groupName",
 ];
 
-/// Fields that name the part of the bot.
+/// FieldMap that name the part of the bot.
 const CATEGORY: [&str; 5] = ["logger", "module", "component", "scope", "context"];
 
-/// Fields of a record that give the reason of a close.
+/// FieldMap of a record that give the reason of a close.
 const REASONS: [&str; 14] = [
     "statusCode",
     "status_code",
@@ -107,7 +107,7 @@ impl RecordShape {
     }
 
     fn of_json(record: &[u8]) -> Option<Self> {
-        let fields: Fields<'_> = serde_json::from_slice(record).ok()?;
+        let fields: FieldMap<'_> = serde_json::from_slice(record).ok()?;
         let first = |keys: &[&str]| keys.iter().find_map(|key| fields.get(*key));
         first(&["level", "severity", "levelname", "lvl", "@l"])?;
         let value = first(&["msg", "message", "@m", "@mt"])?.get();
@@ -187,7 +187,7 @@ impl RecordShape {
         };
         shape.plain = record.get(message.start()..).map(<[u8]>::to_vec);
         let object = line.get(message.end()..).unwrap_or_default();
-        let fields: Option<Fields<'_>> = serde_json::from_slice(object.trim_ascii()).ok();
+        let fields: Option<FieldMap<'_>> = serde_json::from_slice(object.trim_ascii()).ok();
         let of_http = fields.is_some_and(|fields| http::is_of_http(&fields));
         shape.of_http = !shape.library && (of_http || http::is_of_http_in_lines(record));
         Some(shape)
@@ -244,7 +244,7 @@ fn is_close(message: &str) -> bool {
 }
 
 /// The message, followed by the fields that give a reason.
-fn plain(message: &str, fields: &Fields<'_>) -> Vec<u8> {
+fn plain(message: &str, fields: &FieldMap<'_>) -> Vec<u8> {
     let mut text = message.as_bytes().to_vec();
     for key in REASONS {
         let Some(value) = fields.get(key).map(|value| value.get()) else {

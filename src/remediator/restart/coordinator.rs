@@ -45,7 +45,7 @@ pub enum RestartResult {
 
 /// The sessions that the last discovery found.
 #[derive(Clone, Debug, Default)]
-pub struct KnownSessions {
+pub struct DiscoveredSessions {
     /// All of them; of several folders with one name, the one that had it first.
     pub found: Vec<Found>,
     /// The names that several folders have. No run touches one, but a stop of its process may tear
@@ -53,7 +53,7 @@ pub struct KnownSessions {
     pub duplicates: BTreeSet<SessionName>,
 }
 
-impl KnownSessions {
+impl DiscoveredSessions {
     /// Those that were found; `skipped` is what was left out.
     pub fn new(found: Vec<Found>, skipped: &[Skipped]) -> Self {
         let is_duplicate = |found: &&Found| duplicate(skipped, found.session.as_str()).is_some();

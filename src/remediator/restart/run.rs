@@ -12,7 +12,7 @@ use crate::remediator::outcome::RunError;
 use crate::remediator::store::runs::{Ending, Run};
 
 use super::checks::SiblingSessions;
-use super::coordinator::{HALTS_WITHIN, KnownSessions, RestartCoordinator, RestartResult};
+use super::coordinator::{DiscoveredSessions, HALTS_WITHIN, RestartCoordinator, RestartResult};
 use super::driver::{Driver, LiveRun};
 use super::machine::{GRACE, LOCK_EVERY, SHOWS_WITHIN};
 use super::state::{Event, Restart, Times, Trigger};
@@ -53,7 +53,7 @@ impl RestartCoordinator {
         found: &Found,
         service: Service,
         trigger: Trigger,
-        known: &KnownSessions,
+        known: &DiscoveredSessions,
         ending: &mut Ending,
     ) -> RestartResult {
         let name = service.name.clone();
@@ -75,10 +75,10 @@ impl RestartCoordinator {
         found: &Found,
         service: Service,
         trigger: Trigger,
-        known: &KnownSessions,
+        known: &DiscoveredSessions,
         ending: &mut Ending,
     ) -> RestartResult {
-        let KnownSessions { found: all, .. } = known;
+        let DiscoveredSessions { found: all, .. } = known;
         let Some(lease) = self.lease(&service.name) else {
             return RestartResult::Busy;
         };

@@ -28,6 +28,28 @@ pub(in crate::remediator) async fn lock(
     lock_under(clock, found, &Halt::default()).await
 }
 
+/// Like [`lock`], in this time. A folder whose lock was held at the last try is locked, however
+/// long the tries take; one without an answer to the first try hangs.
+pub(in crate::remediator) async fn lock_within(
+    clock: &Clock,
+    found: &Found,
+    within: Duration,
+) -> Result<Arc<LockedFolder>, Obstacle> {
+    let mut last = Err(Obstacle::Io("locking the folder takes too long".into()));
+    let tries = async {
+        for _ in 0..FOLDER_LOCK_TRIES {
+            let place = found.place.clone();
+            last = blocking(move || LockedFolder::lock(&place)).await;
+            if !matches!(last, Err(Obstacle::Locked)) {
+                break;
+            }
+            clock.sleep(FOLDER_LOCK_PAUSE).await;
+        }
+    };
+    let _ = clock.timeout(within, tries).await;
+    last
+}
+
 pub(in crate::remediator) async fn lock_under(
     clock: &Clock,
     found: &Found,

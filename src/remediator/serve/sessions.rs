@@ -8,7 +8,7 @@ use clock::Clock;
 use crate::config::Settings;
 use crate::folder::discovery::{self, ProblemLog, Skipped};
 use crate::folder::{Discovery, Found};
-use crate::remediator::restart::coordinator::KnownSessions;
+use crate::remediator::restart::coordinator::DiscoveredSessions;
 use crate::remediator::runner::blocking;
 use crate::remediator::store::StoreError;
 
@@ -210,9 +210,9 @@ impl SessionFinder {
     }
 
     /// Those of the last discovery, with the names that several folders have.
-    pub(super) fn known_with_duplicates(&self) -> KnownSessions {
+    pub(super) fn known_with_duplicates(&self) -> DiscoveredSessions {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        KnownSessions::new(known.found.clone(), &known.skipped)
+        DiscoveredSessions::new(known.found.clone(), &known.skipped)
     }
 
     /// All sessions; those of the last discovery if it takes long, because a hung file system

@@ -54,24 +54,24 @@ impl Pm2Process {
         // Once its `kill_timeout` is over, pm2 begins again to wait for the next check.
         every.saturating_mul(2).saturating_add(PAUSE)
     }
-}
 
-/// Finds those on which pm2 has given up. `before` is the last list, `asked` and `answered` are
-/// the times of this one.
-pub(super) fn find(
-    list: &mut [Pm2Process],
-    before: &[Pm2Process],
-    asked: Instant,
-    answered: Instant,
-) {
-    for entry in list.iter_mut().filter(|entry| entry.waits_for_nothing()) {
-        let is_same = |old: &&Pm2Process| {
-            old.pm_id == entry.pm_id && old.pm2_env.pm_uptime == entry.pm2_env.pm_uptime
-        };
-        let seen = before.iter().find(is_same);
-        let since = seen.and_then(|old| old.waits_since).unwrap_or(answered);
-        entry.is_given_up = asked.saturating_duration_since(since) >= entry.checked_within();
-        entry.waits_since = Some(since);
+    /// Finds those on which pm2 has given up. `before` is the last list, `asked` and `answered` are
+    /// the times of this one.
+    pub(super) fn find_given_up(
+        list: &mut [Self],
+        before: &[Self],
+        asked: Instant,
+        answered: Instant,
+    ) {
+        for entry in list.iter_mut().filter(|entry| entry.waits_for_nothing()) {
+            let is_same = |old: &&Self| {
+                old.pm_id == entry.pm_id && old.pm2_env.pm_uptime == entry.pm2_env.pm_uptime
+            };
+            let seen = before.iter().find(is_same);
+            let since = seen.and_then(|old| old.waits_since).unwrap_or(answered);
+            entry.is_given_up = asked.saturating_duration_since(since) >= entry.checked_within();
+            entry.waits_since = Some(since);
+        }
     }
 }
 

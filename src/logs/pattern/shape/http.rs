@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::super::words::expression;
 
 /// The fields of a record.
-pub(super) type Fields<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
+pub(super) type FieldMap<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
 
 /// Where loggers put an error.
 const ERRORS: [&str; 2] = ["err", "error"];
@@ -35,7 +35,7 @@ const PRETTY_ERROR: &str = concat!(
 );
 
 /// For a record in JSON, or the object of a line of pino-pretty. Pure.
-pub(super) fn is_of_http(fields: &Fields<'_>) -> bool {
+pub(super) fn is_of_http(fields: &FieldMap<'_>) -> bool {
     let has = |key: &str, inner: &[&str]| {
         object(fields, key).is_some_and(|found| inner.iter().any(|one| found.contains_key(*one)))
     };
@@ -70,7 +70,7 @@ pub(super) fn is_of_http_in_lines(record: &[u8]) -> bool {
 
 /// The errors of the library have no code of their own: it is in their `output`. `in_a_request`:
 /// its logger is that of a request.
-fn is_error_of_http(error: &Fields<'_>, in_a_request: bool) -> bool {
+fn is_error_of_http(error: &FieldMap<'_>, in_a_request: bool) -> bool {
     let is_the_librarys = ["isBoom", "output"]
         .iter()
         .any(|key| error.contains_key(*key))
@@ -99,12 +99,12 @@ fn is_own(class: &[u8]) -> bool {
     OWN.as_ref().is_some_and(|own| own.is_match(class))
 }
 
-fn object<'a>(fields: &Fields<'a>, key: &str) -> Option<Fields<'a>> {
+fn object<'a>(fields: &FieldMap<'a>, key: &str) -> Option<FieldMap<'a>> {
     serde_json::from_str(fields.get(key).copied()?.get()).ok()
 }
 
 /// A text or a number, as it is written.
-fn text<'a>(fields: &Fields<'a>, key: &str) -> Option<&'a str> {
+fn text<'a>(fields: &FieldMap<'a>, key: &str) -> Option<&'a str> {
     Some(fields.get(key).copied()?.get().trim_matches('"'))
 }
 

@@ -152,7 +152,7 @@ impl World {
             .of(&found.session)
             .unwrap();
         let survey = self.coordinator.ctx.settings.discovery().survey();
-        let known = KnownSessions::new(survey.found, &survey.skipped);
+        let known = DiscoveredSessions::new(survey.found, &survey.skipped);
         let mut ending = Ending::default();
         let led = self
             .coordinator

@@ -71,13 +71,10 @@ pub(in crate::remediator::restart) async fn lock_all(
         let locked = match answering.contains(found.session.as_str()) {
             true => {
                 let within = LOCKED_WITHIN.saturating_sub(clock.since(began));
-                let locking = lock_or_take_over(clock, found, last_held);
-                clock.timeout(within, locking).await.ok()
+                lock_or_take_over(clock, found, last_held, within).await
             }
-            false => None,
+            false => Err(Obstacle::Io("opening the folder takes too long".into())),
         };
-        let locked =
-            locked.unwrap_or_else(|| Err(Obstacle::Io("locking the folder takes too long".into())));
         match locked {
             Ok(folder) => _ = folders.insert(found.session.to_string(), folder),
             Err(Obstacle::Locked) => return Err(NotLocked::Busy(found.session.clone())),
@@ -94,13 +91,17 @@ async fn lock_or_take_over(
     clock: &Clock,
     found: &Found,
     last_held: &WeakFolders,
+    within: Duration,
 ) -> Result<Arc<LockedFolder>, Obstacle> {
-    if let Some(folder) = last_held.get(found.session.as_str())
-        && folder.confirm_place_async(&found.place).await.is_ok()
-    {
-        return Ok(folder);
+    let began = clock.now();
+    if let Some(folder) = last_held.get(found.session.as_str()) {
+        let confirmed = clock.timeout(within, folder.confirm_place_async(&found.place));
+        if matches!(confirmed.await, Ok(Ok(()))) {
+            return Ok(folder);
+        }
     }
-    runner::lock(clock, found).await
+    let within = within.saturating_sub(clock.since(began));
+    runner::lock_within(clock, found, within).await
 }
 
 /// Sessions whose folder can be opened, or fails at once. All are tried at the same time, so that

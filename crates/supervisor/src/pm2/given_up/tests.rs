@@ -15,7 +15,7 @@ fn looks(lists: Vec<(u32, Vec<Pm2Process>)>) -> (bool, bool) {
     let mut before = Vec::new();
     for (at, mut list) in lists {
         let asked = began + MS * at;
-        find(&mut list, &before, asked, asked + MS * 50);
+        Pm2Process::find_given_up(&mut list, &before, asked, asked + MS * 50);
         before = list;
     }
     let entries: Vec<&Pm2Process> = before.iter().collect();

@@ -27,7 +27,7 @@ async fn a_folder_that_appears_late_is_read_as_well() {
         world.coordinator.resume_pending_restarts(known).await;
         world.coordinator.drained().await;
     };
-    resume(&[first.clone()]).await;
+    resume(std::slice::from_ref(&first)).await;
     assert!(!world.runs().exists(), "nothing is known of it");
     resume(&[first.clone(), later.clone()]).await;
     assert!(world.runs().exists() && world.phases().is_empty());

@@ -39,7 +39,7 @@ pub(super) struct RecordShape {
 /// The reasons of an end.
 const CODES: [&str; 5] = ["401", "402", "403", "406", "440"];
 
-/// FieldMap of a message of a chat.
+/// Fields of a message of a chat.
 const SENDER: [&str; 20] = [
     "remoteJid",
     "remote_jid",
@@ -63,10 +63,10 @@ const SENDER: [&str; 20] = [
     "groupName",
 ];
 
-/// FieldMap that name the part of the bot.
+/// Fields that name the part of the bot.
 const CATEGORY: [&str; 5] = ["logger", "module", "component", "scope", "context"];
 
-/// FieldMap of a record that give the reason of a close.
+/// Fields of a record that give the reason of a close.
 const REASONS: [&str; 14] = [
     "statusCode",
     "status_code",

@@ -80,4 +80,6 @@ same "$work/dist" "$work/again"
 rm -rf "$out"
 mkdir -p "$out"
 cp "$work"/dist/* "$packages"/*.deb "$packages"/*.tar.gz "$out"
-(cd "$out" && sha256sum -- * | tee SHA256SUMS)
+# First the sums, so that the list does not contain itself.
+sums=$(cd "$out" && sha256sum -- *)
+printf '%s\n' "$sums" | tee "$out/SHA256SUMS"

@@ -469,7 +469,8 @@ impl Service {
         supervisor.check_restart(query).await.ok().flatten()
     }
 
-    /// Asks it to stop; does not wait until it is gone. See [`Supervisor::stop`]. `held` is the standard input of the call, and open as long as a process of it is left.
+    /// Asks it to stop; does not wait until it is gone. See [`Supervisor::stop`]. `held` is the
+    /// standard input of the call, and open as long as a process of it is left.
     pub async fn stop(&self, held: Option<Arc<File>>) -> Result<(), CallError> {
         let supervisor = self.restartable()?;
         let call = call(self.stop_timeout, held);

@@ -111,7 +111,7 @@ pub(super) struct SharedRestarts {
     /// Restarts that are over but may still be in the journal.
     over: Mutex<BTreeMap<RestartId, RestartEnd>>,
     /// Restarts that were resumed from a quarantine: once is enough, whichever folder has them.
-    pub(super) adopted: Mutex<BTreeSet<RestartId>>,
+    adopted: Mutex<BTreeSet<RestartId>>,
     pub(super) window: tokio::sync::Mutex<()>,
     /// Whether the program is to end.
     pub(super) leaving: watch::Sender<bool>,
@@ -189,6 +189,12 @@ impl RestartCoordinator {
     pub(super) fn folders_read(&self) -> std::sync::MutexGuard<'_, BTreeSet<PathBuf>> {
         let read = self.folders_read.lock();
         read.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The restarts that were resumed from a quarantine, and are in the journal since.
+    pub(super) fn adopted(&self) -> std::sync::MutexGuard<'_, BTreeSet<RestartId>> {
+        let adopted = self.shared.adopted.lock();
+        adopted.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// This restart is over: it is never resumed, also while its record cannot be deleted.

@@ -2,7 +2,7 @@
 //! sessions are not back.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use crate::control::Service;
 use crate::folder::{Found, SessionName};
@@ -198,18 +198,29 @@ impl RestartCoordinator {
                 .with_store(move |store| store.restarts().knows_run_of(&asked))
                 .await
                 .unwrap_or(false);
-            let adopted = self.shared.adopted.lock();
-            let mut adopted = adopted.unwrap_or_else(PoisonError::into_inner);
-            let mut is_new = || adopted.insert(state.id());
-            if !is_on_record && !is_over && state.phase.is_pending() && is_new() {
-                let service = &state.service;
-                tracing::error!(
-                    service,
-                    "the journal has lost this restart; resuming it from the quarantine"
-                );
-                state.adopted = true;
-                lost.push(state);
+            let is_known = is_on_record || is_over || self.adopted().contains(&state.id());
+            if is_known || !state.phase.is_pending() {
+                continue;
             }
+            let service = &state.service;
+            tracing::error!(
+                service,
+                "the journal has lost this restart; resuming it from the quarantine"
+            );
+            // After a reload it is resumed from the journal.
+            let record = state.clone();
+            let saved = self
+                .ctx
+                .with_store(move |store| store.restarts().save(&record))
+                .await;
+            match saved {
+                Ok(()) => {
+                    self.adopted().insert(state.id());
+                }
+                Err(error) => tracing::error!("failed to save a pending restart: {error}"),
+            }
+            state.adopted = true;
+            lost.push(state);
         }
         lost
     }

@@ -40,6 +40,25 @@ async fn a_folder_that_appears_late_is_read_as_well() {
     assert!(!world.runs().exists());
 }
 
+/// After a reload, the next configuration finds it there and not in the folder.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_restart_is_in_the_journal_once_it_is_resumed() {
+    let world = World::new(bounds(), "");
+    world.write("gone.sh", "exit 2");
+    let (found, service) = world.service();
+    let times = world.coordinator.times(&service);
+    let decided = Timestamp::now().nanos();
+    let mut state = Restart::new(&service.name, "a", 99, Trigger::Emergency, decided, times);
+    state.phase = Phase::Down;
+    let state_path = &world.coordinator.ctx.settings.state_path;
+    let folder = crate::remediator::quarantine::LockedFolder::lock(&found.place).unwrap();
+    folder_record::write(&folder, state_path, &state).unwrap();
+    drop(folder);
+    let known = &world.known;
+    world.coordinator.resume_pending_restarts(known).await;
+    assert_eq!(world.phases(), [Phase::Down]);
+}
+
 /// The disk of the journal is full, and then `serve` is started again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_over_stays_over_though_the_journal_could_not_delete_it() {

@@ -240,7 +240,7 @@ fn a_unit_is_stopped_and_started_under_its_supervisor() {
         "{report:?}"
     );
 
-    // Stopped by somebody else, it is not stopped again.
+    // A person has stopped it, so the remediator does not stop it again.
     world.write("asked", "");
     let report = world.service("bot7", &["--stop"]);
     assert_eq!(
@@ -320,7 +320,7 @@ fn a_container_is_found_by_name_and_called_by_id() {
             (0, "gone"),
             "{report:?}"
         );
-        // Stopped by somebody else, it is not stopped again.
+        // A person has stopped it, so the remediator does not stop it again.
         let report = world.service("bot7", &["--stop"]);
         assert_eq!(
             (report.code, report.presence.as_str()),

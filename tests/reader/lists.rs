@@ -49,7 +49,7 @@ pub const NOT_HERE: [(&str, &str); 5] = [
     ("alerting-rules/check.sh", "a step of scripts/test.sh"),
 ];
 
-/// What a page only names: nobody is to paste it.
+/// Commands that a page mentions by name only, so they are not run.
 pub const NAMED: [(&str, &str); 31] = [
     ("systemctl reload", IN_A_TABLE),
     ("systemctl restart", "the way to deploy"),

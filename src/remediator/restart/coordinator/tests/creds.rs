@@ -102,7 +102,7 @@ async fn a_bot_whose_creds_json_cannot_be_put_back_is_started_once_it_can() {
     );
 }
 
-/// A bot that is left stopped for a copy that does not exist helps nobody.
+/// Leaving the bot stopped would not bring the copy back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_copy_the_bot_is_started() {
     let world = torn_by_the_stop("a", "");

@@ -3,7 +3,8 @@
 use super::*;
 use crate::folder::SessionsPath;
 
-/// Nobody knows which of the two folders its run is for. Both may be of the process that is stopped.
+/// It is unknown which of the two folders the run is for, and both may belong to the process that is
+/// stopped.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_name_of_two_folders_is_not_cleaned_along() {
     let world = World::new(bounds(), "");

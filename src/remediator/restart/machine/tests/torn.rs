@@ -42,7 +42,7 @@ fn on_a_torn_creds_json_no_bot_is_started() {
     assert!(left.phase == Phase::Down && effects.contains(&Effect::Leave));
 }
 
-/// Whoever has started it may have stopped it while it wrote, and so may who was still connected.
+/// If another process was running, it may have been stopped in the middle of a write, too.
 #[test]
 fn what_has_run_since_its_creds_json_was_checked_is_checked_again() {
     let checked = Restart {

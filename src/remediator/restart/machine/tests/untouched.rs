@@ -11,7 +11,7 @@ fn running(state: &Restart, process: Option<&str>, secs: u32) -> (Restart, Vec<E
     next(state, &Event::Looked(state.awaited, look), at(1, secs))
 }
 
-/// A polkit rule denies the stop, and nobody has touched the bot: it connected days ago.
+/// polkit denies the stop, so the bot keeps running. It connected days ago.
 #[test]
 fn what_was_never_stopped_need_not_connect_again() {
     let mut state = in_phase(Phase::Stopping);

@@ -388,6 +388,8 @@ fn metrics_md_equals_a_real_scrape() {
         }
         let mut written = documented(&text, name);
         written.extend(documented(&text, "process"));
+        // It needs a connection that has lasted for half a minute: src/exporter/latest/tests.rs.
+        written.retain(|(metric, ..)| metric != "baileys_auth_shared_connection");
         assert!(seen.len() > 10);
         assert_eq!(
             seen, written,

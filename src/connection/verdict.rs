@@ -252,6 +252,15 @@ impl Verdict {
         self.state == State::Unknown && self.evidence.iter().any(is_open)
     }
 
+    /// Whether a connection of the process has lasted, which may be that of another session of it.
+    pub fn has_shared_connection(&self) -> bool {
+        let of_sockets = |finding| {
+            let mut sockets = self.evidence.iter().filter(|e| e.source == "sockets");
+            sockets.any(|e| e.finding == finding)
+        };
+        of_sockets(Finding::Shared) && !of_sockets(Finding::Ambiguous)
+    }
+
     /// Whether the supervisor was asked to stop the process, and it is gone.
     pub fn is_stopped_on_request(&self) -> bool {
         let stopped = |e: &Evidence| e.finding == Finding::Gone && e.is_on_request;

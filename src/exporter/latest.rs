@@ -23,6 +23,7 @@ struct LatestVerdict {
     is_direct: bool,
     is_unresolved: bool,
     is_stopped_on_request: bool,
+    has_shared_connection: bool,
     /// `None` until the process was seen, or its supervisor told a count.
     restarts: Option<RestartCounter>,
     /// It was seen running now, and is the process of no other session.
@@ -40,6 +41,8 @@ pub struct ConnectionReading {
     /// Whether the supervisor shows that it was asked to stop the process; `None` without a fresh
     /// verdict in which a probe or the process was asked.
     pub is_stopped_on_request: Option<bool>,
+    /// Whether the process, which other sessions have too, has a connection that has lasted.
+    pub has_shared_connection: bool,
     /// How often the process was restarted; `None` if it was never seen running and its supervisor
     /// told no count.
     pub restarts: Option<u64>,
@@ -71,6 +74,7 @@ impl LatestVerdicts {
                 is_direct: verdict.is_direct(),
                 is_unresolved: verdict.is_unresolved(),
                 is_stopped_on_request: verdict.is_stopped_on_request(),
+                has_shared_connection: verdict.has_shared_connection(),
                 has_own_process: seen.is_some_and(|(_, mark)| sharing.get(mark) == Some(&1)),
                 restarts: counted(known, verdict.process_look().as_ref()),
             };
@@ -93,6 +97,7 @@ impl LatestVerdicts {
                 .filter(|latest| latest.is_direct)
                 .map(|latest| latest.is_stopped_on_request),
             restarts: latest.and_then(|latest| Some(latest.restarts.as_ref()?.restarts())),
+            has_shared_connection: fresh.is_some_and(|latest| latest.has_shared_connection),
             has_own_process: fresh.is_some_and(|latest| latest.has_own_process),
         }
     }

@@ -72,6 +72,8 @@ declare_metrics! {
         "1 for the state of the bot's connection, 0 for the others; unknown without a verdict of the last 5 minutes.";
     UNRESOLVED: gauge [connection] "baileys_auth_connection_unresolved" SESSION,
         "1 if a probe or the process was asked and no verdict came of it, the log shows that the process has not connected or has ended, or no connection of its sockets lasts. 0 where there is a verdict, or only a process that runs and logs. Absent without a source, and before the first verdict.";
+    SHARED_CONNECTION: gauge [connection] "baileys_auth_shared_connection" SESSION,
+        "1 if the process of several sessions has a connection that has lasted: it may be that of any of them. Absent otherwise.";
     STOPPED_ON_REQUEST: gauge [connection] "baileys_auth_stopped_on_request" SESSION,
         "1 if the bot's supervisor shows that it was asked to stop the bot, and the process is gone; else 0. Absent without a probe or a process.";
     PROCESS_RESTARTS: counter [connection] "baileys_auth_process_restarts_total" SESSION,
@@ -270,6 +272,12 @@ fn add_connection<'a>(out: &mut ShownMetrics<'a, '_>, readings: &Readings<'a>) {
             if let Some(unresolved) = reading.is_unresolved {
                 out.add(&[session], f64::from(unresolved));
             }
+        }
+    });
+    let all = Rc::clone(readings);
+    out.add(&SHARED_CONNECTION, move |out| {
+        for (session, _) in all.iter().filter(|(_, one)| one.has_shared_connection) {
+            out.add(&[session], 1.0);
         }
     });
     let all = Rc::clone(readings);

@@ -125,3 +125,23 @@ fn a_process_of_several_sessions_is_no_session_s_own() {
         [false, false, true, false]
     );
 }
+
+#[test]
+fn a_shared_connection_counts_once_it_has_lasted() {
+    let (session, at) = (name("a"), Instant::now());
+    let sockets = |finding| Evidence::new("sockets", finding, "");
+    for (findings, has) in [
+        (vec![Finding::Shared], true),
+        // None of the process has lasted.
+        (vec![Finding::Shared, Finding::Ambiguous], false),
+        (vec![Finding::Connected], false),
+        (vec![Finding::Nothing], false),
+    ] {
+        let verdict = fold(findings.into_iter().map(sockets).collect());
+        let mut latest = LatestVerdicts::default();
+        latest.note([(&session, &verdict)].into_iter(), at);
+        assert_eq!(latest.of(&session, at).has_shared_connection, has);
+        let later = at + VERDICT_FOR + Duration::from_secs(1);
+        assert!(!latest.of(&session, later).has_shared_connection);
+    }
+}

@@ -118,6 +118,7 @@ fn expose(dir: &Path) -> HotPath {
         state: State::Connected,
         is_unresolved: Some(false),
         is_stopped_on_request: Some(false),
+        has_shared_connection: false,
         restarts: None,
         has_own_process: false,
     };

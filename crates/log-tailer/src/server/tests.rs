@@ -84,6 +84,19 @@ impl Sink for TestSink {
     }
 }
 
+/// Has the server look again and again, until this holds.
+fn look_until(seen: &Mutex<Seen>, notifier: &Notifier, what: &str, done: &dyn Fn(&Seen) -> bool) {
+    let began = Instant::now();
+    while !done(&seen.lock().unwrap()) {
+        assert!(
+            began.elapsed() < Duration::from_secs(60),
+            "{what}: {seen:?}"
+        );
+        notifier.call();
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_could_not_be_saved_is_saved_later_and_at_the_stop() {
     let dir = tempfile::tempdir().unwrap();
@@ -100,15 +113,7 @@ async fn what_could_not_be_saved_is_saved_later_and_at_the_stop() {
     let server = Tailer::new(follower, Arc::clone(&notifier), Handle::current(), clock);
     let thread = std::thread::spawn(move || server.run());
     let wait = |what: &str, done: &dyn Fn(&Seen) -> bool| {
-        let began = Instant::now();
-        while !done(&seen.lock().unwrap()) {
-            assert!(
-                began.elapsed() < Duration::from_secs(60),
-                "{what}: {seen:?}"
-            );
-            notifier.call();
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        look_until(&seen, &notifier, what, done);
     };
     wait("a failure to save is reported", &|seen| {
         seen.backlog == Some(4)
@@ -143,15 +148,7 @@ async fn the_shown_time_changes_with_nothing_to_save_and_stays_when_saving_fails
     assert_eq!(seen.lock().unwrap().shown_at, Some(SystemTime::UNIX_EPOCH));
     let thread = std::thread::spawn(move || server.run());
     let wait = |what: &str, done: &dyn Fn(&Seen) -> bool| {
-        let began = Instant::now();
-        while !done(&seen.lock().unwrap()) {
-            assert!(
-                began.elapsed() < Duration::from_secs(60),
-                "{what}: {seen:?}"
-            );
-            notifier.call();
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        look_until(&seen, &notifier, what, done);
     };
     for _ in 0..3 {
         let before = seen.lock().unwrap().shown_at;

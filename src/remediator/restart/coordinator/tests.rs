@@ -117,20 +117,8 @@ impl World {
 
     /// An emergency of `a`, taken.
     fn asked(&self) -> Run {
-        let request = Request {
-            session: "a".into(),
-            action: Action::Emergency,
-            tier: "emergency".into(),
-            fingerprint: "f".into(),
-            starts_at: "s".into(),
-            via: Via::default(),
-        };
+        self.queue("a");
         let journal = self.coordinator.ctx.store.in_test();
-        let accepted = journal
-            .queue()
-            .accept(&[request], Timestamp::now())
-            .unwrap();
-        assert!(matches!(accepted[0], Accepted::Queued(_)));
         journal
             .queue()
             .claim_next(Timestamp::now(), &[])
@@ -693,5 +681,6 @@ fn the_shipped_unit_waits_for_the_longest_run() {
 mod creds;
 mod duplicates;
 mod faults;
+mod journal;
 mod lost;
 mod reload;

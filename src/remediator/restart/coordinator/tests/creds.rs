@@ -66,17 +66,7 @@ async fn a_source_that_lags_keeps_no_torn_creds_json() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bot_whose_creds_json_cannot_be_put_back_is_started_once_it_can() {
     let world = torn_by_the_stop("a", "");
-    let journal = world
-        .dir
-        .path()
-        .join("state")
-        .join(crate::remediator::store::FILE);
-    let sql = |text: &str| {
-        let journal = rusqlite::Connection::open(&journal).unwrap();
-        journal.busy_timeout(PATIENCE).unwrap();
-        journal.execute_batch(text).unwrap();
-    };
-    sql(
+    world.sql(
         "CREATE TRIGGER full BEFORE INSERT ON runs WHEN NEW.action = 'restore' BEGIN SELECT RAISE(FAIL, 'full'); END",
     );
     let run = world.asked();
@@ -93,7 +83,7 @@ async fn a_bot_whose_creds_json_cannot_be_put_back_is_started_once_it_can() {
     assert!(!world.runs().exists());
     let store = &world.coordinator.ctx.store;
     assert_eq!(store.in_test().restarts().not_back().unwrap().len(), 2);
-    sql("DROP TRIGGER full");
+    world.sql("DROP TRIGGER full");
     world.resumed_until(|| world.phases().is_empty()).await;
     assert!(
         world.runs().exists() && were_whole(&world),

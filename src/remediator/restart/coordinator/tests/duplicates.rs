@@ -31,17 +31,7 @@ async fn a_name_of_two_folders_is_not_cleaned_along() {
         "ls -d sessions/b/.baileys_quarantine more/b/.baileys_quarantine >locked; touch runs",
     );
     let run = world.asked();
-    let request = Request {
-        session: "b".into(),
-        action: Action::Emergency,
-        tier: "emergency".into(),
-        fingerprint: "f".into(),
-        starts_at: "s".into(),
-        via: Via::default(),
-    };
-    let store = &world.coordinator.ctx.store;
-    let accepted = store.in_test().queue().accept(&[request], Timestamp::now());
-    assert!(matches!(accepted.unwrap()[0], Accepted::Queued(_)));
+    world.queue("b");
     let (led, _) = world.lead(&run).await;
     assert!(matches!(led, RestartResult::Ended(Ok(_))), "{led:?}");
     assert!(world.left("a") < 201, "a is cleaned");
@@ -49,7 +39,14 @@ async fn a_name_of_two_folders_is_not_cleaned_along() {
     let locked = std::fs::read_to_string(world.dir.path().join("locked")).unwrap();
     assert_eq!(locked.lines().count(), 1, "{locked}");
     // Its run waits for a worker, which refuses it.
-    let recent = store.in_test().audit().recent(2).unwrap();
+    let recent = world
+        .coordinator
+        .ctx
+        .store
+        .in_test()
+        .audit()
+        .recent(2)
+        .unwrap();
     let own = recent.iter().find(|run| run.session == "b").unwrap();
     assert_eq!(own.status, Status::Queued);
 }

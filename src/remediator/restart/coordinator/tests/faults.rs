@@ -224,16 +224,7 @@ async fn a_journal_that_stalls_after_a_failed_start_leaves_no_bot_stopped() {
         world.write("start.sh", "[ -e called ] && touch runs; touch called");
         let run = world.asked();
         if has_sibling {
-            let request = Request {
-                session: "b".into(),
-                action: Action::Emergency,
-                tier: "emergency".into(),
-                fingerprint: "f".into(),
-                starts_at: "s".into(),
-                via: Via::default(),
-            };
-            let store = world.coordinator.ctx.store.in_test();
-            store.queue().accept(&[request], Timestamp::now()).unwrap();
+            world.queue("b");
         }
         let (ctx, runs) = (world.coordinator.ctx.clone(), world.runs());
         let called = world.dir.path().join("called");

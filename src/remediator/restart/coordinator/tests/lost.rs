@@ -71,17 +71,9 @@ async fn what_is_over_stays_over_though_the_journal_could_not_delete_it() {
     ] {
         let world = World::new(bounds(), "");
         world.write("gone.sh", gone);
-        let journal = world
-            .dir
-            .path()
-            .join("state")
-            .join(crate::remediator::store::FILE);
-        let sql = |text: &str| {
-            let journal = rusqlite::Connection::open(&journal).unwrap();
-            journal.busy_timeout(PATIENCE).unwrap();
-            journal.execute_batch(text).unwrap();
-        };
-        sql("CREATE TRIGGER full BEFORE DELETE ON restarts BEGIN SELECT RAISE(FAIL, 'full'); END");
+        world.sql(
+            "CREATE TRIGGER full BEFORE DELETE ON restarts BEGIN SELECT RAISE(FAIL, 'full'); END",
+        );
         let run = world.asked();
         let (led, _) = world.lead(&run).await;
         world.coordinator.drained().await;
@@ -103,7 +95,7 @@ async fn what_is_over_stays_over_though_the_journal_could_not_delete_it() {
             again.coordinator.drained().await;
             assert!(!world.runs().exists(), "a person has stopped it: {phase:?}");
         }
-        sql("DROP TRIGGER full");
+        world.sql("DROP TRIGGER full");
         again.resumed_until(|| again.phases().is_empty()).await;
         assert!(!world.runs().exists());
         assert_eq!(again.stops(), stops, "{phase:?}");

@@ -1104,7 +1104,11 @@ print(sum(len(family.samples) for family in parse(sys.stdin.read())))",
         .iter()
         .map(|sample| sample.name.as_str())
         .collect();
-    let declared = || ALL.iter().chain(process_metrics::ALL);
+    let declared = || {
+        let all = ALL.iter().chain(process_metrics::ALL);
+        // It needs a connection that has lasted for half a minute: src/exporter/latest/tests.rs.
+        all.filter(|metric| metric.name != "baileys_auth_shared_connection")
+    };
     assert_eq!(names, declared().map(|metric| metric.name).collect());
     for metric in declared() {
         let kind = if metric.name.ends_with("_total") {

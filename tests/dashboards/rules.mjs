@@ -27,6 +27,7 @@ const dir = option('keep') ?? fs.mkdtempSync(path.join(os.tmpdir(), 'baileys-rul
 const latest = () => Math.floor(Date.now() / 1000 / SCRAPE) * SCRAPE;
 const BEGAN = latest();
 const CRITICAL = /pattern="(device_removed|connection_replaced|account_banned|creds_corrupt)"/;
+const ALERTED = /pattern="(device_removed|connection_replaced|account_banned|creds_corrupt|account_restricted|own_identity_changed)"/;
 
 const UNITS = { s: 1, m: MINUTE, h: HOUR, d: DAY, w: 7 * DAY };
 const seconds = (text) => [...text.matchAll(/(\d+)([smhdw])/g)].reduce((sum, [, number, unit]) => sum + Number(number) * UNITS[unit], 0);
@@ -117,8 +118,9 @@ function backfill(scraped, since, end) {
   const target = (host) => `job="baileys",instance="wa-${host}.example.org:10273"`;
   const sessions = Array.from({ length: SESSIONS }, (_, n) => ({ n, name: `company_${String(n).padStart(6, '0')}`, host: n % HOSTS }));
   const has = scraped.map((sample) => ({ ...sample, ofSession: /(^|,)session="/.test(sample.labels), at: times([...RECENT, ...(LOOKED_AT.get(sample.name) ?? [])], since, end) }));
-  // Half of them grow, each logs a line a minute and warnings every few hours. One of 50 has the
-  // critical warnings, another is disconnected, and all others are connected.
+  // Half of them grow, each logs a line a minute and warnings every few hours. One of 50 has each
+  // warning that an alert shows, another is disconnected, a third logs keys, and all others are
+  // connected.
   const begins = BEGAN - 40 * DAY;
   const files = ({ n }, t) => 60 + (n % 80) + Math.floor((((n % 2) * (t - BEGAN)) / DAY) * 8);
   const value = (sample, s, t) => {
@@ -127,7 +129,7 @@ function backfill(scraped, since, end) {
     if (sample.name === 'baileys_auth_connection_state') return Number(sample.labels.includes(`state="${s.n % 50 === 1 ? 'disconnected' : 'connected'}"`));
     if (sample.name === 'baileys_auth_log_lines_total') return Math.floor((t - begins) / MINUTE);
     if (sample.name === 'baileys_auth_signal_warnings_total') {
-      return CRITICAL.test(sample.labels) && s.n % 50 ? 0 : Math.floor((t - begins) / HOUR / (1 + (s.n % 5)));
+      return ALERTED.test(sample.labels) && s.n % 50 ? 0 : Math.floor((t - begins) / HOUR / (1 + (s.n % 5)));
     }
     return sample.value;
   };
@@ -146,6 +148,7 @@ function backfill(scraped, since, end) {
   Array.from({ length: HOSTS }, (_, host) => series('up', target(host), times([...RECENT, ...LOOKED_AT.get('up')], since, end), () => 1));
   const recorded = (name, s, t) => {
     if (/accumulated_files:last/.test(name)) return files(s, t);
+    if (name.includes('secret') && s.n % 50 !== 2) return 0;
     if (/_total:|warnings_total/.test(name)) return Math.floor((t - begins) / HOUR);
     return /:(gain15m|pace|delta1d|increase1d)$|warnings:|device_removed/.test(name) ? 0 : 1;
   };

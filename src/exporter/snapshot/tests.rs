@@ -243,8 +243,10 @@ impl Drop for Pauses {
 
 #[derive(Clone, Debug)]
 enum Change {
-    /// A file comes, or is rewritten in place.
-    Write(u8, u8),
+    /// A file comes, or is rewritten in place: a session that was used so many days ago.
+    Write(u8, u8, u64),
+    /// All pre-keys get the time of this moment, so that they look minted together.
+    Touch(u8),
     Rename(u8, u8, u8),
     Delete(u8, u8),
     Creds(u8, &'static str),
@@ -259,7 +261,8 @@ enum Change {
 fn changes() -> impl Strategy<Value = Change> {
     let (folder, file) = (0u8..4, 0u8..12);
     prop_oneof![
-        4 => (folder.clone(), file.clone()).prop_map(|(a, b)| Change::Write(a, b)),
+        4 => (folder.clone(), file.clone(), 0u64..30).prop_map(|(a, b, days)| Change::Write(a, b, days)),
+        1 => folder.clone().prop_map(Change::Touch),
         2 => (folder.clone(), file.clone(), file.clone()).prop_map(|(a, b, c)| Change::Rename(a, b, c)),
         2 => (folder.clone(), file).prop_map(|(a, b)| Change::Delete(a, b)),
         2 => (folder.clone(), prop_oneof![
@@ -287,12 +290,18 @@ fn file_name(file: u8) -> String {
 
 fn apply(change: &Change, root: &Path, manual: &ManualClock) {
     let folder = |folder: u8| root.join(format!("bot{folder}"));
-    let old = SystemTime::now() - Duration::from_secs(20 * 86_400);
     match change {
-        Change::Write(at, file) => {
-            // Half of them rewrite a session in place with another age.
-            let text = session_file(old);
-            let _ = fs::write(folder(*at).join(file_name(*file)), text);
+        Change::Write(at, file, days) => {
+            let used = SystemTime::now() - Duration::from_secs(days * 86_400);
+            let _ = fs::write(folder(*at).join(file_name(*file)), session_file(used));
+        }
+        Change::Touch(at) => {
+            for id in 1..=40 {
+                let path = folder(*at).join(format!("pre-key-{id}.json"));
+                if let Ok(file) = fs::File::options().write(true).open(path) {
+                    file.set_modified(SystemTime::now()).unwrap();
+                }
+            }
         }
         Change::Rename(at, from, to) => {
             let at = folder(*at);
@@ -333,8 +342,8 @@ fn apply(change: &Change, root: &Path, manual: &ManualClock) {
 }
 
 /// What must be that of the moment: names, counts, tiers and creds. The rest may be 5 minutes
-/// old.
-fn exact(snapshot: &Snapshot) -> Vec<String> {
+/// old, and so may what is accumulated where the times of pre-keys alone have changed.
+fn exact(snapshot: &Snapshot, with_accumulated: bool) -> Vec<String> {
     let sessions = snapshot.sessions.iter().map(|view| {
         let state = view.state.as_ref().map(|measured| {
             let counts: Vec<_> = measured
@@ -343,9 +352,10 @@ fn exact(snapshot: &Snapshot) -> Vec<String> {
                 .map(|(kind, f)| (*kind, f.count))
                 .collect();
             let m = measured;
+            let accumulated = with_accumulated.then_some((m.accumulated, m.tier));
             format!(
-                "{counts:?} {} {:?} {} {:?} {:?}",
-                m.accumulated, m.tier, m.pre_keys, m.creds, m.newest_pre_key_missing
+                "{counts:?} {accumulated:?} {} {:?} {:?}",
+                m.pre_keys, m.creds, m.newest_pre_key_missing
             )
         });
         format!("{}: {state:?}", view.session)
@@ -390,7 +400,9 @@ proptest! {
             full.folders.values_mut().for_each(|folder| folder.looked_at = None);
             full.collect()
         };
+        let mut is_touched = false;
         for change in all {
+            is_touched |= matches!(change, Change::Touch(_));
             if matches!(change, Change::Reload) {
                 subject = new().after(Arc::new(Mutex::new(subject)));
                 let former = std::mem::replace(&mut full, new());
@@ -408,7 +420,7 @@ proptest! {
             }
             apply(&change, &bots, &manual);
             let (mine, theirs) = (subject.collect(), look_at_all(&mut full));
-            prop_assert_eq!(exact(&mine), exact(&theirs), "{:?}", change);
+            prop_assert_eq!(exact(&mine, !is_touched), exact(&theirs, !is_touched), "{:?}", change);
             let oldest = mine.oldest_scan.unwrap_or(mine.at);
             prop_assert!(oldest.until(mine.at) <= SCANNED_AGAIN_WITHIN);
         }

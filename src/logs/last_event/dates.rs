@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use memchr::{memchr, memmem};
+use memchr::memmem::{self, Finder};
+use memchr::{memchr, memchr2};
 use regex::bytes::Regex;
 use serde_json::value::RawValue;
 use xxhash_rust::xxh3::xxh3_64;
@@ -35,14 +36,16 @@ pub(super) fn written(line: &[u8]) -> Option<Written<'_>> {
         ))
         .ok()
     });
-    let may_tell = |sign: &[u8]| memmem::find(line, sign).is_some();
-    if !may_tell(b"pid") && !may_tell(b"): ") {
+    static SIGNS: LazyLock<[Finder<'_>; 2]> = LazyLock::new(|| ["pid", "): "].map(Finder::new));
+    static MESSAGE: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("connected to WA"));
+    if SIGNS.iter().all(|sign| sign.find(line).is_none()) {
         return None;
     }
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     let text = unwrap(line).text;
     let by = process_of(&text)?;
-    let starts = STARTS.as_ref().is_some_and(|starts| starts.is_match(&text));
+    let starts = MESSAGE.find(&text).is_some()
+        && STARTS.as_ref().is_some_and(|starts| starts.is_match(&text));
     Some(Written { by, starts, text })
 }
 
@@ -78,29 +81,38 @@ enum ProcessWords {
 }
 
 fn process_words(record: &[u8]) -> Option<ProcessWords> {
-    static PROCESS: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        Regex::new(concat!(
-            r#"(?-u)[{,]"pid":(?<pid>\d+)|[{,]"hostname":"(?<host>[^"\\]{1,255})"|"#,
-            r"^\[[^\]\n]{5,40}\] (?:INFO|WARN|ERROR) \((?<pretty>[^)\n]{1,100})\): "
-        ))
-        .ok()
+    static PRETTY: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(r"^(?-u)\[[^\]\n]{5,40}\] (?:INFO|WARN|ERROR) \(([^)\n]{1,100})\): ").ok()
     });
-    let (mut pid, mut host) = (None, None);
-    for found in PROCESS.as_ref()?.captures_iter(record) {
-        let of = |name: &str| found.name(name).map(|part| part.as_bytes().to_vec());
-        if let Some(pretty) = of("pretty") {
-            return Some(ProcessWords::Pretty(pretty));
-        }
-        pid = pid.or_else(|| of("pid"));
-        host = host.or_else(|| of("host"));
-        if pid.is_some() && host.is_some() {
-            break;
-        }
+    static FIELDS: LazyLock<[Finder<'_>; 2]> =
+        LazyLock::new(|| [r#""pid":"#, r#""hostname":""#].map(Finder::new));
+    if record.starts_with(b"[")
+        && let Some(found) = PRETTY.as_ref()?.captures(record)
+    {
+        return Some(ProcessWords::Pretty(found[1].to_vec()));
     }
+    let [pid, host] = &*FIELDS;
+    let pid = values_of(pid, record).find_map(|value| {
+        let digits = value.iter().take_while(|byte| byte.is_ascii_digit());
+        let digits = digits.count();
+        (digits > 0).then(|| value[..digits].to_vec())
+    });
+    let host = values_of(host, record).find_map(|value| {
+        let end = memchr2(b'"', b'\\', value)?;
+        let is_name = value[end] == b'"' && (1..=255).contains(&end);
+        is_name.then(|| value[..end].to_vec())
+    });
     Some(ProcessWords::Fields {
         pid: pid?,
         host: host?,
     })
+}
+
+/// What follows each field of this name in a JSON record.
+fn values_of<'a>(name: &'a Finder<'_>, record: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    let starts = name.find_iter(record);
+    let fields = starts.filter(|at| *at > 0 && matches!(record[at - 1], b'{' | b','));
+    fields.map(|at| &record[at + name.needle().len()..])
 }
 
 /// The process and the logger that wrote a record, if it names the process.

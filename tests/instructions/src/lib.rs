@@ -30,6 +30,7 @@ use baileys_exporter::reload::ReloadState;
 use clock::Clock;
 use exporter_toolkit::exposition::respond;
 use hyper::HeaderMap;
+use hyper::header::{ACCEPT, HeaderValue};
 
 /// The time from which the times of the fixtures are counted: 2026-01-01T00:00:00Z.
 fn now() -> Timestamp {
@@ -106,10 +107,16 @@ fn plan_of(inventory: &Inventory) -> usize {
     plan.unwrap().moves.len()
 }
 
-fn expose(dir: &Path) -> HotPath {
+/// A collector of the thousand folders.
+fn collector(dir: &Path) -> Collector {
     let text = format!("sessions: {{paths: [{:?}]}}", dir.join("sessions"));
     let settings = Settings::of_text(&text).unwrap().unwrap();
-    let clock = Clock::system();
+    Collector::new(Arc::new(settings), Clock::system())
+}
+
+/// The metrics of the thousand folders, for a client that accepts this format.
+fn expose(dir: &Path, accepted: &'static str) -> HotPath {
+    let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accepted))]);
     let reload = ReloadState {
         successful: true,
         loaded_at: now(),
@@ -120,27 +127,29 @@ fn expose(dir: &Path) -> HotPath {
         is_stopped_on_request: Some(false),
         has_shared_connection: false,
         restarts: None,
-        has_own_process: false,
+        process_running: None,
     };
-    let snapshot = Collector::new(Arc::new(settings), clock).collect();
+    let snapshot = collector(dir).collect();
     assert_eq!(snapshot.sessions.len(), 1_000);
     assert!(snapshot.sessions.iter().all(|view| view.state.is_ok()));
     Box::new(move || {
         let families = metric_families(&snapshot, None, reload, &MetricGroups::default(), |_| {
             reading
         });
-        black_box(respond(&HeaderMap::new(), families));
+        black_box(respond(&headers, families));
     })
 }
 
 /// The names of the hot paths.
-pub const PATHS: [&str; 6] = [
+pub const PATHS: [&str; 8] = [
     "log_lines",
     "log_lines_docker",
     "scan",
     "measure",
     "plan",
+    "steady_scan",
     "exposition",
+    "openmetrics",
 ];
 
 /// Makes one of [`PATHS`] ready. `dir` is what [`make_ready`] has filled.
@@ -163,7 +172,13 @@ pub fn hot_path(name: &str, dir: &Path) -> HotPath {
             let inventory = scanned(dir);
             Box::new(move || assert!(black_box(plan_of(&inventory)) > 0))
         }
-        "exposition" => expose(dir),
+        "steady_scan" => {
+            let mut collector = collector(dir);
+            collector.collect();
+            Box::new(move || assert_eq!(black_box(collector.collect()).sessions.len(), 1_000))
+        }
+        "exposition" => expose(dir, "text/plain"),
+        "openmetrics" => expose(dir, "application/openmetrics-text;version=1.0.0"),
         other => panic!("there is no path {other:?}"),
     }
 }

@@ -133,6 +133,7 @@ fn scrape(
         |session| ConnectionReading {
             is_unresolved: has_sources.then_some(false),
             is_stopped_on_request: has_sources.then_some(false),
+            process_running: has_sources.then_some(false),
             has_shared_connection: has_sources,
             restarts: has_sources.then_some(0),
             ..verdicts.of(session, Instant::now())

@@ -11,6 +11,8 @@ use std::fs;
 use std::time::Duration;
 
 use testkit::pm2::Pm2;
+use testkit::process;
+use testkit::world::World;
 
 /// The exporter looks every 30 seconds.
 const BOUND: Duration = Duration::from_secs(300);
@@ -77,6 +79,46 @@ fn a_bot_that_dies_at_each_start_is_counted_by_the_real_pm2() {
         other => Err(other.to_owned()),
     });
     wait_for("all restarts are counted", &|value| value == by_pm2());
+    // pm2's daemon dies, and the bot lives on. Then it ends too: nothing is proven, and known.
+    let running = |world: &World| {
+        let name = "baileys_auth_process_running";
+        world.metrics().sum(name, &[("session", "bot")]).ok()
+    };
+    let unknown_and_running = |world: &World, expected: Option<f64>| {
+        let labels = [("session", "bot"), ("state", "unknown")];
+        let state = world
+            .metrics()
+            .sum("baileys_auth_connection_state", &labels)?;
+        match (state, running(world)) {
+            (1.0, running) if running == expected => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    };
+    let on_request = |world: &World| {
+        let labels = [("session", "bot")];
+        world.metric("baileys_auth_stopped_on_request", &labels)
+    };
+    world.wait("it runs", || unknown_and_running(&world, Some(1.0)));
+    pm2.kill();
+    world.wait("its supervisor does not answer", || {
+        unknown_and_running(&world, None)
+    });
+    process::end(&world.read("pids"), "bot.js");
+    world.wait("it has ended", || unknown_and_running(&world, Some(0.0)));
+    assert_eq!(on_request(&world), 1.0, "the machine still runs");
+
+    // The same after a reboot: as if the exporter had last seen it before.
+    assert!(world.stop().success());
+    let seen = world.read("exporter-state/alive.json");
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    assert!(seen.contains(boot.trim()), "{seen}");
+    world.write(
+        "exporter-state/alive.json",
+        &seen.replace(boot.trim(), "01234567-89ab-cdef-0123-456789abcdef"),
+    );
+    world.start_exporter();
+    world.wait("it ended before", || unknown_and_running(&world, Some(0.0)));
+    assert_eq!(on_request(&world), 0.0);
     drop(pm2);
     world.finish();
 }

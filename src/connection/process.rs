@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clock::Clock;
 use supervisor::Query;
+use supervisor::proc::{have_ended, is_of_this_boot};
 
 use crate::control::{Observation, Observed, Service};
 use crate::folder::Timestamp;
@@ -40,13 +41,26 @@ pub(super) async fn look(
 ) -> ProcessEvidence {
     let id = process_id(service);
     let last = sightings.last_alive(&id, Timestamp::of(clock));
+    let last = last.and_then(|alive| alive.mark.clone());
     let query = Query {
         timeout,
         max_age,
-        last_mark: last.and_then(|alive| alive.mark.clone()),
+        last_mark: last.clone(),
         is_trusted: sightings.trusted_by_configuration || sightings.trusted.contains_key(&id),
     };
-    judge(id, service.observe(&query).await, Timestamp::of(clock))
+    let observed = service.observe(&query).await;
+    let is_unknown = matches!(observed.observation, Observation::Unknown(_));
+    let mut found = judge(id, observed, Timestamp::of(clock));
+    if is_unknown
+        && let Some(mark) = last
+        && have_ended(&mark, timeout).await == Some(true)
+    {
+        // It changes no verdict: the bot may run as another process.
+        found.evidence.runs = Some(false);
+        found.evidence.is_on_request = is_of_this_boot(&mark);
+        found.evidence.detail += ", and the process that was last seen has ended";
+    }
+    found
 }
 
 /// Whether another entry of the configuration that matches the session contradicts that its
@@ -88,6 +102,7 @@ fn judge(id: String, observed: Observed, now: Timestamp) -> ProcessEvidence {
             };
             let evidence = Evidence {
                 alive: Some(Alive { at: now, mark }),
+                runs: Some(true),
                 ..says(Finding::Nothing, detail)
             };
             (evidence, pids)
@@ -101,6 +116,7 @@ fn judge(id: String, observed: Observed, now: Timestamp) -> ProcessEvidence {
             ended = ended_by.map(Timestamp::from);
             started = last_start.map(Timestamp::from);
             let evidence = Evidence {
+                runs: Some(false),
                 is_on_request: on_request,
                 ..says(Finding::Gone, how)
             };

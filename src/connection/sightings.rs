@@ -114,6 +114,7 @@ pub fn discount_untrusted(
             finding: Finding::NoAnswer,
             detail,
             is_untrusted: true,
+            runs: None,
             ..evidence
         }
     };

@@ -1,7 +1,8 @@
 //! An ESTABLISHED connection of the bot's process to WhatsApp's port is evidence of a
 //! connection, once it has lasted: a bot whose login is refused opens one after the other, and
-//! each ends within seconds. That there is none is evidence of nothing: the process may be
-//! another one, a child may hold the socket, or its network may not be visible from here.
+//! each ends within seconds. That there is none proves nothing: the process may be another one, a
+//! child may hold the socket, or its network may not be visible from here. Where a connection of the
+//! same process had lasted, it is a reason to look.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -23,6 +24,9 @@ const LOOKED_AT_WITHIN: Duration = Duration::from_secs(5);
 /// For so long after sockets that have not lasted, that no socket is seen is no normal state:
 /// a look rarely meets one of a second.
 const ENDED_FOR: Duration = Duration::from_secs(900);
+/// A process whose connection had lasted and that has shown none for so long may have lost its
+/// login for good. A bot that connects again does so within seconds.
+const LOST_AFTER: Duration = Duration::from_secs(300);
 /// A process that was not looked at for so long is forgotten.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
 
@@ -36,6 +40,9 @@ pub(crate) fn show_within(timeout: Duration) -> Duration {
 enum SocketSign {
     /// No socket.
     Nothing,
+    /// No socket. The last one that had lasted was seen so long ago, which is more than
+    /// [`LOST_AFTER`].
+    Lost(Duration),
     /// No socket. The last one was seen so long ago, and has not lasted.
     Ended(Duration),
     /// A socket that was first seen so long ago, which is less than [`LASTS_FOR`].
@@ -51,6 +58,8 @@ struct ProcessSockets {
     first_seen: BTreeMap<u64, Instant>,
     /// When there last was one, if none has lasted since.
     new: Option<Instant>,
+    /// When there last was one that had lasted.
+    lasted: Option<Instant>,
     looked: Instant,
 }
 
@@ -59,6 +68,7 @@ impl ProcessSockets {
         Self {
             first_seen: BTreeMap::new(),
             new: None,
+            lasted: None,
             looked: now,
         }
     }
@@ -74,14 +84,16 @@ impl ProcessSockets {
         match self.first_seen.values().min().map(|first| since(*first)) {
             Some(age) if age >= LASTS_FOR => {
                 self.new = None;
+                self.lasted = Some(now);
                 SocketSign::Lasting
             }
             Some(age) => {
                 self.new = Some(now);
                 SocketSign::New(age)
             }
-            None => match self.new.map(since) {
-                Some(ago) if ago < ENDED_FOR => SocketSign::Ended(ago),
+            None => match (self.new.map(since), self.lasted.map(since)) {
+                (Some(ago), _) if ago < ENDED_FOR => SocketSign::Ended(ago),
+                (_, Some(ago)) if ago >= LOST_AFTER => SocketSign::Lost(ago),
                 _ => SocketSign::Nothing,
             },
         }
@@ -169,6 +181,13 @@ fn says(
             let ago = span(ago);
             let detail = format!(
                 "process {pid} had a connection to port {port} {ago} ago, and none lasted for {lasts}: its login may be refused"
+            );
+            say(Finding::Ambiguous, detail)
+        }
+        SocketSign::Lost(ago) => {
+            let ago = span(ago);
+            let detail = format!(
+                "process {pid} has had no connection to port {port} for {ago}: it may have lost its login"
             );
             say(Finding::Ambiguous, detail)
         }

@@ -167,7 +167,9 @@ pub struct Evidence {
     /// It answered that the bot is not connected, and was not believed: it has not seen the bot
     /// alive.
     pub is_untrusted: bool,
-    /// Its supervisor was asked to stop it, and it is gone.
+    /// Whether the bot's process runs. `None` where this source does not tell, or is not trusted.
+    pub runs: Option<bool>,
+    /// The process does not run, because its supervisor was asked to stop it or no longer has it.
     pub is_on_request: bool,
     /// How often its supervisor has restarted it, where that tells.
     pub restarts: Option<RestartCount>,
@@ -183,6 +185,7 @@ impl Evidence {
             alive: None,
             detail: detail.into(),
             is_untrusted: false,
+            runs: None,
             is_on_request: false,
             restarts: None,
         }
@@ -245,7 +248,7 @@ impl Verdict {
         let is_open = |e: &Evidence| match e.finding {
             Finding::Nothing => false,
             Finding::Connecting => true,
-            Finding::Shared => negative,
+            Finding::Connected | Finding::Shared => negative || e.is_direct(),
             Finding::Ambiguous => e.is_direct() || matches!(e.source, "log" | "sockets"),
             _ => e.is_direct(),
         };
@@ -261,10 +264,18 @@ impl Verdict {
         of_sockets(Finding::Shared) && !of_sockets(Finding::Ambiguous)
     }
 
-    /// Whether the supervisor was asked to stop the process, and it is gone.
+    /// Whether the supervisor was asked to stop the process, or no longer has it, and it has ended.
     pub fn is_stopped_on_request(&self) -> bool {
-        let stopped = |e: &Evidence| e.finding == Finding::Gone && e.is_on_request;
+        let stopped = |e: &Evidence| e.runs == Some(false) && e.is_on_request;
         self.evidence.iter().any(stopped)
+    }
+
+    /// Whether the process has ended and nothing shows a connection: it is proven gone, or its
+    /// supervisor does not tell and the process that was last seen runs no more.
+    pub fn has_ended(&self) -> bool {
+        let mut evidence = self.evidence.iter();
+        !evidence.clone().any(|e| e.finding.may_be_connected())
+            && evidence.any(|e| e.runs == Some(false))
     }
 
     /// The process that was seen running: when, and its mark.

@@ -26,8 +26,7 @@ struct LatestVerdict {
     has_shared_connection: bool,
     /// `None` until the process was seen, or its supervisor told a count.
     restarts: Option<RestartCounter>,
-    /// It was seen running now, and is the process of no other session.
-    has_own_process: bool,
+    process_running: Option<bool>,
 }
 
 /// What the metrics tell of a session's connection.
@@ -46,8 +45,9 @@ pub struct ConnectionReading {
     /// How often the process was restarted; `None` if it was never seen running and its supervisor
     /// told no count.
     pub restarts: Option<u64>,
-    /// Whether the session has a process that runs and that no other session has.
-    pub has_own_process: bool,
+    /// Whether the session's process runs. `None` where that is unknown, where another session has
+    /// the same process, and where it has ended and something shows a connection.
+    pub process_running: Option<bool>,
 }
 
 impl LatestVerdicts {
@@ -66,7 +66,8 @@ impl LatestVerdicts {
         }
         let mut former = std::mem::take(&mut self.0);
         let note = |(session, verdict): (&SessionName, &Verdict)| {
-            let seen = verdict.process();
+            let is_own = |mark: &str| sharing.get(mark) == Some(&1);
+            let runs = verdict.process().filter(|(_, mark)| is_own(mark));
             let known = former.remove(session).and_then(|former| former.restarts);
             let latest = LatestVerdict {
                 at: now,
@@ -75,7 +76,10 @@ impl LatestVerdicts {
                 is_unresolved: verdict.is_unresolved(),
                 is_stopped_on_request: verdict.is_stopped_on_request(),
                 has_shared_connection: verdict.has_shared_connection(),
-                has_own_process: seen.is_some_and(|(_, mark)| sharing.get(mark) == Some(&1)),
+                process_running: match verdict.has_ended() {
+                    true => Some(false),
+                    false => runs.map(|_| true),
+                },
                 restarts: counted(known, verdict.process_look().as_ref()),
             };
             (session.clone(), latest)
@@ -98,7 +102,7 @@ impl LatestVerdicts {
                 .map(|latest| latest.is_stopped_on_request),
             restarts: latest.and_then(|latest| Some(latest.restarts.as_ref()?.restarts())),
             has_shared_connection: fresh.is_some_and(|latest| latest.has_shared_connection),
-            has_own_process: fresh.is_some_and(|latest| latest.has_own_process),
+            process_running: fresh.and_then(|latest| latest.process_running),
         }
     }
 }

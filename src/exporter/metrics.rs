@@ -71,11 +71,13 @@ declare_metrics! {
     CONNECTION: gauge [connection] "baileys_auth_connection_state" &["session", "state"],
         "1 for the state of the bot's connection, 0 for the others; unknown without a verdict of the last 5 minutes.";
     UNRESOLVED: gauge [connection] "baileys_auth_connection_unresolved" SESSION,
-        "1 if a probe or the process was asked and no verdict came of it, the log shows that the process has not connected or has ended, or no connection of its sockets lasts. 0 where there is a verdict, or only a process that runs and logs. Absent without a source, and before the first verdict.";
+        "1 if a probe or the process was asked and no verdict came of it, the log shows that the process has not connected or has ended, or no connection of its sockets lasts or has lasted until now. 0 where there is a verdict, or only a process that runs and logs. Absent without a source, and before the first verdict.";
     SHARED_CONNECTION: gauge [connection] "baileys_auth_shared_connection" SESSION,
         "1 if the process of several sessions has a connection that has lasted: it may be that of any of them. Absent otherwise.";
+    PROCESS_RUNNING: gauge [connection] "baileys_auth_process_running" SESSION,
+        "1 if the session's process runs; 0 if it has ended and nothing shows a connection: it is proven gone, or its supervisor does not tell and the process that was last seen has ended. Absent otherwise, and while several sessions have one process that runs.";
     STOPPED_ON_REQUEST: gauge [connection] "baileys_auth_stopped_on_request" SESSION,
-        "1 if the bot's supervisor shows that it was asked to stop the bot, and the process is gone; else 0. Absent without a probe or a process.";
+        "1 if the bot's process has ended, and its supervisor shows that it was asked to stop it, or no longer tells of a process that has ended since the machine started; else 0. Absent without a probe or a process.";
     PROCESS_RESTARTS: counter [connection] "baileys_auth_process_restarts_total" SESSION,
         "How often the bot's process was restarted since the start of the exporter. pm2, systemd, docker and podman count that; a restart that they do not count, and one under another supervisor, is seen where the process is another one than 30 seconds before. Absent until the process was seen running or its supervisor told a count.";
     WARNINGS: counter [logs] "baileys_auth_signal_warnings_total" &["session", "pattern"],
@@ -281,6 +283,14 @@ fn add_connection<'a>(out: &mut ShownMetrics<'a, '_>, readings: &Readings<'a>) {
         }
     });
     let all = Rc::clone(readings);
+    out.add(&PROCESS_RUNNING, move |out| {
+        for (session, reading) in all.iter() {
+            if let Some(running) = reading.process_running {
+                out.add(&[session], f64::from(running));
+            }
+        }
+    });
+    let all = Rc::clone(readings);
     out.add(&STOPPED_ON_REQUEST, move |out| {
         for (session, reading) in all.iter() {
             if let Some(stopped) = reading.is_stopped_on_request {
@@ -365,7 +375,7 @@ fn add_session_logs<'a>(
                 .sessions
                 .get(*session)
                 .is_some_and(SessionLog::is_heard);
-            let is_missing = reading.has_own_process && !is_heard;
+            let is_missing = reading.process_running == Some(true) && !is_heard;
             out.add(&[session], f64::from(is_missing));
         }
     });

@@ -535,6 +535,15 @@ pub fn days() -> Evaluation {
             }),
         ),
         scenario(27, "a site of 40 hosts is away for 20 hours", site()),
+        scenario(
+            28,
+            "a host is away for 25 minutes, and 20 minutes later for 5 hours",
+            Bot {
+                is_up: |at| !(60..85).contains(&at) && !(105..405).contains(&at),
+                ..Bot::of(28, |_, _| 90)
+            }
+            .alone(),
+        ),
     ];
     Evaluation {
         step_minutes: 5,

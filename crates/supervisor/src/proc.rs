@@ -191,6 +191,39 @@ fn processes_of(mark: &str) -> Option<(BTreeSet<(&str, &str)>, &str)> {
     has_pairs.then_some((named, boot))
 }
 
+/// Whether all processes in this mark have ended. `None` where that cannot be told. A mark of
+/// another boot names none that runs.
+pub async fn have_ended(mark: &str, timeout: Duration) -> Option<bool> {
+    let mark = mark.to_owned();
+    let work = move || Ok(have_ended_in(&ProcDir::default(), &mark));
+    within("reading /proc", timeout, work).await.ok().flatten()
+}
+
+fn have_ended_in(proc: &ProcDir, mark: &str) -> Option<bool> {
+    if boot_id().is_empty() {
+        return None;
+    }
+    if !is_of_this_boot(mark) {
+        return Some(true);
+    }
+    let processes = ProcDir::processes_in(mark);
+    let has_ended = |(pid, started): &(u32, u64)| {
+        let info = proc.info(*pid).ok()?;
+        Some(info.is_none_or(|info| info.is_zombie || info.started != *started))
+    };
+    let ended: Option<Vec<bool>> = processes.iter().map(has_ended).collect();
+    let is_known = processes_of(mark).is_some() && !processes.is_empty();
+    ended
+        .filter(|_| is_known)
+        .map(|ended| !ended.contains(&false))
+}
+
+/// Whether this mark was made since the machine has started. Pure but for the boot id.
+pub fn is_of_this_boot(mark: &str) -> bool {
+    mark.rsplit_once(' ')
+        .is_some_and(|(_, boot)| boot == boot_id())
+}
+
 /// The observation, with the mark of the processes that run.
 pub(crate) async fn with_mark(observed: Observation, timeout: Duration) -> Observation {
     let Observation::Running { pids, .. } = observed else {

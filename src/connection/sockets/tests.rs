@@ -92,6 +92,21 @@ fn a_bot_that_reconnects_is_connected_again_by_the_second_look() {
     // Beside the one that lasts, short ones to other services change nothing.
     let both: &[(u64, &[u64])] = &[(0, old), (30, &[1, 2]), (60, &[1, 3]), (90, &[1])];
     assert_eq!(looks(both), [Connecting, Connected, Connected, Connected]);
+    // The one that lasted has not come back.
+    let lost: &[(u64, &[u64])] = &[
+        (0, old),
+        (30, old),
+        (60, &[]),
+        (329, &[]),
+        (330, &[]),
+        (900, &[]),
+    ];
+    assert_eq!(
+        looks(lost),
+        [
+            Connecting, Connected, Nothing, Nothing, Ambiguous, Ambiguous
+        ]
+    );
     // After a quarter of an hour, nothing is left of those that have not lasted.
     let given_up: &[(u64, &[u64])] = &[(0, old), (30, &[]), (899, &[]), (900, &[])];
     assert_eq!(looks(given_up), [Connecting, Ambiguous, Ambiguous, Nothing]);

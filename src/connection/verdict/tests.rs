@@ -187,6 +187,10 @@ fn what_was_not_believed_settles_nothing() {
     assert!(one("sockets", Ambiguous));
     assert!(!one("sockets", Nothing));
     assert!(!one("sockets", Connected));
+    // It has one, and its log says that its connection was closed.
+    let contradiction = [("sockets", Connected), ("log", Disconnected)];
+    let contradiction = contradiction.map(|(source, finding)| Evidence::new(source, finding, ""));
+    assert!(fold(contradiction.into()).is_unresolved());
     // One of its sessions has, which may be another one.
     assert!(!one("sockets", Shared));
     let with = |source, finding| {

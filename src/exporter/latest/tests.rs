@@ -16,6 +16,7 @@ fn runs(mark: &str, second: i64) -> Verdict {
     });
     fold(vec![Evidence {
         alive,
+        runs: Some(true),
         ..Evidence::new("process", Finding::Nothing, "running")
     }])
 }
@@ -99,10 +100,10 @@ fn what_its_supervisor_counts_is_a_restart_too() {
         };
         latest.note([(&session, &fold(vec![evidence]))].into_iter(), at);
         let reading = latest.of(&session, at);
-        (reading.restarts, reading.state, reading.has_own_process)
+        (reading.restarts, reading.state, reading.process_running)
     };
-    assert_eq!(see(1, 12), (Some(0), State::Unknown, false));
-    assert_eq!(see(31, 19), (Some(7), State::Unknown, false));
+    assert_eq!(see(1, 12), (Some(0), State::Unknown, None));
+    assert_eq!(see(31, 19), (Some(7), State::Unknown, None));
 }
 
 #[test]
@@ -119,10 +120,10 @@ fn a_process_of_several_sessions_is_no_session_s_own() {
         (&none, &silent),
     ];
     latest.note(round.into_iter(), at);
-    let own = |session| latest.of(session, at).has_own_process;
+    let own = |session| latest.of(session, at).process_running;
     assert_eq!(
         [own(&main), own(&sub), own(&other), own(&none)],
-        [false, false, true, false]
+        [None, None, Some(true), None]
     );
 }
 
@@ -144,4 +145,29 @@ fn a_shared_connection_counts_once_it_has_lasted() {
         let later = at + VERDICT_FOR + Duration::from_secs(1);
         assert!(!latest.of(&session, later).has_shared_connection);
     }
+}
+
+/// Its supervisor may not tell: after a reboot, pm2 may not have been started again.
+#[test]
+fn a_process_that_has_ended_does_not_run() {
+    let (session, at) = (name("a"), Instant::now());
+    let reading = |finding, runs, others: &[Finding]| {
+        let process = Evidence {
+            runs,
+            ..Evidence::new("process", finding, "")
+        };
+        let others = others.iter().map(|other| Evidence::new("log", *other, ""));
+        let verdict = fold(others.chain([process]).collect());
+        let mut latest = LatestVerdicts::default();
+        latest.note([(&session, &verdict)].into_iter(), at);
+        latest.of(&session, at).process_running
+    };
+    use Finding::*;
+    assert_eq!(reading(NoAnswer, Some(false), &[]), Some(false));
+    assert_eq!(reading(NoAnswer, None, &[]), None);
+    assert_eq!(reading(Gone, Some(false), &[Quiet]), Some(false));
+    assert_eq!(reading(Gone, Some(false), &[Disconnected]), Some(false));
+    // Another process may be the bot.
+    assert_eq!(reading(NoAnswer, Some(false), &[Connected]), None);
+    assert_eq!(reading(Gone, Some(false), &[Shared]), None);
 }

@@ -55,6 +55,42 @@ fn a_mark_is_of_one_process() {
 }
 
 #[test]
+fn a_mark_tells_whether_its_processes_have_ended() {
+    let proc = ProcDir::default();
+    let mut other = std::process::Command::new("sleep")
+        .arg("60")
+        .spawn()
+        .unwrap();
+    let own = std::process::id();
+    let both = proc.mark(&[own, other.id()]).unwrap();
+    let theirs = proc.mark(&[other.id()]).unwrap();
+    let ended = |mark: &str| have_ended_in(&proc, mark);
+    assert_eq!(ended(&theirs), Some(false));
+    assert!(is_of_this_boot(&theirs));
+    other.kill().unwrap();
+    // It was not waited for yet.
+    while proc.runs(other.id()) {
+        std::thread::yield_now();
+    }
+    assert_eq!(ended(&theirs), Some(true));
+    other.wait().unwrap();
+    assert_eq!(ended(&theirs), Some(true));
+    assert_eq!(ended(&both), Some(false));
+    let started = proc.info(own).unwrap().unwrap().started;
+    let boot = boot_id();
+    let another_start = format!("{own} {} {boot}", started + 1);
+    assert_eq!(ended(&another_start), Some(true));
+    // That of a pid file, and of another boot.
+    assert_eq!(ended(&format!("{own} 1 {started} {boot}")), None);
+    assert_eq!(ended(&format!("{own} {started} another")), Some(true));
+    assert!(!is_of_this_boot("7 8 another"));
+    // Hidden from this user.
+    let dir = tempfile::tempdir().unwrap();
+    let hidden = ProcDir::at(dir.path());
+    assert_eq!(have_ended_in(&hidden, &proc.mark(&[own]).unwrap()), None);
+}
+
+#[test]
 fn only_the_start_of_an_environment_is_read() {
     let dir = tempfile::tempdir().unwrap();
     let proc = ProcDir::at(dir.path());

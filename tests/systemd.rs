@@ -519,6 +519,10 @@ fn a_unit_that_would_not_come_back_as_it_was_is_not_stopped() {
                     "other.service",
                     "[Unit]\nBindsTo=bot.service\nAfter=bot.service\n[Service]\nExecStart=/bin/sleep 600\n",
                 ),
+                (
+                    "other.service",
+                    "[Unit]\nUpholds=bot.service\n[Service]\nExecStart=/bin/sleep 600\n",
+                ),
                 ("other.timer", "[Timer]\nOnActiveSec=1h\nUnit=bot.service\n"),
             ];
             let bot = Bot::new("", "");
@@ -540,7 +544,8 @@ fn a_unit_that_would_not_come_back_as_it_was_is_not_stopped() {
     );
 }
 
-/// A unit without its file, a masked one, and one of `systemd-run`.
+/// A unit without its file, a masked one, one with RefuseManualStart=yes, and one of
+/// `systemd-run`.
 #[test]
 fn a_unit_that_could_not_be_started_again_is_not_stopped() {
     systemd::inside(
@@ -567,6 +572,11 @@ fn a_unit_that_could_not_be_started_again_is_not_stopped() {
             std::os::unix::fs::symlink("/dev/null", &path).unwrap();
             bot.systemctl(&["daemon-reload"]);
             refused("the unit is masked");
+            fs::remove_file(&path).unwrap();
+            let refuses = format!("[Unit]\nRefuseManualStart=yes\n{text}");
+            fs::write(&path, refuses).unwrap();
+            bot.systemctl(&["daemon-reload"]);
+            refused("RefuseManualStart=yes");
             fs::remove_file(&path).unwrap();
             bot.systemctl(&["daemon-reload"]);
             assert_eq!((bot.calls(), bot.starts(), bot.moved()), ((0, 0), 0, 0));

@@ -134,6 +134,9 @@ impl Supervisor for OneCommands {
                 pids: Vec::new(),
                 mark: None,
             },
+            Ok(Some(4)) => {
+                return Observed::absent("the gone command says that there is no such process (4)");
+            }
             Ok(Some(code)) => Observation::Unknown(format!(
                 "the gone command exited with {code}; 0 means gone, 1 means running"
             )),

@@ -31,6 +31,8 @@ const PASSED: [&str; 8] = [
 const FORMAT: &str = r#"{"id":{{json .Id}},"name":{{json .Name}},"state":{{json .State}},"auto_remove":{{json .HostConfig.AutoRemove}},"labels":{{json .Config.Labels}},"restart":{{json .HostConfig.RestartPolicy}},"restarts":{{json .RestartCount}}}"#;
 /// A task of a swarm: stopped, it is replaced by another one.
 const SWARM_LABEL: &str = "com.docker.swarm.task.id";
+/// The names of all containers are read up to here.
+const MAX_LIST_BYTES: u64 = 4 << 20;
 const NOT_UNDERSTOOD: &str = "the answer of inspect cannot be understood";
 
 /// A program that runs containers.
@@ -105,9 +107,13 @@ impl Supervisor for OneContainer {
                 Observed {
                     observation: with_mark(observed, query.timeout).await,
                     restarts: found.restarts(),
+                    is_absent: false,
                 }
             }
-            Err(why) => Observation::Unknown(why).into(),
+            Err(why) => Observed {
+                is_absent: self.is_absent(query.timeout).await,
+                ..Observation::Unknown(why).into()
+            },
         }
     }
 
@@ -147,6 +153,15 @@ impl OneContainer {
         let argv = argv(&[self.program, verb, id]);
         let exec = Exec::new(&argv, call.timeout).clean_env(&PASSED);
         exec.act(&format!("{} {verb}", self.program), call).await
+    }
+
+    /// Whether the runtime answers, and none of its containers has this name: `inspect` ends
+    /// alike where the runtime does not answer.
+    async fn is_absent(&self, timeout: Duration) -> bool {
+        let argv = argv(&[self.program, "ps", "--all", "--format", "{{.Names}}"]);
+        let exec = Exec::new(&argv, timeout).clean_env(&PASSED);
+        let answer = exec.query("ps", MAX_LIST_BYTES).await;
+        answer.is_ok_and(|names| !is_listed(&names, &self.name))
     }
 
     async fn inspect(&self, timeout: Duration) -> Result<InspectedContainer, String> {
@@ -222,6 +237,12 @@ struct ContainerState {
     /// Why its last start failed.
     #[serde(default)]
     error: String,
+}
+
+/// Whether one of the containers has this name. A container may have several, with commas.
+fn is_listed(names: &[u8], name: &str) -> bool {
+    let mut names = names.split(|byte| matches!(byte, b'\n' | b','));
+    names.any(|one| one.trim_ascii() == name.as_bytes())
 }
 
 fn parse(answer: &[u8], name: &str) -> Result<InspectedContainer, String> {

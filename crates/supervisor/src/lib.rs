@@ -131,6 +131,9 @@ pub struct Observed {
     /// systemd, docker and podman do not count restarts that a person asks for; pm2 counts most
     /// of them. `None` where the supervisor does not tell.
     pub restarts: Option<u64>,
+    /// Its supervisor has answered, and has no such process. `false` where it runs, and where the
+    /// supervisor does not tell.
+    pub is_absent: bool,
 }
 
 impl From<Observation> for Observed {
@@ -139,6 +142,17 @@ impl From<Observation> for Observed {
         Self {
             observation,
             restarts: None,
+            is_absent: false,
+        }
+    }
+}
+
+impl Observed {
+    /// Its supervisor has no such process: why, as a sentence.
+    pub fn absent(why: impl Into<String>) -> Self {
+        Self {
+            is_absent: true,
+            ..Observation::Unknown(why.into()).into()
         }
     }
 }

@@ -19,6 +19,8 @@ pub enum StartObstacle {
     MaskedUnit,
     /// systemd cannot load the unit's file.
     UnloadableUnit,
+    /// systemd starts the unit for other units only.
+    NoManualStart,
     /// The script that pm2 starts was removed.
     NoScript,
     /// The directory in which pm2 starts it was removed.
@@ -33,11 +35,12 @@ pub enum StartObstacle {
 
 impl StartObstacle {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::TransientUnit,
         Self::NoUnitFile,
         Self::MaskedUnit,
         Self::UnloadableUnit,
+        Self::NoManualStart,
         Self::NoScript,
         Self::NoDirectory,
         Self::AutoRemove,
@@ -55,6 +58,9 @@ impl StartObstacle {
             Self::MaskedUnit => "systemctl unmask the unit",
             Self::UnloadableUnit => {
                 "see systemctl status of the unit, correct its file, and run systemctl daemon-reload"
+            }
+            Self::NoManualStart => {
+                "remove RefuseManualStart=yes from the file of the unit, and run systemctl daemon-reload"
             }
             Self::NoScript | Self::NoDirectory => {
                 "delete the process from pm2, start it from its present directory, and run pm2 save"
@@ -75,6 +81,7 @@ impl fmt::Display for StartObstacle {
             Self::NoUnitFile => "systemd knows no such unit: its file was removed, or never was",
             Self::MaskedUnit => "the unit is masked",
             Self::UnloadableUnit => "systemd cannot load the file of the unit",
+            Self::NoManualStart => "systemd refuses to start the unit (RefuseManualStart=yes)",
             Self::NoScript => "the script that pm2 starts (pm_exec_path) does not exist any more",
             Self::NoDirectory => {
                 "the directory in which pm2 starts it (pm_cwd) does not exist any more"

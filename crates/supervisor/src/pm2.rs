@@ -190,11 +190,15 @@ impl Supervisor for OnePm2 {
 impl OnePm2 {
     async fn look(&self, query: &Query) -> Result<Observed, String> {
         let list = self.settled_list(query.timeout, query.max_age).await?;
-        let entries = self.entries(&list)?;
+        let entries = match self.entries(&list) {
+            Ok(entries) => entries,
+            Err(none) => return Ok(Observed::absent(none)),
+        };
         let seen = self.see(&entries, query).await;
         Ok(Observed {
             observation: seen.unwrap_or_else(Observation::Unknown),
             restarts: restarts(&entries),
+            is_absent: false,
         })
     }
 

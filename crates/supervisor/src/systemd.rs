@@ -18,7 +18,7 @@ use crate::{
 
 /// What `systemctl show` prints is read up to here.
 const MAX_STATE_BYTES: u64 = 64 << 10;
-const PROPERTIES: &str = "--property=LoadState,ActiveState,SubState,MainPID,ControlPID,Job,ControlGroup,TasksCurrent,TriggeredBy,RequiredBy,RequisiteOf,BoundBy,ConsistsOf,PropagatesStopTo,InactiveEnterTimestampMonotonic,Result,Restart,NRestarts,RestartPreventExitStatus,ConditionResult,AssertResult,Transient,FragmentPath,NeedDaemonReload,BindsTo,Requires,Requisite,PartOf,StopPropagatedFrom";
+const PROPERTIES: &str = "--property=LoadState,ActiveState,SubState,MainPID,ControlPID,Job,ControlGroup,TasksCurrent,TriggeredBy,UpheldBy,RequiredBy,RequisiteOf,BoundBy,ConsistsOf,PropagatesStopTo,InactiveEnterTimestampMonotonic,Result,Restart,NRestarts,RestartPreventExitStatus,CanStart,ConditionResult,AssertResult,Transient,FragmentPath,NeedDaemonReload,BindsTo,Requires,Requisite,PartOf,StopPropagatedFrom";
 /// Units that systemd stops along with this one, and does not start again with it.
 const STOPPED_ALONG: [&str; 5] = [
     "RequiredBy",
@@ -118,6 +118,7 @@ impl Supervisor for Systemd {
             };
         }
         Observed {
+            is_absent: state.is_absent() && matches!(observed, Observation::Unknown(_)),
             observation: with_mark(observed, query.timeout).await,
             restarts: state.restarts(),
         }
@@ -244,15 +245,27 @@ impl UnitState {
         self.number("NRestarts").filter(|_| is_loaded)
     }
 
+    fn names_units(&self, key: &str) -> bool {
+        self.value(key).is_some_and(|units| !units.is_empty())
+    }
+
+    /// Whether systemd has no such unit.
+    fn is_absent(&self) -> bool {
+        self.value("LoadState") == Some("not-found")
+    }
+
     /// Why it must not be stopped.
     fn problem(&self) -> Option<&'static str> {
-        match (self.value("LoadState"), self.value("TriggeredBy")) {
-            (Some("loaded"), None | Some("")) => None,
-            (Some("loaded"), Some(_)) => Some(
+        match self.value("LoadState") {
+            Some("loaded") if self.names_units("TriggeredBy") => Some(
                 "not tried: a timer, socket or path unit (TriggeredBy) could start the unit in the middle of the clean-up",
             ),
-            (Some(_), _) => Some("not tried: the unit is not loaded; see `systemctl status`"),
-            (None, _) => Some(NOT_TRIED),
+            Some("loaded") if self.names_units("UpheldBy") => Some(
+                "not tried: another unit (UpheldBy) keeps the unit running, and systemd would start it again in the middle of the clean-up",
+            ),
+            Some("loaded") => None,
+            Some(_) => Some("not tried: the unit is not loaded; see `systemctl status`"),
+            None => Some(NOT_TRIED),
         }
     }
 
@@ -265,6 +278,9 @@ impl UnitState {
             ("not-found", _) | ("loaded", UnitFile::Missing) => Some(StartObstacle::NoUnitFile),
             ("masked", _) | ("loaded", UnitFile::Masks) => Some(StartObstacle::MaskedUnit),
             ("bad-setting" | "error", _) => Some(StartObstacle::UnloadableUnit),
+            ("loaded", _) if self.value("CanStart") == Some("no") => {
+                Some(StartObstacle::NoManualStart)
+            }
             _ => None,
         }
     }

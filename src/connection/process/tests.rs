@@ -42,6 +42,7 @@ fn the_count_of_the_supervisor_is_passed_on() {
             let observed = Observed {
                 observation: observation.clone(),
                 restarts,
+                is_absent: false,
             };
             let told = judge("id".into(), observed, at).evidence.restarts;
             let expected = restarts.map(|number| RestartCount { at, number });

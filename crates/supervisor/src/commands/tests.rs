@@ -54,6 +54,21 @@ async fn what_runs_is_not_started_a_second_time() {
     assert_eq!(starts(), 3);
 }
 
+/// A `gone` command that fails, as where its script is on a mount that is missing, says nothing.
+#[tokio::test]
+async fn only_one_exit_status_says_that_there_is_no_such_process() {
+    let placeholders = Placeholders::new("session", "session_pattern", None);
+    for (status, absent) in [(0, false), (1, false), (2, false), (4, true), (127, false)] {
+        let gone = ["sh".to_owned(), "-c".into(), format!("exit {status}")];
+        let commands = Commands::new(&gone, None, None, &placeholders).unwrap();
+        let seen = commands.fill("bot").unwrap().observe(&Query::default());
+        let seen = seen.await;
+        assert_eq!(seen.is_absent, absent, "{status}");
+        let is_unknown = matches!(seen.observation, Observation::Unknown(_));
+        assert_eq!(is_unknown, status > 1, "{status}");
+    }
+}
+
 #[tokio::test]
 async fn a_start_command_that_cannot_be_run_forbids_the_stop() {
     let dir = tempfile::tempdir().unwrap();

@@ -143,3 +143,17 @@ fn a_container_that_is_removed_when_it_stops() {
         assert_eq!(found.obstacle(), obstacle, "{auto_remove}");
     }
 }
+
+/// `inspect` ends alike where there is no such container and where the runtime does not answer.
+#[test]
+fn a_container_is_absent_if_no_other_has_its_name() {
+    for (names, listed) in [
+        ("", false),
+        ("bot-2\nmy-bot\n", false),
+        ("bot-2\nbot\n", true),
+        ("other/alias,bot\n", true),
+        ("bot\r\n", true),
+    ] {
+        assert_eq!(is_listed(names.as_bytes(), "bot"), listed, "{names:?}");
+    }
+}

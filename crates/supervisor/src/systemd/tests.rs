@@ -106,12 +106,52 @@ fn what_must_not_be_stopped() {
     assert_eq!(UnitState(GONE.into()).problem(), None);
     for (from, to, says) in [
         ("TriggeredBy=", "TriggeredBy=bot.timer", "TriggeredBy"),
+        (
+            "TriggeredBy=\n",
+            "TriggeredBy=\nUpheldBy=bots.target\n",
+            "UpheldBy",
+        ),
         ("LoadState=loaded", "LoadState=merged", "not loaded"),
         ("LoadState=loaded\n", "", "cannot be understood"),
     ] {
         let problem = UnitState(GONE.replace(from, to)).problem().unwrap();
         assert!(problem.contains(says), "{problem}");
     }
+    let none = UnitState(format!("{GONE}UpheldBy=\n"));
+    assert_eq!(none.problem(), None, "and an older systemd has no such key");
+    for key in ["TriggeredBy", "UpheldBy"] {
+        assert!(PROPERTIES.split(['=', ',']).any(|asked| asked == key));
+    }
+}
+
+/// As in a unit with RefuseManualStart=yes. systemd starts it for other units all the same.
+#[test]
+fn a_unit_that_systemd_does_not_start_on_request_is_not_stopped() {
+    let of = |more: &str, file| UnitState(format!("{GONE}{more}")).obstacle(file);
+    let refused = Some(StartObstacle::NoManualStart);
+    assert_eq!(of("CanStart=no\n", UnitFile::Other), refused);
+    assert_eq!(of("CanStart=yes\n", UnitFile::Other), None);
+    assert_eq!(of("", UnitFile::Other), None, "an older systemd");
+    let missing = Some(StartObstacle::NoUnitFile);
+    assert_eq!(of("CanStart=no\n", UnitFile::Missing), missing);
+    let unit = UnitState("LoadState=not-found\nCanStart=no\n".into());
+    assert_eq!(unit.obstacle(UnitFile::Other), missing);
+    assert!(
+        PROPERTIES
+            .split(['=', ','])
+            .any(|asked| asked == "CanStart")
+    );
+}
+
+/// Masked, or with a file that cannot be loaded, there is such a unit.
+#[test]
+fn only_a_unit_that_systemd_does_not_find_is_absent() {
+    let of = |load: &str| UnitState(GONE.replace("=loaded", load)).is_absent();
+    assert!(of("=not-found"));
+    for load in ["=loaded", "=masked", "=bad-setting", "=error", "="] {
+        assert!(!of(load), "{load}");
+    }
+    assert!(!UnitState(String::new()).is_absent());
 }
 
 #[test]

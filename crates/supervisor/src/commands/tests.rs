@@ -57,12 +57,15 @@ async fn what_runs_is_not_started_a_second_time() {
 /// A `gone` command that fails, as where its script is on a mount that is missing, says nothing.
 #[tokio::test]
 async fn only_one_exit_status_says_that_there_is_no_such_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = dir.path().join("gone.sh");
     let placeholders = Placeholders::new("session", "session_pattern", None);
     for (status, absent) in [(0, false), (1, false), (2, false), (4, true), (127, false)] {
-        let gone = ["sh".to_owned(), "-c".into(), format!("exit {status}")];
+        std::fs::write(&script, format!("exit {status}")).unwrap();
+        let gone = ["sh".to_owned(), script.display().to_string()];
         let commands = Commands::new(&gone, None, None, &placeholders).unwrap();
-        let seen = commands.fill("bot").unwrap().observe(&Query::default());
-        let seen = seen.await;
+        let one = commands.fill("bot").unwrap();
+        let seen = one.observe(&Query::default()).await;
         assert_eq!(seen.is_absent, absent, "{status}");
         let is_unknown = matches!(seen.observation, Observation::Unknown(_));
         assert_eq!(is_unknown, status > 1, "{status}");

@@ -1581,6 +1581,41 @@ fn a_stopped_bot_is_started_every_minute_however_seldom_armed_runs_are_looked_at
     started.unwrap_or_else(|failure| panic!("{failure}\n{}", world.read("log")));
 }
 
+/// A person removes a bot that is down: its folder first, and then its process.
+#[test]
+fn a_bot_that_is_removed_while_it_is_down_is_not_started_and_then_forgotten() {
+    let mut world = testkit::supervised!();
+    world.bot("bot", BLOATED);
+    world.folder_of("other", "normal");
+    world.start();
+    world.mark("start-fails");
+    assert_eq!(
+        world.came_to("bot", "emergency"),
+        ("failed".into(), "down".into())
+    );
+    fs::rename(world.folder("bot"), world.path("aside")).unwrap();
+    world.says("the folder of bot does not exist");
+    world.unmark("start-fails");
+    let calls = world.calls("start", "bot");
+    world.says("or its folder does not exist, so the service is not started");
+    let late = world.metric("service_not_back", &[("session", "bot")]);
+    assert_eq!((late, world.metric("services_down", &[])), (1.0, 1.0));
+    world.mark("bot.removed");
+    world.wait("it is forgotten", || {
+        let down = world.metric("services_down", &[]);
+        match world.metric("service_not_back", &[]) + down {
+            0.0 => Ok(()),
+            late => Err(format!("{late}: {}", world.read("log"))),
+        }
+    });
+    // A restart of `serve` finds nothing either.
+    world.terminate();
+    world.start();
+    assert_eq!(world.metric("services_down", &[]), 0.0);
+    assert_eq!(world.metric("service_not_back", &[]), 0.0);
+    assert!(world.calls("start", "bot") == calls && !world.folder("bot").exists());
+}
+
 /// Without `processes` no bot is stopped, and neither where its process is only named.
 #[test]
 fn off_until_configured() {

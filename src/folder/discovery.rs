@@ -22,7 +22,7 @@ mod look;
 mod source;
 mod walk;
 
-pub use found::{Found, SkipReason, Skipped, duplicate, explain, few_of_each};
+pub use found::{Found, SkipReason, Skipped, duplicate, explain, few_of_each, is_complete};
 pub use source::{SessionsPath, is_of_copies};
 
 use found::Filter;
@@ -44,6 +44,11 @@ pub struct Survey {
 }
 
 impl Survey {
+    /// Whether it could look everywhere: a session that it has not found has no folder.
+    pub fn is_complete(&self) -> bool {
+        is_complete(&self.skipped)
+    }
+
     /// What is known of a name that several folders have: a sentence. Nothing may be done to
     /// such a session.
     pub fn duplicate(&self, session: &str) -> Option<&str> {

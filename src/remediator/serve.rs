@@ -392,7 +392,9 @@ impl Remediator {
             let current = self.current();
             let look_every = current.ctx.settings.armed.look_every;
             let known = current.sessions.look_around().await;
-            current.restarts.resume_pending_restarts(&known).await;
+            let is_complete = current.sessions.is_complete();
+            let restarts = &current.restarts;
+            restarts.resume_pending_restarts(&known, is_complete).await;
             // Slow sources must not delay the start of other bots.
             let is_time = looked_at.is_none_or(|at| self.clock.since(at) >= look_every);
             if is_time

@@ -80,6 +80,13 @@ pub struct Skipped {
     pub(super) place: Option<FolderPath>,
 }
 
+/// Whether a look around that has left this out could look everywhere. Behind a link that was
+/// refused there may be a folder, and what matches nothing may be a mount that is missing.
+pub fn is_complete(skipped: &[Skipped]) -> bool {
+    let is_known = |one: &Skipped| one.reason == SkipReason::DuplicateName;
+    skipped.iter().all(is_known)
+}
+
 /// The messages; of those with one reason only three, and how many more there are.
 pub fn few_of_each(skipped: &[Skipped]) -> Vec<String> {
     const FEW: usize = 3;

@@ -4,7 +4,7 @@
 //! file, and the next start would create a new identity over it. So this program takes a copy
 //! before the stop, and puts the newest copy of that identity back before the start if the file
 //! is missing or broken then. Without a copy, or where the copy could not be put back, nothing is stopped.
-//! While a torn file could not be put back, the bot is not started.
+//! While a torn file could not be put back, or its folder does not exist, the bot is not started.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -149,9 +149,9 @@ pub struct CredsCheck {
 /// before the stop is left for an operator. Acts only while the service is known to be gone, and
 /// within a bounded time, so that a file system that hangs does not hold up the start.
 ///
-/// Returns why the service must not be started yet: such a file is still torn although there is a
-/// whole copy, and the bot would make a new identity over it. A folder that cannot be looked at
-/// forbids no start.
+/// Returns why the service must not be started yet: such a file is still torn, or its folder does not
+/// exist, although there is a whole copy. The bot would make a new identity. A folder that cannot be
+/// looked at forbids no start.
 pub async fn before_a_start(
     ctx: &Context,
     stopped: &StoppedService,
@@ -173,9 +173,24 @@ pub async fn before_a_start(
     let restoring = {
         let (ctx, halt, torn) = (ctx.clone(), halt.clone(), torn.clone());
         tokio::spawn(async move {
-            let broken = all_torn(sessions, puts_missing).await;
-            let timeout = |found: &Found| (found.session.to_string(), "timeout".to_owned());
-            torn.lock().extend(broken.iter().map(timeout));
+            let (broken, missing) = all_torn(sessions, puts_missing).await;
+            let late = |found: &Found| (found.session.to_string(), not_put_back(found, "timeout"));
+            torn.lock().extend(broken.iter().map(late));
+            let gone = |found: &Found| (found.session.to_string(), no_folder(found));
+            torn.lock().extend(missing.iter().map(gone));
+            for found in &missing {
+                let session = found.session.as_str();
+                match has_copy(&ctx, session).await {
+                    true => tracing::error!(session, "{}; retrying", no_folder(found)),
+                    false => {
+                        tracing::error!(
+                            session,
+                            "its folder does not exist, and no whole copy of its creds.json is left: the bot starts with a new identity"
+                        );
+                        torn.lock().remove(session);
+                    }
+                }
+            }
             // A source may lag, and nothing is put back while one reports the bot as connected.
             let began = ctx.clock.now();
             for found in &broken {
@@ -186,7 +201,7 @@ pub async fn before_a_start(
                 let (mut torn, session) = (torn.lock(), found.session.to_string());
                 match restored {
                     Ok(()) => _ = torn.remove(&session),
-                    Err(why) => _ = torn.insert(session, why),
+                    Err(why) => _ = torn.insert(session, not_put_back(found, &why)),
                 }
             }
         })
@@ -208,13 +223,22 @@ pub async fn before_a_start(
         );
     }
     let torn = torn.lock();
-    let (session, why) = torn.first_key_value()?;
-    Some(format!(
-        "creds.json of {session} is broken, and its copy could not be put back: {why}"
-    ))
+    torn.first_key_value().map(|(_, why)| why.clone())
 }
 
-/// The sessions whose creds.json is torn, each with why it was not put back.
+fn not_put_back(found: &Found, why: &str) -> String {
+    let session = &found.session;
+    format!("creds.json of {session} is broken, and its copy could not be put back: {why}")
+}
+
+fn no_folder(found: &Found) -> String {
+    let session = &found.session;
+    format!(
+        "the folder of {session} does not exist, and there is a copy of its creds.json: mount the folder or move it back; for a new login start the bot with its supervisor"
+    )
+}
+
+/// The sessions whose creds.json is torn or missing, each with why it was not put back.
 #[derive(Clone, Debug, Default)]
 struct TornFiles(Arc<Mutex<BTreeMap<String, String>>>);
 
@@ -224,33 +248,66 @@ impl TornFiles {
     }
 }
 
-/// Those of `sessions` whose creds.json is torn.
-async fn all_torn(sessions: Vec<Found>, puts_missing: bool) -> Vec<Found> {
-    let mut torn = Vec::new();
+/// What has become of a creds.json that was whole before the stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CredsState {
+    /// It is whole, or a bot has removed it on purpose.
+    Fine,
+    /// It is broken, or missing.
+    Torn,
+    /// Its folder does not exist.
+    NoFolder,
+    /// The folder cannot be looked at.
+    Unknown,
+}
+
+/// Those of `sessions` whose creds.json is torn, and those whose folder does not exist.
+async fn all_torn(sessions: Vec<Found>, puts_missing: bool) -> (Vec<Found>, Vec<Found>) {
+    let (mut torn, mut missing) = (Vec::new(), Vec::new());
     for some in sessions.chunks(COPIED_AT_ONCE) {
         let looks = some.iter().cloned().map(|found| {
             tokio::spawn(async move {
-                let is_torn = is_torn(&found, puts_missing).await;
-                (found, is_torn)
+                let state = creds_state(&found, puts_missing).await;
+                (found, state)
             })
         });
         for look in looks.collect::<Vec<_>>() {
-            if let Ok((found, Some(true))) = look.await {
-                torn.push(found);
+            match look.await {
+                Ok((found, CredsState::Torn)) => torn.push(found),
+                Ok((found, CredsState::NoFolder)) => missing.push(found),
+                _ => {}
             }
         }
     }
-    torn
+    (torn, missing)
 }
 
-/// `None`: the folder cannot be looked at.
-async fn is_torn(found: &Found, puts_missing: bool) -> Option<bool> {
-    let inventory = runner::look(found).await.ok()?;
-    Some(match inventory.creds {
-        Creds::Missing => puts_missing,
-        Creds::Broken(_) => true,
-        _ => false,
-    })
+async fn creds_state(found: &Found, puts_missing: bool) -> CredsState {
+    // One that hangs costs the time limit only once.
+    match open(found).await {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return CredsState::NoFolder,
+        Err(_) => return CredsState::Unknown,
+    }
+    match runner::look(found).await.map(|inventory| inventory.creds) {
+        Ok(Creds::Missing) if puts_missing => CredsState::Torn,
+        Ok(Creds::Broken(_)) => CredsState::Torn,
+        Ok(_) => CredsState::Fine,
+        Err(_) => CredsState::Unknown,
+    }
+}
+
+/// Whether the folder certainly does not exist. One that hangs or cannot be read may.
+pub async fn is_missing(found: &Found) -> bool {
+    matches!(open(found).await, Err(error) if error.kind() == io::ErrorKind::NotFound)
+}
+
+async fn open(found: &Found) -> io::Result<()> {
+    let place = found.place.clone();
+    let opened = BoundedBlocking::default()
+        .run_async(&found.place.path(), move || place.open().map(|_| ()))
+        .await;
+    opened?
 }
 
 /// Whether there is a copy that could be put back. A state directory that cannot be read may hold
@@ -276,7 +333,7 @@ async fn restore_torn(
         return Ok(());
     };
     // It may have changed meanwhile.
-    if is_torn(found, puts_missing).await == Some(false) {
+    if creds_state(found, puts_missing).await == CredsState::Fine {
         return Ok(());
     }
     if has_copy(ctx, session).await {

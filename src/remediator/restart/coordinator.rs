@@ -99,6 +99,14 @@ pub struct RestartCoordinator {
     superseded: watch::Sender<bool>,
     /// The folders that were searched for records that the journal has lost.
     folders_read: Mutex<BTreeSet<PathBuf>>,
+    last_discovery: Mutex<LastDiscovery>,
+}
+
+/// What the last discovery before a resumption found.
+#[derive(Debug, Default)]
+struct LastDiscovery {
+    found: Arc<[Found]>,
+    is_complete: bool,
 }
 
 /// The restarts that are under way, by whatever configuration, and their tasks.
@@ -132,6 +140,7 @@ impl RestartCoordinator {
             configuration: 0,
             superseded: watch::Sender::new(false),
             folders_read: Mutex::default(),
+            last_discovery: Mutex::default(),
         }
     }
 
@@ -144,6 +153,7 @@ impl RestartCoordinator {
             configuration: self.configuration + 1,
             superseded: watch::Sender::new(false),
             folders_read: Mutex::default(),
+            last_discovery: Mutex::default(),
         })
     }
 
@@ -179,6 +189,34 @@ impl RestartCoordinator {
         let now = self.ctx.clock.now();
         waits.retain(|_, until| *until > now);
         waits.keys().cloned().collect()
+    }
+
+    /// Keeps what a discovery has found, for the restarts that wait. `is_complete`: it could look
+    /// everywhere.
+    pub(super) fn discovered(&self, found: &[Found], is_complete: bool) {
+        *self.last_discovery() = LastDiscovery {
+            found: found.into(),
+            is_complete,
+        };
+    }
+
+    /// What the last discovery has found.
+    pub(super) fn found_last(&self) -> Arc<[Found]> {
+        Arc::clone(&self.last_discovery().found)
+    }
+
+    /// The same, if a session that it has not found has no folder. If it has found none, a mount
+    /// may be missing.
+    pub(super) fn found_completely(&self) -> Option<Arc<[Found]>> {
+        // Under another configuration nothing new is discovered here.
+        let is_current = !*self.superseded.borrow();
+        let last = self.last_discovery();
+        (is_current && last.is_complete && !last.found.is_empty()).then(|| Arc::clone(&last.found))
+    }
+
+    fn last_discovery(&self) -> std::sync::MutexGuard<'_, LastDiscovery> {
+        let last = self.last_discovery.lock();
+        last.unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn over(&self) -> std::sync::MutexGuard<'_, BTreeMap<RestartId, RestartEnd>> {

@@ -5,8 +5,10 @@
 mod call;
 mod call_lock;
 mod effect_output;
+mod folders;
 mod locks;
 mod looks;
+mod observing;
 mod report;
 
 use std::collections::BTreeSet;
@@ -33,10 +35,10 @@ use super::cleaning::{CleanJob, SiblingRun};
 use super::coordinator::{RestartCoordinator, RestartResult};
 use super::folder_record::{self, Kept};
 use super::leases::ServiceLease;
-use super::machine::{self, LOOK_EVERY, PERSIST_WITHIN};
+use super::machine::{self, PERSIST_WITHIN};
 use super::state::{
-    CallKind, CheckResult, Effect, Event, Forbids, HandedTo, Look, Phase, Restart, RestartEnd,
-    Returned, Seen, Sources, Trigger, WaitingSession,
+    CallKind, CheckResult, Effect, Event, Phase, Restart, RestartEnd, Returned, Seen, Trigger,
+    WaitingSession,
 };
 
 pub(super) use call::call;
@@ -46,7 +48,6 @@ pub use looks::now;
 #[cfg(test)]
 pub(super) use looks::{OBSERVED_WITHIN, who_is_alive};
 pub(super) use looks::{end_moves, observe, other_call_may_be_under_way, presence, start_obstacle};
-use looks::{is_paused, who_is_back};
 
 /// The run for which the service is restarted, until its outcome is reported.
 pub(super) struct LiveRun {
@@ -130,11 +131,6 @@ impl Driver {
             reporting: None,
             call_lock: None,
         }
-    }
-
-    /// All folders whose creds.json the stop may tear.
-    fn folders_of_the_process(&self) -> Vec<Found> {
-        [&self.sessions[..], &self.left_out].concat()
     }
 
     fn clock(&self) -> &Clock {
@@ -273,10 +269,15 @@ impl Driver {
                 }
             }
             EffectOutput::Checked(checked) => {
+                let places = self.places();
                 if let Some(live) = &mut self.live {
                     live.ending = checked.ending;
                     match checked.result {
-                        Ok(Some(go)) => (live.siblings, self.state.whole) = (go.siblings, go.whole),
+                        Ok(Some(go)) => {
+                            self.state.folders = places;
+                            self.state.folders.retain(|one, _| go.whole.contains(one));
+                            (live.siblings, self.state.whole) = (go.siblings, go.whole);
+                        }
                         Ok(None) => live.needs_no_stop = true,
                         Err(error) => live.error = Some(error),
                     }
@@ -386,6 +387,7 @@ impl Driver {
             earlier.abort();
         }
         self.folders.clear();
+        self.take_up_found();
         let own = self.live.as_ref().map(|live| live.found.session.clone());
         let locking = locks::lock(
             self.clock().clone(),
@@ -528,74 +530,6 @@ impl Driver {
             let _ = sender.send(saved.map(|()| state));
         }));
         receiver
-    }
-
-    fn observe(&mut self, id: u64, after: Duration, sources: Sources) {
-        let service = self.service.clone();
-        let (ctx, sessions) = (self.ctx().clone(), self.sessions.clone());
-        let since = self.state.connects_after().map(Timestamp::from_nanos);
-        let waiting: Vec<(Found, Option<Timestamp>)> = self
-            .state
-            .waiting
-            .iter()
-            .filter(|one| one.seen < 2)
-            .filter_map(|one| {
-                let found = self
-                    .known
-                    .iter()
-                    .find(|found| found.session.as_str() == one.session)?;
-                Some((found.clone(), since))
-            })
-            .collect();
-        let state = self.state.clone();
-        let (folders, protected) = (self.folders.clone(), self.folders_of_the_process());
-        self.await_task(async move {
-            let (phase, again) = (state.phase, state.again);
-            ctx.clock.sleep(after).await;
-            if phase == Phase::StopIntended
-                && !locks::still_protect(&ctx.clock, folders, &protected).await
-            {
-                return (Event::LockLost, EffectOutput::None);
-            }
-            let state_path = ctx.settings.state_path.clone();
-            let call_ended = match phase {
-                Phase::StopUnknown | Phase::StartUnknown => {
-                    call_lock::has_ended_within(&ctx.clock, state_path, state).await
-                }
-                _ => false,
-            };
-            let mut seen = looks::seen(&ctx, service.as_ref(), sources, &sessions).await;
-            let asks = sources == Sources::Connection
-                && (matches!(seen.seen, Seen::Running(_) | Seen::Changing)
-                    || matches!(
-                        phase,
-                        Phase::RunningNotConnected
-                            | Phase::HandedOver(HandedTo::Config(Forbids::Removed))
-                    ));
-            let mut connected = BTreeSet::new();
-            if asks {
-                let began = ctx.clock.now();
-                connected = who_is_back(&ctx, waiting).await;
-                // The process may have ended meanwhile.
-                if ctx.clock.since(began) > LOOK_EVERY {
-                    seen = looks::seen(&ctx, service.as_ref(), sources, &sessions).await;
-                }
-            }
-            let paused = match phase {
-                Phase::Down | Phase::HandedOver(HandedTo::Pause) => is_paused(&ctx).await,
-                Phase::WaitingForConnection => seen.seen == Seen::Gone && is_paused(&ctx).await,
-                Phase::StartIntended if again > 0 => is_paused(&ctx).await,
-                _ => false,
-            };
-            let look = Look {
-                seen: seen.seen,
-                connected,
-                paused,
-                call_ended,
-                on_request: seen.on_request,
-            };
-            (Event::Looked(id, look), EffectOutput::Looked(seen.why))
-        });
     }
 
     fn call(&mut self, id: u64, stop: bool) {

@@ -60,6 +60,7 @@
 //! | start_unknown | running, changing | | waiting_for_connection | step, note, observe connection |
 //! | start_unknown | gone, unknown, contradicted | the start may still come | start_unknown | observe live |
 //! | start_unknown | unknown, contradicted | | start_unknown | notify, (report), note, observe live |
+//! | start_unknown | unknown | it was removed for good | released | notify, forget, unlock, (report) |
 //! | start_unknown | gone | time is left | cleaning | put back, deadline |
 //! | start_unknown | gone | no time is left | down | notify, (report), note, unlock, observe live |
 //! | waiting_for_connection | locked | | waiting_for_connection | observe connection |
@@ -76,6 +77,7 @@
 //! | running_not_connected | running, changing, gone, unknown, contradicted | | running_not_connected | (notify), note, observe connection |
 //! | down | running, gone | | down | lock, deadline |
 //! | down | gone | a person has paused | paused | note, observe live |
+//! | down, paused | unknown | it was removed for good | released | notify, forget, unlock |
 //! | down | changing, unknown, contradicted | | down | notify, observe live |
 //! | down | locked | | start_intended | observe live |
 //! | down | lock busy, deadline | | down | notify, observe live |
@@ -90,6 +92,7 @@
 //! | removed, not_allowed | configured | the last call was no start | stop_unknown | lock, deadline |
 //! | removed, not_allowed | configured | the last call was a start | start_unknown | lock, deadline |
 //! | not_allowed | running | a person started it | released | forget, unlock |
+//! | not_allowed | unknown | it was removed for good | released | notify, forget, unlock |
 //! | not_allowed | changing, gone, unknown | | not_allowed | observe |
 //! | stop_intended, stopping, stop_unknown, gone, cleaning | own restart | | stop_unknown | lock, deadline |
 //! | start_intended, starting, start_unknown | own restart | | start_unknown | lock, deadline |
@@ -114,12 +117,12 @@
 //! a step of the wall clock is no event: a restart that has begun is completed anyway, and the
 //! deadlines use the boot clock.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::state::{
-    Call, CallKind, Effect, Event, Forbids, HandedTo, Notice, Now, Phase, Restart, RestartReport,
-    Sources, Times, Trigger, WaitingSession,
+    Call, CallKind, Effect, Event, Forbids, HandedTo, Look, Notice, Now, Phase, Restart,
+    RestartReport, Seen, Sources, Times, Trigger, WaitingSession,
 };
 
 /// Between two looks.
@@ -148,6 +151,9 @@ pub const LOCK_WITHIN: Duration = Duration::from_secs(30);
 pub const LOCK_EVERY: Duration = Duration::from_secs(5);
 /// How often a service that dies after its start is started again.
 pub const STARTS_AGAIN: u32 = 2;
+/// After so many times between two retries, what is found to be removed for good is forgotten. A
+/// supervisor that has just begun may not know its processes yet.
+const RETIRED_AFTER: u32 = 10;
 /// Between two tries to put a torn creds.json back: each one is a run on record.
 pub const PUT_BACK_EVERY: Duration = Duration::from_secs(15);
 /// Stopped on request for so long, it was stopped by a person. A restart is over sooner: `docker
@@ -198,6 +204,8 @@ impl Restart {
                 seen: 0,
             }],
             whole: BTreeSet::new(),
+            folders: BTreeMap::new(),
+            retired_since: None,
             before: None,
             times,
         }
@@ -280,7 +288,7 @@ impl Transition {
                 self.removed_looked(look);
             }
             (Phase::HandedOver(HandedTo::Config(_)), Event::Looked(_, look)) => {
-                self.started_by_hand(&look.seen);
+                self.started_by_hand(look);
             }
             (Phase::Checking, event) => self.checking(event),
             (Phase::StopIntended, event) => self.stop_intended(event),
@@ -309,7 +317,7 @@ impl Transition {
             }
             (Phase::WaitingForConnection, Event::Locked(_)) => self.wait_on(),
             (Phase::StopUnknown, Event::Looked(_, look)) => self.stop_unknown(&look.seen),
-            (Phase::StartUnknown, Event::Looked(_, look)) => self.start_unknown(&look.seen),
+            (Phase::StartUnknown, Event::Looked(_, look)) => self.start_unknown(look),
             (Phase::WaitingForConnection, Event::Looked(_, look)) => self.waiting(look),
             (Phase::RunningNotConnected, Event::Looked(_, look)) => self.not_connected(look),
             (Phase::Down | Phase::HandedOver(HandedTo::Pause), event) => self.down(event),
@@ -348,6 +356,7 @@ impl Transition {
 
     fn to(&mut self, phase: Phase) {
         self.s.phase = phase;
+        self.s.retired_since = None;
     }
 
     fn release(&mut self, forget: bool, phase: Phase, verdict: RestartReport) {
@@ -357,6 +366,21 @@ impl Transition {
         }
         self.effects.push(Effect::Unlock);
         self.report(verdict);
+    }
+
+    /// Whether all looks of a while have found it removed for good.
+    fn is_retired(&mut self, look: &Look) -> bool {
+        let is_retired = look.is_retired && look.seen == Seen::Unknown;
+        let since = self.s.retired_since.unwrap_or(self.now);
+        self.s.retired_since = is_retired.then_some(since);
+        let wait = self.s.times.retry.saturating_mul(RETIRED_AFTER);
+        is_retired && self.now.is_past(Some(since.plus(wait)))
+    }
+
+    /// It can never be started again, and nothing is left to start it on.
+    fn retire(&mut self) {
+        self.effects.push(Effect::Notify(Notice::Retired));
+        self.release(true, Phase::Released, RestartReport::Down);
     }
 
     /// A call is about to be made. Its record is on disk before that.

@@ -249,7 +249,9 @@ async fn note_call(
 /// journal that cannot be read): makes the pending starts anyway, because nothing else would.
 /// The restarts stay recorded, because no connection was seen.
 pub async fn start_pending_without_serving(settings: &Settings, clock: Clock) {
-    let known = settings.discovery().survey().found;
+    let survey = settings.discovery().survey();
+    let is_complete = survey.is_complete();
+    let known = survey.found;
     // If another `serve` uses the state directory, that one makes the starts.
     let has_journal = settings.state_path.join(FILE).exists();
     let _lock = match has_journal.then(|| lock_state(&settings.state_path)) {
@@ -275,7 +277,7 @@ pub async fn start_pending_without_serving(settings: &Settings, clock: Clock) {
         Err(error) => return tracing::error!("{error}"),
     };
     let coordinator = RestartCoordinator::new(Context::new(settings.clone(), store, clock));
-    coordinator.resume(&known, true).await;
+    coordinator.resume(&known, is_complete, true).await;
     let longest = settings
         .services
         .names(known.iter().map(|found| &found.session))

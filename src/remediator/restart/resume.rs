@@ -16,12 +16,19 @@ use super::state::{Event, Forbids, HandedTo, Phase, Restart};
 
 impl RestartCoordinator {
     /// Resumes pending restarts and those whose sessions are not back: at the start of the
-    /// program, and at each later call. Skips restarts that are under way.
-    pub async fn resume_pending_restarts(self: &Arc<Self>, known: &[Found]) {
-        self.resume(known, false).await;
+    /// program, and at each later call. Skips restarts that are under way. `known` are the sessions
+    /// of a discovery, which `is_complete` if it could look everywhere.
+    pub async fn resume_pending_restarts(self: &Arc<Self>, known: &[Found], is_complete: bool) {
+        self.resume(known, is_complete, false).await;
     }
 
-    pub(super) async fn resume(self: &Arc<Self>, known: &[Found], only_start: bool) {
+    pub(super) async fn resume(
+        self: &Arc<Self>,
+        known: &[Found],
+        is_complete: bool,
+        only_start: bool,
+    ) {
+        self.discovered(known, is_complete);
         let read = self.ctx.with_store(|store| store.restarts().all()).await;
         let mut all = match read {
             Ok(all) => all,
@@ -59,10 +66,14 @@ impl RestartCoordinator {
                 }
                 continue;
             }
-            // Do not wait for a session whose folder was removed. If no folder is left, a mount
-            // may be missing.
-            if !known.is_empty() {
-                let is_here = |name: &str| known.iter().any(|found| found.session.as_str() == name);
+            // Do not wait for a session whose folder was removed. The next look saves that. A bot
+            // whose start is due is reported as long as that is so.
+            let starts_nothing = matches!(
+                state.phase,
+                Phase::RunningNotConnected | Phase::HandedOver(HandedTo::Config(Forbids::Removed))
+            );
+            if starts_nothing && let Some(here) = self.found_completely() {
+                let is_here = |name: &str| here.iter().any(|found| found.session.as_str() == name);
                 state.waiting.retain(|one| is_here(&one.session));
             }
             let service = self.service_of(&state, known);

@@ -1,7 +1,8 @@
 //! The values of the restart state machine: state, events, effects. Plain data; the state is
 //! what is persisted, as JSON.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -342,6 +343,13 @@ pub struct Restart {
     /// The sessions whose creds.json was whole just before the stop, and was copied then. Before
     /// the start no other one is put back.
     pub whole: BTreeSet<String>,
+    /// Where the folders of these were. One that does not exist before the start, as where a mount
+    /// is late, holds no whole creds.json.
+    #[serde(default)]
+    pub folders: BTreeMap<String, PathBuf>,
+    /// Since when the looks have found it retired: see [`Look::is_retired`].
+    #[serde(default)]
+    pub retired_since: Option<Now>,
     /// The earlier restart of the service, if some of its sessions have not come back. It is
     /// saved again if this one stops nothing.
     pub before: Option<Box<Restart>>,
@@ -363,6 +371,9 @@ pub struct Look {
     /// It is gone because its supervisor was asked to stop it, by this program or by anybody
     /// else. `false` where the supervisor does not tell.
     pub on_request: bool,
+    /// Its supervisor has no such process, and none of the waiting sessions has a folder, by a
+    /// complete discovery: a person has removed it for good.
+    pub is_retired: bool,
 }
 
 /// Whether the process runs.
@@ -429,7 +440,7 @@ pub enum Event {
     /// The clean-up has ended, well or not, and each creds.json is whole or beyond help.
     Cleaned(u64),
     /// The clean-up has ended. A creds.json that was whole before the stop is torn, and its copy
-    /// could not be put back.
+    /// could not be put back; or its folder does not exist, and there is a copy.
     Torn(u64),
     /// The awaited effect took too long.
     Deadline(u64),
@@ -529,12 +540,15 @@ pub enum Notice {
     Contradicted,
     /// It does not run.
     Down,
-    /// It is not started, because a creds.json is torn and its copy could not be put back.
+    /// It is not started, because a creds.json is torn and its copy could not be put back, or
+    /// because its folder does not exist.
     CredsTorn,
     /// It runs, and is not connected.
     RunningNotConnected,
     /// It ran after its start, and has ended since.
     Ended,
+    /// Its supervisor has no such process, and its folders are gone: it is forgotten.
+    Retired,
     /// The configuration no longer lets it be started.
     Forbidden(Forbids),
 }

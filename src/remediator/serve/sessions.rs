@@ -215,6 +215,16 @@ impl SessionFinder {
         DiscoveredSessions::new(known.found.clone(), &known.skipped)
     }
 
+    /// Whether the last discovery was just now, and could look everywhere: a session that it has
+    /// not found has no folder.
+    pub(super) fn is_complete(&self) -> bool {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_fresh = known
+            .at
+            .is_some_and(|at| self.clock.since(at) < LOOK_AROUND_TIMEOUT);
+        is_fresh && discovery::is_complete(&known.skipped)
+    }
+
     /// All sessions; those of the last discovery if it takes long, because a hung file system
     /// must not delay the others.
     pub(super) async fn look_around(self: &Arc<Self>) -> Vec<Found> {

@@ -23,7 +23,8 @@ use crate::{Result, not_run};
 /// about `bot`.
 ///
 /// `hold-POINT` makes it wait there, and it says `reached-POINT`. With `offline` a bot runs and
-/// is not connected; with `stop-ignored` a stop returns and stops nothing.
+/// is not connected; with `stop-ignored` a stop returns and stops nothing; with `NAME.removed` there
+/// is no such bot any more.
 const SV: &str = r#"
 cd "$(dirname "$0")" || exit 9
 what=$1 name=${2:-bot}
@@ -55,6 +56,7 @@ stop)
     hold stop-after
     ;;
 gone)
+    [ -e "$name.removed" ] && exit 4
     if [ -e gone-unknown ]; then echo unknown >>"$name.answers"; exit 7; fi
     alive && exit 1
     exit 0

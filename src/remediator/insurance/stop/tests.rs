@@ -97,3 +97,32 @@ async fn a_stop_that_damages_creds_loses_neither_the_identity_nor_the_run() {
     let own = insurable(own.as_bytes()).unwrap().identity;
     assert_eq!(back, Some(own));
 }
+
+/// A folder that cannot be looked at may be there.
+#[tokio::test]
+async fn only_what_does_not_exist_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().canonicalize().unwrap();
+    std::fs::create_dir(dir.join("bot")).unwrap();
+    std::fs::write(dir.join("file"), "").unwrap();
+    std::os::unix::fs::symlink("nowhere", dir.join("link")).unwrap();
+    for (path, missing) in [
+        ("none", true),
+        ("none/bot", true),
+        ("bot", false),
+        ("file", false),
+        ("file/bot", false),
+        ("link", false),
+        ("link/bot", false),
+    ] {
+        let path = dir.join(path);
+        let found = Found {
+            session: crate::folder::SessionName::from_text("bot"),
+            place: crate::folder::scan::FolderPath {
+                parent: path.parent().unwrap().to_owned(),
+                name: path.file_name().unwrap().to_owned(),
+            },
+        };
+        assert_eq!(is_missing(&found).await, missing, "{}", path.display());
+    }
+}

@@ -171,7 +171,9 @@ impl World {
         let began = Instant::now();
         while !holds() {
             assert!(began.elapsed() < PATIENCE, "{:?}", self.phases());
-            self.coordinator.resume_pending_restarts(&self.known).await;
+            self.coordinator
+                .resume_pending_restarts(&self.known, true)
+                .await;
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -442,7 +444,7 @@ async fn a_bot_that_a_person_stops_during_the_checks_is_not_started() {
     assert_eq!(world.stops(), (0, 0), "nothing was called");
     world
         .coordinator
-        .resume_pending_restarts(&world.known)
+        .resume_pending_restarts(&world.known, true)
         .await;
     world.coordinator.drained().await;
     assert!(!world.runs().exists(), "it was not started");
@@ -572,7 +574,7 @@ async fn a_start_that_is_due_survives_the_loss_of_the_journal() {
     store.in_test().restarts().forget(&state, end).unwrap();
     world
         .coordinator
-        .resume_pending_restarts(&world.known)
+        .resume_pending_restarts(&world.known, true)
         .await;
     world.coordinator.drained().await;
     assert!(!world.runs().exists(), "it was stopped by a person since");
@@ -588,12 +590,12 @@ async fn a_start_that_is_due_survives_the_loss_of_the_journal() {
         )),
     };
     // The mount of the folders comes late.
-    again.coordinator.resume_pending_restarts(&[]).await;
+    again.coordinator.resume_pending_restarts(&[], true).await;
     again.coordinator.drained().await;
     assert!(!world.runs().exists());
     again
         .coordinator
-        .resume_pending_restarts(&again.known)
+        .resume_pending_restarts(&again.known, true)
         .await;
     again.coordinator.drained().await;
     assert!(world.runs().exists());
@@ -683,4 +685,6 @@ mod duplicates;
 mod faults;
 mod journal;
 mod lost;
+mod missing;
 mod reload;
+mod retired;

@@ -7,7 +7,7 @@ use clock::Clock;
 use supervisor::Query;
 
 use crate::connection::State;
-use crate::control::{Observation, Presence, Service, StartObstacle};
+use crate::control::{Observation, Observed, Presence, Service, StartObstacle};
 use crate::folder::{Found, Timestamp};
 use crate::remediator::quarantine::Halt;
 use crate::remediator::restart::coordinator::HALTS_WITHIN;
@@ -49,14 +49,15 @@ pub(in crate::remediator::restart) async fn observe(
     clock: &Clock,
     service: &Service,
 ) -> Observation {
+    ask(clock, service).await.observation
+}
+
+async fn ask(clock: &Clock, service: &Service) -> Observed {
     let query = Query::default();
-    match clock
-        .timeout(OBSERVED_WITHIN, service.observe(&query))
-        .await
-    {
-        Ok(observed) => observed.observation,
-        Err(_) => Observation::Unknown("timeout: its supervisor did not answer".into()),
-    }
+    let asked = clock.timeout(OBSERVED_WITHIN, service.observe(&query));
+    asked.await.unwrap_or_else(|_| {
+        Observation::Unknown("timeout: its supervisor did not answer".into()).into()
+    })
 }
 
 /// What certainly keeps the service from being started again.
@@ -74,6 +75,8 @@ pub(super) struct SeenService {
     pub(super) seen: Seen,
     /// See [`Look::on_request`](crate::remediator::restart::state::Look::on_request).
     pub(super) on_request: bool,
+    /// Its supervisor has no such process.
+    pub(super) is_absent: bool,
     /// Why that is unclear.
     pub(super) why: String,
 }
@@ -83,6 +86,7 @@ impl SeenService {
         Self {
             seen,
             on_request: false,
+            is_absent: false,
             why,
         }
     }
@@ -98,7 +102,11 @@ pub(super) async fn seen(
         let why = "the configuration does not name it";
         return SeenService::new(Seen::Unknown, why.into());
     };
-    let observed = observe(&ctx.clock, service).await;
+    let Observed {
+        observation: observed,
+        is_absent,
+        ..
+    } = ask(&ctx.clock, service).await;
     let is_unsettled = matches!(observed, Observation::Gone { .. } | Observation::Unknown(_));
     if sources == Sources::Live
         && is_unsettled
@@ -113,7 +121,10 @@ pub(super) async fn seen(
             on_request,
             ..SeenService::new(Seen::Gone, String::new())
         },
-        Observation::Unknown(why) => SeenService::new(Seen::Unknown, why),
+        Observation::Unknown(why) => SeenService {
+            is_absent,
+            ..SeenService::new(Seen::Unknown, why)
+        },
     }
 }
 

@@ -123,11 +123,14 @@ impl Driver {
             }
             Notice::Down => "the service does not run; the start is retried",
             Notice::CredsTorn => {
-                "a creds.json is broken and its copy could not be put back, so the service is not started; retrying. To help, run baileys_remediator pause, then creds restore, then resume"
+                "a creds.json is broken and its copy could not be put back, or its folder does not exist, so the service is not started; retrying. Mount the folder, or move it back. To help with the file, run baileys_remediator pause, then creds restore, then resume"
             }
             Notice::RunningNotConnected => "the service runs, but did not connect in time",
             Notice::Ended => {
                 "the service ran after its start and has ended since, so it is not started again; start it yourself"
+            }
+            Notice::Retired => {
+                "its supervisor has no such process any more, and the folders of its sessions are gone: it was removed, so its start is given up"
             }
             Notice::Forbidden(how) => how.text(),
         };

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::super::state::{
-    CallKind, Effect, Forbids, HandedTo, Notice, Phase, RestartReport, Seen, Sources,
+    CallKind, Effect, Forbids, HandedTo, Look, Notice, Phase, RestartReport, Seen, Sources,
 };
 use super::{STOPS_LATE_WITHIN, Transition};
 
@@ -13,7 +13,8 @@ impl Transition {
     pub(super) fn resume(&mut self) {
         self.s.reported = true;
         (self.s.leaving, self.s.contradicted) = (false, false);
-        (self.s.stopped_since, self.s.creds_checked) = (None, false);
+        (self.s.stopped_since, self.s.retired_since) = (None, None);
+        self.s.creds_checked = false;
         if self.s.stopped_at.is_none_or(|at| at.boot != self.now.boot) {
             self.s.again = 0;
         }
@@ -115,8 +116,9 @@ impl Transition {
     }
 
     /// Once it runs nothing is left to do.
-    pub(super) fn started_by_hand(&mut self, seen: &Seen) {
-        match seen {
+    pub(super) fn started_by_hand(&mut self, look: &Look) {
+        match look.seen {
+            _ if self.is_retired(look) => self.retire(),
             Seen::Running(_) => {
                 self.s.reported = true;
                 self.release(true, Phase::Released, RestartReport::Back);

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use super::super::state::{
-    CallKind, Effect, Event, HandedTo, Notice, Phase, RestartReport, RestartStep, Returned, Seen,
-    Sources,
+    CallKind, Effect, Event, HandedTo, Look, Notice, Phase, RestartReport, RestartStep, Returned,
+    Seen, Sources,
 };
 use super::{ASKED_WITHIN, GRACE, LOOK_EVERY, MAX_START_BACKOFF, PUT_BACK_EVERY, Transition};
 
@@ -160,10 +160,12 @@ impl Transition {
         self.observe(LOOK_EVERY, Sources::Live);
     }
 
-    pub(super) fn start_unknown(&mut self, seen: &Seen) {
+    pub(super) fn start_unknown(&mut self, look: &Look) {
         let under_way = self.s.call_may_be_under_way(self.now);
         let has_time = !self.now.is_past(self.s.round_until);
-        match seen {
+        let is_retired = self.is_retired(look);
+        match look.seen {
+            _ if is_retired && !under_way => self.retire(),
             Seen::Running(_) | Seen::Changing => self.connect(true),
             Seen::Gone if under_way => self.observe(LOOK_EVERY, Sources::Live),
             Seen::Gone if has_time => self.put_back(),
@@ -199,6 +201,7 @@ impl Transition {
         match event {
             Event::Locked(_) => self.intend_start_after(Duration::ZERO),
             Event::Looked(_, look) => match look.seen {
+                _ if self.is_retired(look) => self.retire(),
                 Seen::Running(_) => self.lock(Duration::ZERO),
                 Seen::Gone if !look.paused => self.lock(Duration::ZERO),
                 Seen::Gone if !is_paused => {

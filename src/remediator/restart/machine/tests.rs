@@ -1,10 +1,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::state::{CheckResult, Forbids, Look, Returned, Seen};
+use super::super::state::{CheckResult, Forbids, Returned};
 use super::*;
 
 mod model;
 mod resumed;
+mod retired;
 mod torn;
 mod untouched;
 
@@ -66,6 +67,7 @@ fn events(id: u64, choices: &mut Choices) -> Event {
         paused: choices.below(2) == 0,
         call_ended: choices.below(8) == 0,
         on_request: choices.below(2) == 0,
+        is_retired: choices.below(8) != 0,
     };
     // The last one ends a walk, and is rare.
     let returned = match choices.below(17) {

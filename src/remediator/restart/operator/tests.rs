@@ -309,7 +309,7 @@ async fn a_look_at_a_service_that_is_not_configured_ends_without_a_panic() {
     let ctx = Context::new(settings, store, Clock::system());
     let coordinator = RestartCoordinator::new(ctx);
     for look in 0..2 {
-        coordinator.resume_pending_restarts(&known).await;
+        coordinator.resume_pending_restarts(&known, true).await;
         let mut drivers = std::mem::take(&mut *coordinator.drivers());
         let ended = drivers.join_next().await.expect("it looks");
         assert!(ended.is_ok(), "look {look}: {ended:?}");

@@ -4,7 +4,7 @@ use super::*;
 
 /// A world whose bots have creds.json of their own, of which the stop tears one. Each start records
 /// the sizes of both files.
-fn torn_by_the_stop(session: &str, down: &str) -> World {
+pub(super) fn torn_by_the_stop(session: &str, down: &str) -> World {
     let world = World::new(bounds(), down)
         .configured(|yaml| {
             yaml.replace("[rm, ", "[sh, ")
@@ -38,12 +38,12 @@ fn creds_of(world: &World, session: &str) -> PathBuf {
 }
 
 /// The lines of all starts.
-fn sizes(world: &World) -> Vec<String> {
+pub(super) fn sizes(world: &World) -> Vec<String> {
     let sizes = std::fs::read_to_string(world.dir.path().join("sizes")).unwrap_or_default();
     sizes.lines().map(|line| line.trim().to_owned()).collect()
 }
 
-fn were_whole(world: &World) -> bool {
+pub(super) fn were_whole(world: &World) -> bool {
     let sizes = sizes(world);
     !sizes.is_empty() && !sizes.iter().any(|line| line.starts_with("0 "))
 }

@@ -82,7 +82,7 @@ async fn a_restart_that_is_over_is_not_resumed_while_its_record_cannot_be_delete
     for _ in 0..2 {
         world
             .coordinator
-            .resume_pending_restarts(&world.known)
+            .resume_pending_restarts(&world.known, true)
             .await;
         world.coordinator.drained().await;
         assert!(!world.runs().exists(), "a person has stopped it");
@@ -120,7 +120,7 @@ async fn the_record_in_a_folder_speaks_for_its_own_service_only() {
     drop(folder);
     world
         .coordinator
-        .resume_pending_restarts(&world.known)
+        .resume_pending_restarts(&world.known, true)
         .await;
     world.coordinator.drained().await;
     assert!(!world.runs().exists(), "b was stopped by a person");
@@ -139,12 +139,12 @@ async fn a_session_whose_folder_is_gone_is_not_waited_for() {
     store.in_test().restarts().save(&state).unwrap();
     assert_eq!(store.in_test().restarts().not_back().unwrap().len(), 1);
     // A mount may be missing.
-    world.coordinator.resume_pending_restarts(&[]).await;
+    world.coordinator.resume_pending_restarts(&[], true).await;
     world.coordinator.drained().await;
     assert_eq!(store.in_test().restarts().not_back().unwrap().len(), 1);
     world
         .coordinator
-        .resume_pending_restarts(&world.known)
+        .resume_pending_restarts(&world.known, true)
         .await;
     world.coordinator.drained().await;
     assert!(store.in_test().restarts().all().unwrap().is_empty());

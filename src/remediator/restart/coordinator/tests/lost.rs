@@ -24,7 +24,7 @@ async fn a_folder_that_appears_late_is_read_as_well() {
     drop(folder);
     std::fs::remove_file(world.runs()).unwrap();
     let resume = async |known: &[Found]| {
-        world.coordinator.resume_pending_restarts(known).await;
+        world.coordinator.resume_pending_restarts(known, true).await;
         world.coordinator.drained().await;
     };
     resume(std::slice::from_ref(&first)).await;
@@ -55,7 +55,7 @@ async fn a_lost_restart_is_in_the_journal_once_it_is_resumed() {
     folder_record::write(&folder, state_path, &state).unwrap();
     drop(folder);
     let known = &world.known;
-    world.coordinator.resume_pending_restarts(known).await;
+    world.coordinator.resume_pending_restarts(known, true).await;
     assert_eq!(world.phases(), [Phase::Down]);
 }
 
@@ -90,7 +90,7 @@ async fn what_is_over_stays_over_though_the_journal_could_not_delete_it() {
         for _ in 0..2 {
             again
                 .coordinator
-                .resume_pending_restarts(&again.known)
+                .resume_pending_restarts(&again.known, true)
                 .await;
             again.coordinator.drained().await;
             assert!(!world.runs().exists(), "a person has stopped it: {phase:?}");

@@ -44,7 +44,7 @@ async fn a_restart_that_only_waits_is_taken_up_by_the_next_configuration() {
     world.coordinator.drained().await;
     assert_eq!(world.phases(), [Phase::Down]);
     world.write("start.sh", "touch runs");
-    next.resume_pending_restarts(&world.known).await;
+    next.resume_pending_restarts(&world.known, true).await;
     next.drained().await;
     assert!(world.runs().exists() && world.phases().is_empty());
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use super::restart;
 use crate::remediator::restart::machine::*;
-use crate::remediator::restart::state::{CheckResult, Look, Returned, Seen};
+use crate::remediator::restart::state::{CheckResult, Returned};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Two processes at most run the machine.
@@ -446,6 +446,7 @@ impl ModelWorld {
                         paused,
                         call_ended: false,
                         on_request,
+                        is_retired: false,
                     },
                 )
             }

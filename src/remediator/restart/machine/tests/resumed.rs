@@ -76,3 +76,18 @@ fn after_a_restart_of_this_program_sockets_have_time_to_last() {
         assert_eq!(state.phase, phase, "{second}");
     }
 }
+
+/// The journal of an earlier version.
+#[test]
+fn a_state_without_the_newer_keys_is_read() {
+    let mut state = in_phase(Phase::Down);
+    state.folders = BTreeMap::from([("a".to_owned(), "/srv/a".into())]);
+    let text = serde_json::to_string(&state).unwrap();
+    assert_eq!(serde_json::from_str::<Restart>(&text).unwrap(), state);
+    let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for key in ["folders", "retired_since"] {
+        assert!(json.as_object_mut().unwrap().remove(key).is_some(), "{key}");
+    }
+    let read: Restart = serde_json::from_value(json).unwrap();
+    assert!(read.folders.is_empty() && read.retired_since.is_none());
+}

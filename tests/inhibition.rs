@@ -108,7 +108,7 @@ impl Receivers {
                     .to_owned(),
             ),
             (
-                "[job, alertname]\n          group_wait: 5m\n          group_interval: 1h",
+                "[job, alertname]\n          group_wait: 5m\n          group_interval: 15m",
                 "[job, alertname]\n          group_wait: 5s\n          group_interval: 1s".to_owned(),
             ),
         ];

@@ -522,7 +522,8 @@ impl Connection {
         if let Some((id, event)) = asked.log {
             evidence.extend(written_after(&event, ended_by));
             let known = event.as_ref().ok().and_then(Option::as_ref);
-            evidence.extend(known.filter(|_| gone).and_then(LogEvent::opener_runs));
+            let has_ended = evidence.iter().any(|e| e.runs == Some(false));
+            evidence.extend(known.filter(|_| has_ended).and_then(LogEvent::opener_runs));
             let doubt = superseded(&event, &evidence, asked.started);
             let said = log_says(
                 event,

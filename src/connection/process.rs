@@ -50,6 +50,7 @@ pub(super) async fn look(
     };
     let observed = service.observe(&query).await;
     let is_unknown = matches!(observed.observation, Observation::Unknown(_));
+    let is_absent = observed.is_absent;
     let mut found = judge(id, observed, Timestamp::of(clock));
     if is_unknown
         && let Some(mark) = last
@@ -57,7 +58,7 @@ pub(super) async fn look(
     {
         // It changes no verdict: the bot may run as another process.
         found.evidence.runs = Some(false);
-        found.evidence.is_on_request = is_of_this_boot(&mark);
+        found.evidence.is_on_request = is_absent && is_of_this_boot(&mark);
         found.evidence.detail += ", and the process that was last seen has ended";
     }
     found

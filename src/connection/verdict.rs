@@ -270,12 +270,16 @@ impl Verdict {
         self.evidence.iter().any(stopped)
     }
 
-    /// Whether the process has ended and nothing shows a connection: it is proven gone, or its
-    /// supervisor does not tell and the process that was last seen runs no more.
+    /// Whether the process has ended, and nothing shows a connection or another process: it is proven
+    /// gone, or its supervisor does not tell and the process that was last seen runs no more.
     pub fn has_ended(&self) -> bool {
+        let is_doubt = |e: &Evidence| {
+            let is_of_a_process = matches!(e.source, "process" | "log" | "writes");
+            e.finding.may_be_connected()
+                || e.finding == Finding::NoAnswer && is_of_a_process && e.runs.is_none()
+        };
         let mut evidence = self.evidence.iter();
-        !evidence.clone().any(|e| e.finding.may_be_connected())
-            && evidence.any(|e| e.runs == Some(false))
+        !evidence.clone().any(is_doubt) && evidence.any(|e| e.runs == Some(false))
     }
 
     /// The process that was seen running: when, and its mark.

@@ -77,7 +77,7 @@ declare_metrics! {
     PROCESS_RUNNING: gauge [connection] "baileys_auth_process_running" SESSION,
         "1 if the session's process runs; 0 if it has ended and nothing shows a connection: it is proven gone, or its supervisor does not tell and the process that was last seen has ended. Absent otherwise, and while several sessions have one process that runs.";
     STOPPED_ON_REQUEST: gauge [connection] "baileys_auth_stopped_on_request" SESSION,
-        "1 if the bot's process has ended, and its supervisor shows that it was asked to stop it, or no longer tells of a process that has ended since the machine started; else 0. Absent without a probe or a process.";
+        "1 if the bot's process has ended, and its supervisor shows that it was asked to stop it, or no longer has it although the machine was not rebooted; else 0. Absent without a probe or a process.";
     PROCESS_RESTARTS: counter [connection] "baileys_auth_process_restarts_total" SESSION,
         "How often the bot's process was restarted since the start of the exporter. pm2, systemd, docker and podman count that; a restart that they do not count, and one under another supervisor, is seen where the process is another one than 30 seconds before. Absent until the process was seen running or its supervisor told a count.";
     WARNINGS: counter [logs] "baileys_auth_signal_warnings_total" &["session", "pattern"],

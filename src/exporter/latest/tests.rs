@@ -170,4 +170,5 @@ fn a_process_that_has_ended_does_not_run() {
     // Another process may be the bot.
     assert_eq!(reading(NoAnswer, Some(false), &[Connected]), None);
     assert_eq!(reading(Gone, Some(false), &[Shared]), None);
+    assert_eq!(reading(NoAnswer, Some(false), &[NoAnswer]), None);
 }

@@ -140,6 +140,8 @@ pub struct CredsCheck {
     pub whole: BTreeSet<String>,
     /// Also one that is missing, beside one that is broken.
     pub missing: bool,
+    /// Each folder has to exist.
+    pub folders: bool,
     /// Holds each restore until it is over.
     pub claimed: ClaimedRuns,
 }
@@ -151,7 +153,7 @@ pub struct CredsCheck {
 ///
 /// Returns why the service must not be started yet: such a file is still torn, or its folder does not
 /// exist, although there is a whole copy. The bot would make a new identity. A folder that cannot be
-/// looked at forbids no start.
+/// looked at forbids no start, and neither does one that a bot may have removed since the stop.
 pub async fn before_a_start(
     ctx: &Context,
     stopped: &StoppedService,
@@ -160,6 +162,7 @@ pub async fn before_a_start(
 ) -> Option<String> {
     sessions.retain(|found| check.whole.contains(found.session.as_str()));
     let (puts_missing, claimed) = (check.missing, check.claimed.clone());
+    let needs_folders = check.folders;
     if !ctx.settings.insurance.enabled || sessions.is_empty() {
         return None;
     }
@@ -173,7 +176,7 @@ pub async fn before_a_start(
     let restoring = {
         let (ctx, halt, torn) = (ctx.clone(), halt.clone(), torn.clone());
         tokio::spawn(async move {
-            let (broken, missing) = all_torn(sessions, puts_missing).await;
+            let (broken, missing) = all_torn(sessions, puts_missing, needs_folders).await;
             let late = |found: &Found| (found.session.to_string(), not_put_back(found, "timeout"));
             torn.lock().extend(broken.iter().map(late));
             let gone = |found: &Found| (found.session.to_string(), no_folder(found));
@@ -262,7 +265,11 @@ enum CredsState {
 }
 
 /// Those of `sessions` whose creds.json is torn, and those whose folder does not exist.
-async fn all_torn(sessions: Vec<Found>, puts_missing: bool) -> (Vec<Found>, Vec<Found>) {
+async fn all_torn(
+    sessions: Vec<Found>,
+    puts_missing: bool,
+    needs_folders: bool,
+) -> (Vec<Found>, Vec<Found>) {
     let (mut torn, mut missing) = (Vec::new(), Vec::new());
     for some in sessions.chunks(COPIED_AT_ONCE) {
         let looks = some.iter().cloned().map(|found| {
@@ -274,7 +281,7 @@ async fn all_torn(sessions: Vec<Found>, puts_missing: bool) -> (Vec<Found>, Vec<
         for look in looks.collect::<Vec<_>>() {
             match look.await {
                 Ok((found, CredsState::Torn)) => torn.push(found),
-                Ok((found, CredsState::NoFolder)) => missing.push(found),
+                Ok((found, CredsState::NoFolder)) if needs_folders => missing.push(found),
                 _ => {}
             }
         }

@@ -585,6 +585,7 @@ impl Driver {
             whole: self.state.whole.clone(),
             // What a bot that has run since has removed, it has removed on purpose.
             missing: self.state.started_ns.is_none(),
+            folders: !self.state.has_run,
             claimed: self.coordinator.shared.claimed.clone(),
         };
         let coordinator = Arc::clone(&self.coordinator);

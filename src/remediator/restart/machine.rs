@@ -197,6 +197,7 @@ impl Restart {
             leaving: false,
             stopped_at: None,
             started_ns: None,
+            has_run: false,
             late_ns: None,
             waiting: vec![WaitingSession {
                 session: session.to_owned(),

@@ -72,8 +72,8 @@ impl RestartCoordinator {
                 state.phase,
                 Phase::RunningNotConnected | Phase::HandedOver(HandedTo::Config(Forbids::Removed))
             );
-            if starts_nothing && let Some(here) = self.found_completely() {
-                let is_here = |name: &str| here.iter().any(|found| found.session.as_str() == name);
+            if starts_nothing && !known.is_empty() {
+                let is_here = |name: &str| known.iter().any(|found| found.session.as_str() == name);
                 state.waiting.retain(|one| is_here(&one.session));
             }
             let service = self.service_of(&state, known);
@@ -196,7 +196,7 @@ impl RestartCoordinator {
         let mut found: Vec<Restart> = found
             .into_iter()
             .filter(is_its_own)
-            .map(|(_, state)| state)
+            .map(|(_, state)| without_places(state))
             .collect();
         found.sort_by(|a, b| (&a.service, b.awaited).cmp(&(&b.service, a.awaited)));
         found.dedup_by(|a, b| a.service == b.service);
@@ -235,4 +235,12 @@ impl RestartCoordinator {
         }
         lost
     }
+}
+
+/// A record from a quarantine, without the paths of folders: the owner of the folder can write it,
+/// and a creds.json is put back only where discovery finds the session.
+fn without_places(mut state: Restart) -> Restart {
+    state.folders.clear();
+    state.before = state.before.map(|before| Box::new(without_places(*before)));
+    state
 }

@@ -336,6 +336,10 @@ pub struct Restart {
     pub stopped_at: Option<Now>,
     /// When the last start was called, nanoseconds since the epoch.
     pub started_ns: Option<i64>,
+    /// It has run since the stop, in this boot: a folder that is missing may have been removed by
+    /// the bot.
+    #[serde(default)]
+    pub has_run: bool,
     /// Since when the sessions count as not back, nanoseconds since the epoch.
     pub late_ns: Option<i64>,
     /// Sessions that have to connect again.

@@ -56,6 +56,7 @@ async fn a_stop_that_damages_creds_loses_neither_the_identity_nor_the_run() {
     let hold = dir.path().join("hold");
     std::fs::write(&hold, "").unwrap();
     let check = CredsCheck {
+        folders: true,
         whole,
         missing: true,
         claimed: ClaimedRuns::default(),

@@ -14,6 +14,7 @@ impl Transition {
         (self.s.contradicted, self.s.told_unknown) = (false, false);
         (self.s.ended, self.s.stopped_since) = (false, None);
         (self.s.creds_checked, self.s.untouched) = (false, false);
+        self.s.has_run = true;
         self.s.until = Some(self.now.plus(self.s.times.connect));
         if started {
             self.effects.push(Effect::Step(RestartStep::Started));

@@ -16,7 +16,7 @@ impl Transition {
         (self.s.stopped_since, self.s.retired_since) = (None, None);
         self.s.creds_checked = false;
         if self.s.stopped_at.is_none_or(|at| at.boot != self.now.boot) {
-            self.s.again = 0;
+            (self.s.again, self.s.has_run) = (0, false);
         }
         for one in &mut self.s.waiting {
             one.seen = 0;

@@ -50,6 +50,10 @@ async fn a_lost_restart_is_in_the_journal_once_it_is_resumed() {
     let decided = Timestamp::now().nanos();
     let mut state = Restart::new(&service.name, "a", 99, Trigger::Emergency, decided, times);
     state.phase = Phase::Down;
+    // The owner of the folder may have planted it: it names no place for a creds.json.
+    let elsewhere = world.dir.path().join("elsewhere");
+    state.folders.insert("victim".into(), elsewhere);
+    state.before = Some(Box::new(state.clone()));
     let state_path = &world.coordinator.ctx.settings.state_path;
     let folder = crate::remediator::quarantine::LockedFolder::lock(&found.place).unwrap();
     folder_record::write(&folder, state_path, &state).unwrap();
@@ -57,6 +61,11 @@ async fn a_lost_restart_is_in_the_journal_once_it_is_resumed() {
     let known = &world.known;
     world.coordinator.resume_pending_restarts(known, true).await;
     assert_eq!(world.phases(), [Phase::Down]);
+    let store = world.coordinator.ctx.store.in_test();
+    let saved = store.restarts().all().unwrap().remove(0);
+    assert!(!saved.folders.contains_key("victim"), "{saved:?}");
+    let before = saved.before.unwrap();
+    assert!(before.folders.is_empty(), "{before:?}");
 }
 
 /// The disk of the journal is full, and then `serve` is started again.

@@ -133,6 +133,26 @@ async fn a_bot_whose_mount_is_late_after_a_crash_is_not_started_before() {
     );
 }
 
+/// WhatsApp has ended its login: it removes its folder, and ends. It is started again, and shows a
+/// QR code.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bot_that_removes_its_folder_is_started_again() {
+    let world = stopped_by("true");
+    world.write(
+        "start.sh",
+        "echo x >>starts; touch runs; [ -e once ] && exit; touch once
+         (sleep 0.3; rm -r sessions/a; rm runs) </dev/null >/dev/null 2>&1 &",
+    );
+    let run = world.asked();
+    let (led, _) = world.lead(&run).await;
+    let starts = std::fs::read_to_string(world.dir.path().join("starts")).unwrap();
+    assert!(
+        starts.lines().count() >= 2 && world.runs().exists(),
+        "{led:?}"
+    );
+    assert!(!world.dir.path().join("sessions/a").exists());
+}
+
 /// Leaving the bot stopped would not bring it back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_copy_the_bot_is_started_on_a_missing_folder() {

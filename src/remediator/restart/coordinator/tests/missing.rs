@@ -138,10 +138,13 @@ async fn a_bot_whose_mount_is_late_after_a_crash_is_not_started_before() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bot_that_removes_its_folder_is_started_again() {
     let world = stopped_by("true");
+    world.write("start.sh", "echo x >>starts; touch runs");
+    // The first look after the start sees it running, and then it ends.
     world.write(
-        "start.sh",
-        "echo x >>starts; touch runs; [ -e once ] && exit; touch once
-         (sleep 0.3; rm -r sessions/a; rm runs) </dev/null >/dev/null 2>&1 &",
+        "gone.sh",
+        "[ -e runs ] || exit 0
+         [ ! -e starts ] || [ -e ended ] || { touch ended; rm -r sessions/a; rm runs; }
+         exit 1",
     );
     let run = world.asked();
     let (led, _) = world.lead(&run).await;

@@ -60,9 +60,10 @@ const BEGINNING_OF_WHATSAPP: &str = concat!(
     r"(?:account|number|cuenta|conta|n.{1,2}mero|nomor|akun|whatsapp)\b)",
 );
 
-/// What a record about WhatsApp contains beside the reason.
+/// What a record about WhatsApp contains beside the reason. The address of a contact does not count:
+/// it stands for a customer, while `NUMBER:DEVICE@s.whatsapp.net` is the bot itself.
 const OF_WHATSAPP: &str = concat!(
-    r"whatsapp|baileys|\bqr\b|\b(?:re-?)?scan\b|escane|pindai|re-?link\b|re-?pair|pairing|parear|vincular|",
+    r"(?:\A|[^.]|web\.)whatsapp|:\d{1,3}@s\.whatsapp|baileys|\bqr\b|\b(?:re-?)?scan\b|escane|pindai|re-?link\b|re-?pair|pairing|parear|vincular|",
     r"(?:elimina|borra|borre|delete|remove|hapus|memadam) (?:\w{1,6} )?(?:carpeta|folder|pasta|session|sesi|auth|creds)|",
     r"creds|credenciales|credenciais|auth[ _]?(?:folder|info|state)|tel.{1,2}fono|celular|\bphone\b|",
     r"(?:clear|clean|resett|delet|remov|wip)ing (?:the )?(?:auth|session|folder|creds|state)|re-?authenticate|",

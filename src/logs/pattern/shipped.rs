@@ -128,6 +128,7 @@ const OTHER_SESSION: &str = concat!(
     r"|sesi.{1,3}n cerrada (?:correctamente|exitosamente|con .{1,2}xito|desde (?:ip\b|el auth|la web|el panel|el navegador))|",
     r"(?:sesi.{1,3}n cerrada|sess.{1,3}o encerrada) (?:p[oe][rl]o?|para|del?|d[oa]|com|con) (?:inacti|inati|falta de|tiempo|tempo|el cliente|la cliente|o cliente|cliente|usuario|usu.{1,2}rio|",
     r"el usuario|o usu.{1,2}rio|admin|agente|el agente|o agente|operador|asesor|atendente|chat|soporte|suporte|atenci|atendimento)|(?:due to|for|after) inactivity|",
+    r"(?:sesi.{1,3}n cerrada|sess.{1,3}o encerrada)\b[^\n]{0,80}\b(?:inactividad|inatividade)\b|",
     r"karena tidak aktif|\b(?:impresora|impressora|printer)\b|dispositivo (?:removido|eliminado) (?:d[oe]l?|da) (?:cadastro|sistema|registro|inventario|panel|painel)|",
     r"sess.{1,3}o encerrada com sucesso|(?:session|device|instance) logged out success|dispositivo desconectado com sucesso"
 );

@@ -36,3 +36,22 @@ fn a_sender_before_the_text_is_no_date_and_no_tag() {
         assert!(!has_sender(text.as_bytes()), "{text}");
     }
 }
+
+#[test]
+fn the_address_of_a_contact_is_no_mention_of_whatsapp() {
+    for text in [
+        "Sesión cerrada para 5215512345678@s.whatsapp.net por inactividad",
+        "Sessão encerrada: 5511987654321@s.whatsapp.net (timeout)",
+        "Session closed for 5215512345678@s.whatsapp.net",
+    ] {
+        assert!(!is_certain_text(text.as_bytes()), "{text}");
+    }
+    for text in [
+        "Sesión de WhatsApp cerrada",
+        "Session logged out: 5215512345678:12@s.whatsapp.net",
+        "Sesión cerrada, revise web.whatsapp.com",
+        "whatsapp session logged out",
+    ] {
+        assert!(is_certain_text(text.as_bytes()), "{text}");
+    }
+}

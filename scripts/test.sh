@@ -147,16 +147,19 @@ else
     if [[ $scope == all ]]; then
       build_packages
       beside "fleets: configurations of Prometheus" tests/fleets/check.sh
-      for half in first-half second-half; do
-        beside "alerting-rules/check.sh $half" alerting-rules/check.sh "$half"
+      for part in 1 2 3; do
+        beside "alerting-rules/check.sh $part 3" alerting-rules/check.sh "$part" 3
       done
       # The longest first, so that no lane is left alone with one at the end.
       integration emergency under_the_real
       integration emergency the_real_baileys --skip under_the_real
-      integration crash_safety kill
+      integration crash_safety clean_up_killed
+      integration crash_safety kill --skip clean_up_killed
       integration crash_safety --skip kill
+      integration real_baileys 6_7_18
+      integration real_baileys --skip 6_7_18
       integration emergency --skip the_real_baileys
-      for test in logs pages systemd availability messages before_a_stop signals real_baileys budget creds_insurance folder_readings log_samples log_sessions discovery web_config storms dashboards end_to_end \
+      for test in logs pages systemd availability messages before_a_stop signals budget creds_insurance folder_readings log_samples log_sessions discovery web_config storms dashboards end_to_end \
         webhook races pull exporter inhibition browser service_control install connection status_apis records cli rules; do
         integration "$test"
       done

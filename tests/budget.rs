@@ -31,12 +31,6 @@ const BOUND: Duration = Duration::from_secs(900);
 const DAY: u64 = 86_400;
 const PAGES: usize = 2;
 const MAILS: usize = 6;
-/// Alerts of which one page names all bots or hosts.
-const GROUPED: [&str; 3] = [
-    "BaileysBotDown",
-    "BaileysExporterDown",
-    "BaileysRemediatorDown",
-];
 /// A reboot, and a bot that is retired or stopped on purpose.
 const WITHOUT_A_PAGE: [u32; 5] = [6, 7, 16, 20, 23];
 /// The minute at which the folder has 180 files, in the scenarios of emergencies.
@@ -197,8 +191,8 @@ fn assert_the_remediator_is_asked(config: &Config, timeline: &Timeline) {
     }
 }
 
-/// Every critical alert reaches the pager: one that many bots or hosts have at once within the
-/// hour and 5 minutes, any other at once.
+/// Every critical alert reaches the pager within 5 minutes, or within the hour after that where
+/// its group had a page less than an hour before.
 fn assert_each_is_told(timeline: &Timeline, pages: &[&Message], step: u64) {
     let mut since: BTreeMap<&Labels, u64> = BTreeMap::new();
     for (now, alerts) in timeline {
@@ -208,9 +202,16 @@ fn assert_each_is_told(timeline: &Timeline, pages: &[&Message], step: u64) {
                 continue;
             }
             let began = *since.entry(alert).or_insert(*now);
-            let within = match GROUPED.contains(&alert["alertname"].as_str()) {
+            let is_of_group = |page: &&&Message| {
+                let same = |other: &Labels| {
+                    other["alertname"] == alert["alertname"]
+                        && other.get("instance") == alert.get("instance")
+                };
+                page.at <= began && page.at + 3600 > began && page.firing.iter().any(same)
+            };
+            let within = match pages.iter().any(|page| is_of_group(&page)) {
                 true => 3900,
-                false => 5,
+                false => 300,
             };
             if *now != began + within / step * step + step {
                 continue;

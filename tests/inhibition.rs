@@ -86,8 +86,6 @@ impl Receivers {
             ),
             ("group_wait: 10m", "group_wait: 1s".to_owned()),
             ("group_wait: 10s", "group_wait: 1s".to_owned()),
-            ("group_wait: 5s", "group_wait: 1s".to_owned()),
-            ("group_interval: 5m", "group_interval: 1s".to_owned()),
             ("group_interval: 1m", "group_interval: 1s".to_owned()),
             (
                 "group_by: [severity]\n      group_wait: 1m\n      group_interval: 12h",
@@ -103,9 +101,12 @@ impl Receivers {
             ),
             ("group_interval: 1d", "group_interval: 1s".to_owned()),
             (
-                "[job, instance, alertname]\n          group_wait: 5m\n          group_interval: 1h",
-                "[job, instance, alertname]\n          group_wait: 5s\n          group_interval: 1s"
-                    .to_owned(),
+                "[job, instance, alertname]\n      group_wait: 1m\n      group_interval: 1h",
+                "[job, instance, alertname]\n      group_wait: 1s\n      group_interval: 1s".to_owned(),
+            ),
+            (
+                "'alertname=\"BaileysBotDown\"']\n          group_wait: 5m",
+                "'alertname=\"BaileysBotDown\"']\n          group_wait: 5s".to_owned(),
             ),
             (
                 "[job, alertname]\n          group_wait: 5m\n          group_interval: 15m",

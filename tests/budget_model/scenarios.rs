@@ -56,6 +56,7 @@ struct Bot {
     is_up: fn(i64) -> bool,
     is_there: fn(i64) -> bool,
     is_paired: fn(i64) -> bool,
+    has_creds: fn(i64, i64) -> bool,
     removable: i64,
     more: Vec<(&'static str, ValueAt)>,
 }
@@ -71,6 +72,7 @@ impl Bot {
             is_up: |_| true,
             is_there: |_| true,
             is_paired: |_| true,
+            has_creds: |_, _| true,
             removable: 30,
             more: Vec::new(),
         }
@@ -88,6 +90,7 @@ impl Bot {
             is_up,
             is_there,
             is_paired,
+            has_creds,
             removable,
             more,
         } = self;
@@ -123,7 +126,8 @@ impl Bot {
             add("removable_files", &labels, always(removable));
         }
         add("folder_up", "", always(1));
-        add("creds_valid", "", always(1));
+        let creds: Values = Box::new(move |at| Some(i64::from(has_creds(at, index))));
+        add("creds_valid", "", creds);
         add("newest_file_age_seconds", "", always(60));
         add("oldest_file_age_seconds", "", always(864_000));
         add(
@@ -366,6 +370,11 @@ fn crosses(at: i64, index: i64) -> i64 {
     90 + ((at - BEGIN - 2 * index) * 35 / 60).clamp(0, 35)
 }
 
+/// Crosses 180 within an hour, each session 2 minutes after the one before, up to 190.
+fn crosses_180(at: i64, index: i64) -> i64 {
+    90 + ((at - BEGIN - 2 * index) * 105 / 60).clamp(0, 100)
+}
+
 /// 40 exporters and remediators, without their bots.
 fn site() -> Series {
     let mut series = Series::new();
@@ -543,6 +552,22 @@ pub fn days() -> Evaluation {
                 ..Bot::of(28, |_, _| 90)
             }
             .alone(),
+        ),
+        scenario(
+            29,
+            "a full disk breaks creds.json of 30 bots of a host within an hour",
+            many(30, |_| Bot {
+                has_creds: |at, index| at < BEGIN + 2 * index,
+                ..Bot::of(29, |_, _| 90)
+            }),
+        ),
+        scenario(
+            30,
+            "30 sessions cross 180 within an hour, on one host; the remediator may not stop them",
+            many(30, |_| Bot {
+                removable: 0,
+                ..Bot::of(30, crosses_180)
+            }),
         ),
     ];
     Evaluation {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::folder::{SessionName, Timestamp};
+use crate::folder::{NewestWrite, SessionName, Timestamp};
 
 use super::verdict::TICK;
 use super::{Alive, Evidence, Finding, SessionSightings};
@@ -183,7 +183,7 @@ pub(super) fn superseded(
 pub fn log_says(
     event: Result<Option<LogEvent>, String>,
     process_gone: bool,
-    newest_write: Option<Timestamp>,
+    newest_write: Option<NewestWrite>,
     now: Timestamp,
     fresh: Duration,
     quiet: Duration,
@@ -248,13 +248,16 @@ pub fn log_says(
             Finding::Connected,
             format!("the connection was opened {ago}"),
         ),
-        (Some(false), Some(at)) if newest_write.is_some_and(|written| written > at.plus(TICK)) => {
-            nothing("the connection was closed, but a file was written since")
-        }
-        (Some(false), Some(_)) => (
-            Finding::Disconnected,
-            format!("the connection was closed {ago}"),
-        ),
+        (Some(false), Some(at)) => match newest_write {
+            Some(written) if written.at > at.plus(TICK) => nothing(&format!(
+                "the connection was closed, but a file was written since (kind {})",
+                written.kind.label()
+            )),
+            _ => (
+                Finding::Disconnected,
+                format!("the connection was closed {ago}"),
+            ),
+        },
         (Some(false), None) => nothing("the connection was closed, but the line carries no date"),
         (None, _) if never_opened => (Finding::Ambiguous, none().1),
         (None, _) => none(),

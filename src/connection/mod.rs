@@ -51,7 +51,7 @@ use globset::GlobSet;
 use crate::control::{Service, Services};
 use crate::folder::bounded_blocking::blocking;
 use crate::folder::{
-    AllSessions, BoundedBlocking, Inventory, SessionName, SessionNames, Timestamp,
+    AllSessions, BoundedBlocking, Inventory, NewestWrite, SessionName, SessionNames, Timestamp,
 };
 
 /// A store that takes longer is not waited for: its disk may stall.
@@ -505,12 +505,12 @@ impl Connection {
         self.judge_by(asked, inventory.newest_write(), awaits_login)
     }
 
-    /// [`Connection::judge`] for a folder whose newest modification time is `newest_write`.
+    /// [`Connection::judge`] for a folder whose newest write is `newest_write`.
     /// `awaits_login`: it holds no login, so that a socket cannot be that of a bot that has logged in.
     pub fn judge_by(
         &self,
         mut asked: Asked,
-        newest_write: Option<Timestamp>,
+        newest_write: Option<NewestWrite>,
         awaits_login: bool,
     ) -> Verdict {
         let now = self.now();
@@ -558,44 +558,55 @@ fn log_id(log: &dyn LogView) -> String {
 /// A folder with a file that is younger than the end of the process: another process writes it,
 /// and may be the bot. What a process writes at its end is earlier. Pure.
 fn files_written_after(
-    newest_write: Option<Timestamp>,
+    newest_write: Option<NewestWrite>,
     ended_by: Option<Timestamp>,
 ) -> Option<Evidence> {
-    let detail = "a file was written after the end of its process: another process may be the bot";
-    (newest_write? > ended_by?.plus(TICK))
-        .then(|| Evidence::new("writes", Finding::NoAnswer, detail))
+    let NewestWrite { at, kind } = newest_write?;
+    (at > ended_by?.plus(TICK)).then(|| {
+        let detail = format!(
+            "a file was written after the end of its process (kind {}): another process may be the bot",
+            kind.label()
+        );
+        Evidence::new("writes", Finding::NoAnswer, detail)
+    })
 }
 
 /// What the files' modification times say. `steady`: how long the wall clock has run without a
 /// step, if it ever stepped; what was written before the step may be younger than it looks. Pure.
 pub fn writes(
-    newest_write: Option<Timestamp>,
+    newest_write: Option<NewestWrite>,
     now: Timestamp,
     quiet: Duration,
     steady: Option<Duration>,
 ) -> Evidence {
     let evidence = |finding, detail: String| Evidence::new("writes", finding, detail);
-    match newest_write {
-        None => evidence(Finding::NoAnswer, "there is no file to tell from".into()),
-        Some(newest) if newest > now => evidence(
+    let Some(NewestWrite { at: newest, kind }) = newest_write else {
+        return evidence(Finding::NoAnswer, "there is no file to tell from".into());
+    };
+    let kind = kind.label();
+    if newest > now {
+        return evidence(
             Finding::Writing,
-            "a file's modification time lies in the future".into(),
-        ),
-        Some(newest) if newest.until(now) < quiet => evidence(
+            format!("a file's modification time lies in the future (kind {kind})"),
+        );
+    }
+    let since = newest.until(now);
+    if since < quiet {
+        return evidence(
             Finding::Writing,
             format!(
-                "a file was written {} ago, the quiet window is {}",
-                span(newest.until(now)),
+                "a file was written {} ago (kind {kind}), the quiet window is {}",
+                span(since),
                 span(quiet)
             ),
+        );
+    }
+    match RecentStep::within(quiet, steady) {
+        Some(step) => evidence(Finding::Writing, step.to_string()),
+        None => evidence(
+            Finding::Quiet,
+            format!("no file was written for {}", span(since)),
         ),
-        Some(newest) => match RecentStep::within(quiet, steady) {
-            Some(step) => evidence(Finding::Writing, step.to_string()),
-            None => evidence(
-                Finding::Quiet,
-                format!("no file was written for {}", span(newest.until(now))),
-            ),
-        },
     }
 }
 

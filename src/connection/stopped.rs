@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::folder::{Inventory, Timestamp};
+use crate::folder::{Inventory, NewestWrite, Timestamp};
 
 use super::verdict::TICK;
 use super::{
@@ -74,22 +74,28 @@ impl Connection {
         {
             let now = self.now();
             let still = |last: Timestamp| last <= now && last.until(now) >= self.settings.quiet;
-            if !still(*last_line) || !inventory.newest_write().is_some_and(still) {
+            if !still(*last_line)
+                || !inventory
+                    .newest_write()
+                    .is_some_and(|written| still(written.at))
+            {
                 let unsure = "its log ends with an opened connection, and no probe or process confirms that this bot was stopped; configure one";
                 evidence.push(Evidence::new("log", Finding::NoAnswer, unsure));
             }
         }
-        let written = inventory
-            .newest_write()
-            .is_some_and(|written| written > since);
+        let written = inventory.newest_write();
+        let written = written.filter(|written| written.at > since);
         evidence.push(match (written, self.recent_step()) {
-            (true, _) => Evidence::new(
+            (Some(NewestWrite { kind, .. }), _) => Evidence::new(
                 "writes",
                 Finding::Writing,
-                "a file was written after it was stopped",
+                format!(
+                    "a file was written after it was stopped (kind {})",
+                    kind.label()
+                ),
             ),
-            (false, Some(step)) => Evidence::new("writes", Finding::Writing, step.to_string()),
-            (false, None) => Evidence::new(
+            (None, Some(step)) => Evidence::new("writes", Finding::Writing, step.to_string()),
+            (None, None) => Evidence::new(
                 "writes",
                 Finding::Quiet,
                 "no file was written since it was stopped",

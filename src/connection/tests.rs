@@ -126,16 +126,20 @@ async fn an_unknown_session_is_queried_and_not_believed() {
 const QUIET: Duration = Duration::from_secs(600);
 
 fn written_at(modified: Option<Timestamp>) -> Inventory {
-    let entry = modified.map(|modified| Entry {
-        name: FileName::new("creds.json"),
+    let entry = modified.map(|modified| written_entry("creds.json", modified));
+    Inventory::new(entry, Creds::Missing)
+}
+
+fn written_entry(name: &str, modified: Timestamp) -> Entry {
+    Entry {
+        name: FileName::new(name),
         shape: Shape::Regular,
         stamp: Stamp {
             modified,
             ..Stamp::default()
         },
         inside: SessionActivity::NotRead,
-    });
-    Inventory::new(entry, Creds::Missing)
+    }
 }
 
 #[test]
@@ -156,6 +160,46 @@ fn the_quiet_window() {
         with(Some(now.minus(Duration::from_secs(600)))),
         Finding::Quiet
     );
+}
+
+/// BuilderBot writes its message store every 10 seconds, connected or not.
+#[test]
+fn a_message_store_that_is_written_is_no_veto() {
+    let now = Timestamp::from_secs(1_000_000);
+    let of = |name: &str| {
+        let found = [
+            written_entry("creds.json", now.minus(QUIET)),
+            written_entry(name, now),
+        ];
+        let newest = Inventory::new(found, Creds::Missing).newest_write();
+        let vetoes = files_written_after(newest, Some(now.minus(QUIET)));
+        (writes(newest, now, QUIET, None), vetoes)
+    };
+    for name in [
+        "baileys_store.json",
+        "baileys_store_multi.json",
+        "store.json",
+        "bot_store.json",
+    ] {
+        let (said, veto) = of(name);
+        assert_eq!(said.finding, Finding::Quiet, "{name}: {said}");
+        assert_eq!(veto, None, "{name}");
+    }
+    for (name, kind) in [
+        ("creds.json", "creds"),
+        ("session-79100000000_store.json", "session"),
+        ("notes.json", "unknown"),
+        ("Baileys_Store.json", "unknown"),
+    ] {
+        let (said, veto) = of(name);
+        assert_eq!(said.finding, Finding::Writing, "{name}: {said}");
+        let kind = format!("(kind {kind})");
+        assert!(said.detail.contains(&kind), "{said}");
+        let veto = veto.unwrap();
+        assert!(veto.detail.contains(&kind), "{veto}");
+        let shown = format!("{said}{veto}");
+        assert!(!shown.contains("7910"), "no number is shown: {shown}");
+    }
 }
 
 #[test]
@@ -268,7 +312,8 @@ proptest::proptest! {
             }
             let steady = clock.steady_for();
             let Some((modified, written)) = newest else { continue };
-            let said = writes(Some(modified), Timestamp::of(&clock), QUIET, steady);
+            let newest = written_at(Some(modified)).newest_write();
+            let said = writes(newest, Timestamp::of(&clock), QUIET, steady);
             if said.finding == Finding::Quiet {
                 let age = clock.boot() - written;
                 proptest::prop_assert!(age + Duration::from_secs(4) >= QUIET, "{age:?}: {said}");
@@ -284,7 +329,7 @@ fn judged(asked: Asked, written: Timestamp) -> Verdict {
         clock: clock::ManualClock::new(now).clock(),
         ..Connection::default()
     };
-    connection.judge_by(asked, Some(written), false)
+    connection.judge_by(asked, written_at(Some(written)).newest_write(), false)
 }
 
 /// What a process was found to be, by a source that is trusted.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::config::Settings;
-use crate::folder::{Creds, Entry, Inventory, Kind, SessionName, Timestamp};
+use crate::folder::{Creds, Entry, Inventory, Kind, NewestWrite, SessionName, Timestamp};
 use crate::policy::guard::INACTIVE_FOR;
 use crate::policy::{
     Batches, CleanupMode, CredsPlace, LoginFolder, Refusal, Tier, accumulated, changes_by_time,
@@ -16,6 +16,8 @@ use crate::policy::{
 pub struct Measured {
     /// Its files.
     pub files: FileTotals,
+    /// See [`Inventory::newest_write`].
+    pub newest_write: Option<NewestWrite>,
     /// Its files by kind; every kind that it holds.
     pub kinds: BTreeMap<Kind, FileTotals>,
     /// What creds.json says.
@@ -115,6 +117,7 @@ impl Measured {
         let kinds = of_kind.map(|files| (files[0].kind(), FileTotals::of(files)));
         Self {
             files: FileTotals::of(inventory.files()),
+            newest_write: inventory.newest_write(),
             kinds: kinds.collect(),
             login: LoginFolder::of(inventory, now),
             batches,
@@ -143,10 +146,5 @@ impl Measured {
     /// How many files of a kind there are, companions included.
     pub fn count(&self, kind: Kind) -> usize {
         self.kinds.get(&kind).map_or(0, |files| files.count)
-    }
-
-    /// The newest modification time of any file. `None` in an empty folder.
-    pub fn newest_write(&self) -> Option<Timestamp> {
-        self.files.modified.map(|(_, newest)| newest)
     }
 }

@@ -55,7 +55,7 @@ declare_metrics! {
     OLDEST_AGE: gauge "baileys_auth_oldest_file_age_seconds" SESSION,
         "Age of the oldest file in the auth folder; negative if its time lies in the future.";
     NEWEST_AGE: gauge "baileys_auth_newest_file_age_seconds" SESSION,
-        "Age of the newest file in the auth folder; negative if its time lies in the future.";
+        "Age of the newest file in the auth folder that is no message store; negative if its time lies in the future.";
     SIZE: gauge [size] "baileys_auth_size_bytes" SESSION,
         "Bytes in all files of the auth folder.";
     UP: gauge "baileys_auth_folder_up" SESSION,
@@ -505,7 +505,7 @@ fn add_measured<'a>(out: &mut ShownMetrics<'a, '_>, snapshot: &'a Snapshot) {
         Some(age(of.files.modified?.0))
     });
     out.add_of_sessions(&NEWEST_AGE, snapshot, move |of| {
-        Some(age(of.files.modified?.1))
+        Some(age(of.newest_write?.at))
     });
     out.add_of_folders(&SIZE, snapshot, |of| Some(of.files.bytes as f64));
     out.add_of_sessions(&CREDS_ELSEWHERE, snapshot, |of| {

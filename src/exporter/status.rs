@@ -15,7 +15,7 @@ use crate::cli::{exit_codes, table};
 use crate::connection::{Connection, State, Verdict};
 use crate::folder::discovery::few_of_each;
 use crate::folder::scan::newest_write_in;
-use crate::folder::{BoundedBlocking, Creds, FolderPath, SessionName, Timestamp};
+use crate::folder::{BoundedBlocking, Creds, FolderPath, NewestWrite, SessionName, Timestamp};
 use crate::logs::overview::HALF_MONITORED;
 use crate::logs::{Pattern, Severity};
 use crate::policy::{CleanupMode, Tier};
@@ -145,7 +145,7 @@ pub async fn verdicts(snapshot: &Snapshot, connection: &Connection) -> Vec<Verdi
         }
         let (connection, places) = (connection.clone(), Arc::clone(&places));
         let (session, folder) = (view.session.clone(), view.place.clone());
-        let (newest_write, awaits_login) = (measured.newest_write(), measured.awaits_login());
+        let (newest_write, awaits_login) = (measured.newest_write, measured.awaits_login());
         tasks.spawn(async move {
             let _place = places.acquire().await;
             let look = verdict(&session, folder, newest_write, awaits_login, &connection);
@@ -166,7 +166,7 @@ pub async fn verdicts(snapshot: &Snapshot, connection: &Connection) -> Vec<Verdi
 async fn verdict(
     session: &SessionName,
     folder: FolderPath,
-    newest_write: Option<Timestamp>,
+    newest_write: Option<NewestWrite>,
     awaits_login: bool,
     connection: &Connection,
 ) -> Verdict {

@@ -144,6 +144,24 @@ impl SessionActivity {
     }
 }
 
+/// The newest write to a folder that tells of the bot's connection. A message store tells
+/// nothing of it; see [`NameParts::is_message_store`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NewestWrite {
+    /// The modification time.
+    pub at: Timestamp,
+    /// The kind of the file.
+    pub kind: Kind,
+}
+
+impl NewestWrite {
+    /// A write at the time `at` to a file of this name. `None` for a message store.
+    pub fn of(name: NameParts<'_>, at: Timestamp) -> Option<Self> {
+        let kind = name.kind;
+        (!name.is_message_store()).then_some(Self { at, kind })
+    }
+}
+
 /// One name in the folder.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -403,9 +421,13 @@ impl Inventory {
             .count()
     }
 
-    /// The newest modification time of any file. `None` in an empty folder.
-    pub fn newest_write(&self) -> Option<Timestamp> {
-        self.readable().map(|entry| entry.stamp.modified).max()
+    /// The newest write to a file that may hold keys. `None` where there is no such file.
+    pub fn newest_write(&self) -> Option<NewestWrite> {
+        let writes = self.readable().filter_map(|entry| {
+            let at = entry.stamp.modified;
+            NewestWrite::of(entry.name.parts(), at)
+        });
+        writes.max()
     }
 
     /// Files whose times are known.

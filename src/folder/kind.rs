@@ -139,6 +139,17 @@ impl NameParts<'_> {
         }
     }
 
+    /// Whether this is a message store: chats and contacts, and no key. Baileys'
+    /// `makeInMemoryStore` writes it under a name of the bot's choice, often every 10 seconds. So
+    /// a write to it shows that a process runs, and not that it is connected.
+    pub fn is_message_store(&self) -> bool {
+        let Some(stem) = self.main.strip_suffix(b".json") else {
+            return false;
+        };
+        self.kind == Kind::Unknown
+            && (stem.starts_with(b"baileys_store") || stem == b"store" || stem.ends_with(b"_store"))
+    }
+
     /// Whether only Baileys 7.x writes this name. What forks call otherwise is theirs, and forks
     /// of Baileys 6 do.
     pub fn is_of_modern(&self) -> bool {

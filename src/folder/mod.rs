@@ -22,7 +22,9 @@ pub use all_sessions::{AllSessions, SessionNames};
 pub use bounded_blocking::BoundedBlocking;
 pub use creds::{Creds, CredsFacts, LoginId, SessionTimes};
 pub use discovery::{Discovery, Found, SessionsPath, Survey};
-pub use inventory::{Entry, FileName, History, Inventory, SessionActivity, Shape, Stamp, Unit};
+pub use inventory::{
+    Entry, FileName, History, Inventory, NewestWrite, SessionActivity, Shape, Stamp, Unit,
+};
 pub use kind::Kind;
 pub use scan::{FolderPath, ReadCache};
 pub use session_name::SessionName;

@@ -18,8 +18,10 @@ use rustix::path::Arg;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::creds::{Creds, parse_creds, parse_session};
-use super::inventory::{Entry, FileName, History, Inventory, SessionActivity, Shape, Stamp};
-use super::kind::Kind;
+use super::inventory::{
+    Entry, FileName, History, Inventory, NewestWrite, SessionActivity, Shape, Stamp,
+};
+use super::kind::{Kind, parse_name};
 use super::no_links;
 use super::time::Timestamp;
 
@@ -219,16 +221,19 @@ pub fn scan(fd: BorrowedFd<'_>, cache: &mut ReadCache) -> io::Result<Inventory> 
     Ok(inventory)
 }
 
-/// The newest modification time of any file in the folder behind `fd`, as
-/// [`Inventory::newest_write`] gives it; no file is read.
+/// The newest write to the folder behind `fd`, as [`Inventory::newest_write`] gives it; no file
+/// is read.
 ///
 /// Errors: the listing itself failed.
-pub fn newest_write_in(fd: BorrowedFd<'_>) -> io::Result<Option<Timestamp>> {
+pub fn newest_write_in(fd: BorrowedFd<'_>) -> io::Result<Option<NewestWrite>> {
     let mut newest = None;
     list(fd, |name, _| {
         match stat(fd, name) {
             Ok(None | Some((Shape::Directory, _))) => {}
-            Ok(Some((_, stamp))) => newest = newest.max(Some(stamp.modified)),
+            Ok(Some((_, stamp))) => {
+                let write = NewestWrite::of(parse_name(name.to_bytes()), stamp.modified);
+                newest = newest.max(write);
+            }
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
             Err(_) => {}
         }

@@ -266,7 +266,7 @@ pub fn may_stop(before: &StopInputs<'_>, now: Timestamp) -> Result<Plan, StopRef
         || only_its_log_knows(verdict)
         || inventory
             .newest_write()
-            .is_some_and(|written| written > now)
+            .is_some_and(|written| written.at > now)
     {
         return Err(Refusal::ConnectionUnknown.into());
     }

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
+use crate::folder::Kind;
 use Finding::*;
 
 #[test]
@@ -63,7 +64,10 @@ fn the_rules() {
         let (seen, why) = log_says(
             Ok(event.clone()),
             gone,
-            written,
+            written.map(|at| NewestWrite {
+                at,
+                kind: Kind::Session,
+            }),
             now,
             Duration::from_secs(900),
             Duration::from_secs(600),
@@ -361,7 +365,8 @@ proptest::proptest! {
         let without = LogEvent { opener: None, ..event.clone() };
         let says = |event: LogEvent| {
             let (quiet, fresh) = (Duration::from_secs(600), Duration::from_secs(900));
-            log_says(Ok(Some(event)), gone, written.map(ago), now, fresh, quiet).0
+            let written = written.map(|seconds| NewestWrite { at: ago(seconds), kind: Kind::Session });
+            log_says(Ok(Some(event)), gone, written, now, fresh, quiet).0
         };
         let (before, after) = (says(without), says(event));
         let replaced = matches!(before, Connected | Nothing | Ambiguous) && after == Ambiguous;

@@ -41,6 +41,8 @@ async fn a_bot_that_writes_is_not_shown_as_disconnected_by_an_old_snapshot() {
     let snapshot = Collector::new(app.settings, Clock::system()).collect();
     let state = async || verdicts(&snapshot, &app.connection).await[0].state;
     assert_eq!(state().await, State::Disconnected);
+    fs::write(folder.join("baileys_store.json"), "{}").unwrap();
+    assert_eq!(state().await, State::Disconnected, "no key was written");
     fs::write(folder.join("session-1.0.json"), "{}").unwrap();
     assert_eq!(state().await, State::Unknown, "it has just written");
 }

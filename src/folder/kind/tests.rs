@@ -134,3 +134,29 @@ fn lid_names_and_telltales() {
     assert!(!is_telltale(b"session-notes.json"));
     assert!(!is_telltale(b"creds.json"));
 }
+
+#[test]
+fn message_stores_hold_no_key() {
+    let is_store = |name: &str| parse_name(name.as_bytes()).is_message_store();
+    for name in [
+        "baileys_store.json",
+        "baileys_store_multi.json",
+        "store.json",
+        "bot_store.json",
+    ] {
+        assert!(is_store(name), "{name}");
+        assert_eq!(parse_name(name.as_bytes()).kind, Kind::Unknown, "{name}");
+    }
+    for name in [
+        "creds.json",
+        "session-1.0_store.json",
+        "pre-key-1_store.json",
+        "Store.json",
+        "store",
+        "mystore.json",
+        "store.json.bak",
+        "baileys_store.db",
+    ] {
+        assert!(!is_store(name), "{name}");
+    }
+}

@@ -387,6 +387,97 @@ fn who_was_asked_to_stop_and_ended_with_another_code() {
     }
 }
 
+/// A stop leaves `active` before the main process ends, whatever `Restart=` is. The times are
+/// those of a real systemd 252.
+#[test]
+fn a_stop_comes_before_the_end_of_the_process() {
+    let asked = |text: &str| match UnitState(text.into()).judge(None) {
+        Observation::Gone { on_request, .. } => on_request,
+        other => panic!("{other:?}"),
+    };
+    // After a crash.
+    let stopped = format!(
+        "{GONE}InactiveEnterTimestampMonotonic=9000900\nInactiveExitTimestampMonotonic=1000000\nActiveEnterTimestampMonotonic=1000000\nExecMainStartTimestampMonotonic=1000100\nActiveExitTimestampMonotonic=9000000\nExecMainExitTimestampMonotonic=9000285\nType=simple\nNotifyAccess=none\nRuntimeMaxUSec=infinity\nStopWhenUnneeded=no\nResult=success\nRestart=on-failure\nNRestarts=1\nRestartPreventExitStatus=\nConditionResult=yes\nAssertResult=yes\nBindsTo=\n"
+    );
+    let failed = stopped.replace(
+        "ActiveState=inactive\nSubState=dead",
+        "ActiveState=failed\nSubState=failed",
+    );
+    assert!(asked(&stopped));
+    for (from, to) in [
+        ("Restart=on-failure", "Restart=no"),
+        ("Restart=on-failure", "Restart=always"),
+        ("PreventExitStatus=", "PreventExitStatus=3"),
+        ("Type=simple", "Type=forking"),
+        ("Type=simple", "Type=exec"),
+    ] {
+        assert!(asked(&stopped.replace(from, to)), "{from} -> {to}");
+    }
+    for result in ["exit-code", "signal", "timeout", "core-dump"] {
+        let text = failed.replace("Result=success", &format!("Result={result}"));
+        assert!(asked(&text), "{result}");
+    }
+    for (key, from, to) in [
+        // It has ended of itself.
+        ("ExecMainExit", "9000285", "8999877"),
+        // It cannot be told which came first.
+        ("ExecMainExit", "9000285", "9000000"),
+        ("ExecMainExit", "9000285", "0"),
+        // Its last start has failed before it was active.
+        ("InactiveExit", "1000000", "9100000"),
+        ("ExecMainStart", "1000100", "9100000"),
+        // It announces its end itself.
+        ("NotifyAccess", "none", "main"),
+        ("Type", "simple", "dbus"),
+        // Another unit has ended, and nothing needs this one.
+        ("StopWhenUnneeded", "no", "yes"),
+        ("Result", "success", "watchdog"),
+        ("Result", "success", "oom-kill"),
+        ("BindsTo", "", "vpn.service"),
+        ("ConditionResult", "yes", "no"),
+    ] {
+        let replaced = |text: &str| {
+            ["", "TimestampMonotonic"]
+                .iter()
+                .fold(text.to_owned(), |text, end| {
+                    text.replace(
+                        &format!("\n{key}{end}={from}\n"),
+                        &format!("\n{key}{end}={to}\n"),
+                    )
+                })
+        };
+        assert_ne!(replaced(&stopped), stopped, "{key}");
+        assert!(!asked(&replaced(&stopped)), "{key}: {from} -> {to}");
+    }
+    // Its time to run was over.
+    let over = failed.replace("Result=success", "Result=timeout");
+    assert!(!asked(&over.replace("MaxUSec=infinity", "MaxUSec=1s")));
+    // Where the order does not tell, what systemd would have done does.
+    for unclear in [
+        stopped.replace("NotifyAccess=none", "NotifyAccess=main"),
+        stopped.replace("ExecMainExitTimestampMonotonic=9000285\n", ""),
+    ] {
+        assert!(!asked(&unclear));
+        assert!(asked(&unclear.replace("=on-failure", "=always")));
+    }
+    for key in [
+        "InactiveExitTimestampMonotonic",
+        "ActiveEnterTimestampMonotonic",
+        "ActiveExitTimestampMonotonic",
+        "ExecMainStartTimestampMonotonic",
+        "ExecMainExitTimestampMonotonic",
+        "Type",
+        "NotifyAccess",
+        "RuntimeMaxUSec",
+        "StopWhenUnneeded",
+    ] {
+        assert!(
+            PROPERTIES.split(['=', ',']).any(|asked| asked == key),
+            "{key}"
+        );
+    }
+}
+
 /// It ends with a unit that it requires or is a part of, and no one asked for that.
 #[test]
 fn a_unit_that_was_stopped_along_with_another_was_not_asked_to_stop() {

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use testkit::fixture::{self, Snapshot};
 use testkit::net::{self, Metrics};
+use testkit::process::Process;
 use testkit::world::{QUARTER, SOON, World, alert};
 
 const EXPORTER: &str = env!("CARGO_BIN_EXE_baileys_exporter");
@@ -197,6 +198,56 @@ fn files_and_duplicates(metrics: &Metrics) -> (f64, f64) {
     let files = metrics.sum("baileys_auth_files", &labels).unwrap();
     let reason = [("reason", "duplicate_name")];
     (files, metrics.sum(SKIPPED, &reason).unwrap())
+}
+
+/// A bot that removes its own folder at a logout and runs on. If the folder is made again and
+/// stays empty, the answer is that of an exporter that has not met the gap.
+#[test]
+fn a_session_stays_one_without_its_folder_while_its_process_runs() {
+    let mut world = testkit::world!();
+    world.with_config("processes: [{pid_file: 'DIR/{session}.pid'}]\n");
+    for name in ["met", "missed", "retired"] {
+        unpack("normal", &world.path("sessions").join(name));
+    }
+    let mut bots = ["met", "missed"].map(|name| {
+        let log = world.path(&format!("{name}.log"));
+        let bot = Process::start(name, Path::new("sleep"), ["600"], &log).unwrap();
+        let file = world.path(&format!("{name}.pid"));
+        std::fs::write(file, format!("{}\n", bot.pid())).unwrap();
+        bot
+    });
+    world.start_exporter();
+    let of = |world: &World, name: &str, session: &str| {
+        let metrics = world.metrics();
+        metrics.sum(&format!("baileys_auth_{name}"), &[("session", session)])
+    };
+    world.wait("the processes are seen to run", || {
+        let runs = |name| of(&world, "process_running", name);
+        match (runs("met")?, runs("missed")?) {
+            (1.0, 1.0) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    for name in ["met", "missed", "retired"] {
+        std::fs::remove_dir_all(world.path("sessions").join(name)).unwrap();
+        if name == "missed" {
+            std::fs::create_dir(world.path("sessions").join(name)).unwrap();
+        }
+    }
+    assert_eq!(of(&world, "folder_up", "met"), Ok(0.0));
+    assert_eq!(of(&world, "folder_error", "met"), Ok(1.0));
+    assert_eq!(of(&world, "process_running", "met"), Ok(1.0));
+    assert!(of(&world, "folder_up", "retired").is_err());
+    std::fs::create_dir(world.path("sessions/met")).unwrap();
+    for name in ["met", "missed"] {
+        assert_eq!(of(&world, "folder_up", name), Ok(1.0), "{name}");
+        assert_eq!(of(&world, "creds_valid", name), Ok(0.0), "{name}");
+        assert_eq!(of(&world, "process_running", name), Ok(1.0), "{name}");
+    }
+    for bot in &mut bots {
+        bot.kill();
+    }
+    world.finish();
 }
 
 #[test]

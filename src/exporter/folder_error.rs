@@ -24,6 +24,11 @@ impl FolderError {
         "timeout",
     ];
 
+    /// Whether there is no such directory.
+    pub fn is_missing(&self) -> bool {
+        self.reason == "missing"
+    }
+
     pub(super) fn new(error: &io::Error) -> Self {
         let is_link = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
         let reason = match error.kind() {

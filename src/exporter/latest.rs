@@ -27,6 +27,8 @@ struct LatestVerdict {
     /// `None` until the process was seen, or its supervisor told a count.
     restarts: Option<RestartCounter>,
     process_running: Option<bool>,
+    /// When the session's own process was last seen to run.
+    ran_at: Option<Instant>,
 }
 
 /// What the metrics tell of a session's connection.
@@ -68,7 +70,9 @@ impl LatestVerdicts {
         let note = |(session, verdict): (&SessionName, &Verdict)| {
             let is_own = |mark: &str| sharing.get(mark) == Some(&1);
             let runs = verdict.process().filter(|(_, mark)| is_own(mark));
-            let known = former.remove(session).and_then(|former| former.restarts);
+            let former = former.remove(session);
+            let ran_at = former.as_ref().and_then(|former| former.ran_at);
+            let known = former.and_then(|former| former.restarts);
             let latest = LatestVerdict {
                 at: now,
                 state: verdict.state,
@@ -80,11 +84,19 @@ impl LatestVerdicts {
                     true => Some(false),
                     false => runs.map(|_| true),
                 },
+                ran_at: runs.map(|_| now).or(ran_at),
                 restarts: counted(known, verdict.process_look().as_ref()),
             };
             (session.clone(), latest)
         };
         self.0 = round.into_iter().map(note).collect();
+    }
+
+    /// Whether the session's own process runs, or did a moment ago: a supervisor may be starting
+    /// it again.
+    pub fn has_run_lately(&self, session: &SessionName, now: Instant) -> bool {
+        let ran_at = self.0.get(session).and_then(|latest| latest.ran_at);
+        ran_at.is_some_and(|at| now.saturating_duration_since(at) <= VERDICT_FOR)
     }
 
     /// What is known of a session now.

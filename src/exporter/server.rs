@@ -116,12 +116,14 @@ impl Loaded {
             None => app.connection,
         };
         let latest = former.filter(|_| connection.has_sources());
+        let latest = latest.map_or_else(Latest::default, |former| Arc::clone(&former.latest));
+        let collector = collector.with_verdicts(Arc::clone(&latest));
         Self {
             collector: Arc::new(Mutex::new(collector)),
             settings: app.settings,
             connection: connection.sharing_for(SHARE_FOR),
             last_events: app.last_events,
-            latest: latest.map_or_else(Latest::default, |former| Arc::clone(&former.latest)),
+            latest,
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::policy::{LoginFolder, SameLogin, Thresholds, same_logins};
 use super::advice;
 use super::folder_cache::{FolderCache, ScanMode, ScanOutcome, due};
 pub use super::folder_error::FolderError;
+use super::latest::LatestVerdicts;
 pub use super::measured::Measured;
 
 /// A wrong name is answered with at most this many right ones.
@@ -101,6 +102,8 @@ const SCAN_TIMEOUT: Duration = Duration::from_secs(3);
 pub struct Collector {
     settings: Arc<Settings>,
     discovery: Discovery,
+    /// A session whose process runs stays one when its directory is gone.
+    latest: Arc<Mutex<LatestVerdicts>>,
     /// Whose memory it takes over at its first look.
     former: Option<Arc<Mutex<Collector>>>,
     looks: BoundedBlocking,
@@ -129,6 +132,7 @@ impl Collector {
         let looks = BoundedBlocking::default().with_timeout(SCAN_TIMEOUT);
         Self {
             discovery: settings.discovery().explaining().with_cache(clock.clone()),
+            latest: Arc::default(),
             former: None,
             looks: match settings.scan_threads {
                 Some(threads) => looks.with_threads(threads.get()),
@@ -146,6 +150,13 @@ impl Collector {
     #[must_use]
     pub fn quiet(mut self) -> Self {
         self.problems = None;
+        self
+    }
+
+    /// The same, with the verdicts that are taken from its looks.
+    #[must_use]
+    pub fn with_verdicts(mut self, latest: Arc<Mutex<LatestVerdicts>>) -> Self {
+        self.latest = latest;
         self
     }
 
@@ -172,7 +183,13 @@ impl Collector {
         let (began, moment) = (self.clock.now(), self.clock.boot());
         let mut round = self.looks.round();
         self.remember();
-        let survey = self.discovery.survey_in(&mut round);
+        // Held only to read: a lock that is taken here waits for no look.
+        let latest = Arc::clone(&self.latest);
+        let is_kept = move |session: &SessionName| {
+            let latest = latest.lock().unwrap_or_else(PoisonError::into_inner);
+            latest.has_run_lately(session, began)
+        };
+        let survey = self.discovery.survey_keeping(&mut round, &is_kept);
         let mut former = std::mem::take(&mut self.folders);
         let mut folders: Vec<Folder> = survey
             .found

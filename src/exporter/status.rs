@@ -137,7 +137,11 @@ pub async fn verdicts(snapshot: &Snapshot, connection: &Connection) -> Vec<Verdi
     let places = Arc::new(Semaphore::new(PROBES_AT_ONCE));
     let mut tasks = JoinSet::new();
     for (index, view) in snapshot.sessions.iter().enumerate() {
-        let Ok(measured) = &view.state else { continue };
+        let measured = match &view.state {
+            Ok(measured) => Some(measured),
+            Err(error) if error.is_missing() => None,
+            Err(_) => continue,
+        };
         // Its answers would be those about the session.
         if view.is_copy() {
             verdicts[index] = Verdict::unknown("folder", "it is a copy");
@@ -145,10 +149,10 @@ pub async fn verdicts(snapshot: &Snapshot, connection: &Connection) -> Vec<Verdi
         }
         let (connection, places) = (connection.clone(), Arc::clone(&places));
         let (session, folder) = (view.session.clone(), view.place.clone());
-        let (newest_write, awaits_login) = (measured.newest_write, measured.awaits_login());
+        let seen = measured.map(|measured| (measured.newest_write, measured.awaits_login()));
         tasks.spawn(async move {
             let _place = places.acquire().await;
-            let look = verdict(&session, folder, newest_write, awaits_login, &connection);
+            let look = verdict(&session, folder, seen, &connection);
             let verdict = look.await;
             (index, verdict)
         });
@@ -163,14 +167,17 @@ pub async fn verdicts(snapshot: &Snapshot, connection: &Connection) -> Vec<Verdi
 
 /// Asks for one session's connection. The newest write that a snapshot shows may be minutes old.
 /// Where a source says that the bot is not connected, it matters, and every file is looked at.
+/// `seen`: the newest write, and whether no login is there; `None` where the folder is missing.
 async fn verdict(
     session: &SessionName,
     folder: FolderPath,
-    newest_write: Option<NewestWrite>,
-    awaits_login: bool,
+    seen: Option<(Option<NewestWrite>, bool)>,
     connection: &Connection,
 ) -> Verdict {
     let asked = connection.ask(session).await;
+    let Some((newest_write, awaits_login)) = seen else {
+        return connection.judge_by(asked, None, true);
+    };
     let verdict = connection.judge_by(asked.clone(), newest_write, awaits_login);
     if !verdict.evidence.iter().any(|e| e.finding.is_negative()) {
         return verdict;

@@ -26,7 +26,7 @@ pub use found::{Found, SkipReason, Skipped, duplicate, explain, few_of_each, is_
 pub use source::{SessionsPath, is_of_copies};
 
 use found::Filter;
-use look::{DirectoryCache, Looker};
+use look::{DirectoryCache, Looker, is_gone};
 use walk::{Candidate, Deeper, Walk, copy_hint};
 
 /// The outcome of one look around.
@@ -77,7 +77,8 @@ impl ProblemLog {
 }
 
 /// Finds auth folders. Remembers those it has seen, so that a folder whose creds.json
-/// vanishes stays a session for as long as the directory is there.
+/// vanishes stays a session for as long as the directory is there; and longer where
+/// [`Discovery::survey_keeping`] is told so.
 #[derive(Debug)]
 pub struct Discovery {
     sources: Vec<SessionsPath>,
@@ -150,18 +151,45 @@ impl Discovery {
 
     /// The same, as a part of a longer round of looks.
     pub fn survey_in(&mut self, round: &mut Round) -> Survey {
+        self.survey_keeping(round, &|_| false)
+    }
+
+    /// The same. A session whose directory is missing stays one while `is_kept` says so. If the
+    /// directory is made again, the session is known, whatever is in it.
+    pub fn survey_keeping(
+        &mut self,
+        round: &mut Round,
+        is_kept: &dyn Fn(&SessionName) -> bool,
+    ) -> Survey {
         let mut survey = Survey::default();
+        let mut gone: Vec<(usize, Candidate)> = Vec::new();
         let mut passed_over = Vec::new();
         let explains = std::mem::take(&mut self.explains);
-        for (source, last) in self.sources.iter().zip(&mut self.last) {
+        for (index, (source, last)) in self.sources.iter().zip(&mut self.last).enumerate() {
             let walk = Walk::new(round, &self.looker, &self.filter, last, explains);
             let walked = walk.walk(source);
+            // A root that is gone is told of as such, and not for each of its sessions.
+            let is_unseen = is_unseen(&walked.skipped);
+            let may_stay = |one: &Candidate| !is_unseen || is_source(source, &one.route);
+            if walked.candidates != *last {
+                let here: BTreeSet<&Path> = walked
+                    .candidates
+                    .iter()
+                    .map(|one| one.route.as_path())
+                    .collect();
+                let missing = last
+                    .iter()
+                    .filter(|one| !here.contains(one.route.as_path()));
+                let kept = missing.filter(|one| may_stay(one) && is_kept(&one.found.session));
+                gone.extend(kept.map(|one| (index, one.clone())));
+            }
             survey.skipped.extend(walked.skipped);
             survey.filtered.extend(walked.filtered);
             self.deeper.extend(walked.deeper);
             passed_over.extend(walked.passed_over);
             *last = walked.candidates;
         }
+        self.keep(gone, round);
         let all = || self.last.iter().flatten();
         let known = all().map(|one| one.found.place.clone()).collect();
         let named: BTreeSet<&FolderPath> = all()
@@ -198,6 +226,37 @@ impl Discovery {
         self.looker.known = Arc::new(known);
         survey
     }
+
+    /// Keeps those whose directory is missing. Not one that was found elsewhere, and not one whose
+    /// directory is there: it was left out for a reason.
+    fn keep(&mut self, gone: Vec<(usize, Candidate)>, round: &mut Round) {
+        for (index, one) in gone {
+            let Found { session, place } = &one.found;
+            let is_same =
+                |other: &Candidate| other.found.session == *session || other.found.place == *place;
+            let own = place.clone();
+            let opened = round.run(&place.path(), move || own.open().map(drop));
+            let is_missing = matches!(opened, Ok(Err(error)) if is_gone(&error));
+            if is_missing
+                && !self.last.iter().flatten().any(is_same)
+                && let Some(last) = self.last.get_mut(index)
+            {
+                last.push(one);
+            }
+        }
+    }
+}
+
+/// Whether a source could not be looked into as a whole.
+fn is_unseen(skipped: &[Skipped]) -> bool {
+    skipped
+        .iter()
+        .any(|one| one.reason == SkipReason::SourceUnreadable)
+}
+
+/// Whether the folder on this route is the source itself.
+fn is_source(source: &SessionsPath, route: &Path) -> bool {
+    std::path::absolute(&source.path).is_ok_and(|path| path == route)
 }
 
 /// Gives each folder one name and each name one folder; pure but for `born`, the time at which

@@ -172,3 +172,28 @@ fn a_process_that_has_ended_does_not_run() {
     assert_eq!(reading(Gone, Some(false), &[Shared]), None);
     assert_eq!(reading(NoAnswer, Some(false), &[NoAnswer]), None);
 }
+
+/// A supervisor may be starting it again: that is no reason to forget its session.
+#[test]
+fn a_process_that_ran_a_moment_ago_has_run_lately() {
+    let (session, other, at) = (name("a"), name("b"), Instant::now());
+    let mut latest = LatestVerdicts::default();
+    let lately = |latest: &LatestVerdicts, seconds| {
+        latest.has_run_lately(&session, at + Duration::from_secs(seconds))
+    };
+    assert!(!lately(&latest, 0));
+    latest.note([(&session, &runs("1", 0))].into_iter(), at);
+    assert!(lately(&latest, 0) && lately(&latest, 300));
+    latest.note(
+        [(&session, &probe(Finding::Connected))].into_iter(),
+        at + Duration::from_secs(100),
+    );
+    assert!(lately(&latest, 300) && !lately(&latest, 301));
+    // A process of several sessions is none of its own.
+    let both = runs("2", 0);
+    let mut shared = LatestVerdicts::default();
+    shared.note([(&session, &both), (&other, &both)].into_iter(), at);
+    assert!(!lately(&shared, 0));
+    latest.note([(&other, &both)].into_iter(), at);
+    assert!(!lately(&latest, 0), "it is no session any more");
+}

@@ -319,6 +319,68 @@ fn a_reload_keeps_what_was_found() {
     }
 }
 
+/// A bot removes its own folder at a logout, and makes it again two seconds later. Whether a look
+/// comes in between is chance.
+#[test]
+fn a_kept_session_is_the_same_whether_or_not_a_look_met_the_gap() {
+    let (_dir, root) = root_with(&["all/bot", "all/other", "alone"]);
+    let sources = [root.join("all"), root.join("alone")];
+    let mut round = BoundedBlocking::default().round();
+    let mut shown = Vec::new();
+    for meets_the_gap in [true, false] {
+        for name in ["all/bot", "alone"] {
+            put(&root.join(name), &[CREDS]);
+        }
+        let mut discovery = discovery(&[&sources[0], &sources[1]]);
+        let mut look = |kept: &[&str]| {
+            let is_kept = |session: &SessionName| kept.contains(&session.as_str());
+            let survey = discovery.survey_keeping(&mut round, &is_kept);
+            names(&survey).join(" ")
+        };
+        let running = ["bot", "alone"];
+        assert_eq!(look(&running), "alone bot other");
+        for name in ["all/bot", "alone"] {
+            std::fs::remove_dir_all(root.join(name)).unwrap();
+        }
+        if meets_the_gap {
+            assert_eq!(look(&running), "alone bot other", "twice");
+            assert_eq!(look(&running), "alone bot other");
+        }
+        put(&root.join("all/bot"), &[]);
+        put(&root.join("alone"), &[]);
+        // The process has ended; the directory is there.
+        shown.push([look(&running), look(&[])]);
+        for name in ["all/bot", "alone"] {
+            std::fs::remove_dir(root.join(name)).unwrap();
+        }
+        assert_eq!(look(&[]), "other", "retired");
+        assert_eq!(look(&running), "other", "and forgotten");
+    }
+    assert_eq!(shown[0], shown[1]);
+    assert_eq!(shown[0], ["alone bot other", "alone bot other"]);
+}
+
+/// It is not kept beside a folder of its name, nor for a root that is gone.
+#[test]
+fn what_is_kept_stands_in_the_way_of_nothing() {
+    let (_dir, root) = root_with(&["r1/bot", "r1/other", "r2/third"]);
+    let mut discovery = over(&root, &["r1", "r2"]);
+    let mut round = BoundedBlocking::default().round();
+    let mut look = || discovery.survey_keeping(&mut round, &|_| true);
+    look();
+    std::fs::rename(root.join("r1/bot"), root.join("r2/bot")).unwrap();
+    let survey = look();
+    assert_eq!(names(&survey), ["bot", "other", "third"]);
+    assert_eq!(survey.found[0].place.path(), root.join("r2/bot"));
+    assert!(survey.skipped.is_empty(), "{:?}", survey.skipped);
+    put(&root.join("r2/third"), &[(QUARANTINE_TAG, "")]);
+    assert_eq!(names(&look()), ["bot", "other"], "left out for a reason");
+    std::fs::rename(root.join("r2"), root.join("away")).unwrap();
+    let survey = look();
+    assert_eq!(names(&survey), ["other"]);
+    assert_eq!(survey.skipped.len(), 1);
+}
+
 #[test]
 fn a_directory_with_too_many_directories_leaves_the_others() {
     let (_dir, root) = root_with(&["srv/z/auth", "srv/zbot"]);

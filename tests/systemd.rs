@@ -538,6 +538,21 @@ fn a_unit_that_would_not_come_back_as_it_was_is_not_stopped() {
                 fs::remove_file(Path::new(systemd::UNITS).join(name)).unwrap();
                 bot.systemctl(&["daemon-reload"]);
             }
+            // A target that needs the bot stops with it, and so do the parts of the target.
+            unit_file(
+                "bots.target",
+                "[Unit]\nDefaultDependencies=no\nRequires=bot.service\n",
+            );
+            unit_file(
+                "other.service",
+                "[Unit]\nDefaultDependencies=no\nPartOf=bots.target\n[Service]\nExecStart=/bin/sleep 600\n",
+            );
+            bot.systemctl(&["daemon-reload"]);
+            bot.systemctl(&["start", "bots.target", "other.service"]);
+            let call = bot.world.remediator(&["service", "bot", "--stop"]);
+            assert_ne!(call.code, 0, "{call:#?}");
+            assert!(call.err.contains("would be stopped along"), "{call:#?}");
+            assert_eq!(bot.property("ActiveState"), "active");
             assert_eq!(bot.starts(), 0);
             bot.finish();
         },

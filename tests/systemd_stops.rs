@@ -139,3 +139,64 @@ fn what_systemd_notes_of_a_stop_and_of_an_end() {
         }
     });
 }
+
+/// systemd forgets a unit that is not enabled as soon as it is stopped. Its process was seen before.
+#[test]
+fn a_stop_of_a_unit_that_is_not_enabled() {
+    systemd::inside("a_stop_of_a_unit_that_is_not_enabled", || {
+        let systemctl = |args: &[&str]| {
+            let systemctl = process::find(&["systemctl"]).unwrap();
+            let (_, out, _) = process::run(&systemctl, args, SOON).unwrap();
+            out.trim().to_owned()
+        };
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        for (restart, on_request) in [("always", true), ("on-failure", false)] {
+            let name = format!("{restart}.service");
+            unit_file(
+                &name,
+                &format!(
+                    "[Unit]\nDefaultDependencies=no\n[Service]\nExecStart=/bin/sleep 1000\nRestart={restart}\n"
+                ),
+            );
+            systemctl(&["daemon-reload"]);
+            systemctl(&["start", &name]);
+            let placeholders = supervisor::Placeholders::new("session", "session", None);
+            let unit = supervisor::SystemdUnit::new(&name, &placeholders).unwrap();
+            let unit = supervisor::Spec::Systemd(unit).fill("bot").unwrap();
+            let observe =
+                |query: &supervisor::Query| runtime.block_on(unit.observe(query)).observation;
+            let mark = testkit::Patience::new(SOON)
+                .wait_until(SOON, "it runs", || {
+                    match observe(&supervisor::Query::default()) {
+                        supervisor::Observation::Running {
+                            mark: Some(mark), ..
+                        } => Ok(mark),
+                        other => Err(format!("{other:?}")),
+                    }
+                })
+                .unwrap();
+            systemctl(&["stop", &name]);
+            let told = |last_mark: Option<&str>| {
+                let query = supervisor::Query {
+                    last_mark: last_mark.map(str::to_owned),
+                    ..supervisor::Query::default()
+                };
+                match observe(&query) {
+                    supervisor::Observation::Gone { on_request, .. } => on_request,
+                    other => panic!("{other:?}"),
+                }
+            };
+            assert_eq!(
+                systemctl(&[
+                    "show",
+                    "--value",
+                    "--property=InactiveEnterTimestampMonotonic",
+                    &name
+                ]),
+                "0"
+            );
+            assert_eq!(told(Some(&mark)), on_request, "{restart}");
+            assert!(!told(None), "{restart}: not seen before");
+        }
+    });
+}

@@ -1,5 +1,6 @@
 //! A unit of the system's systemd.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -10,7 +11,7 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::bounded::within;
 use crate::exec::{Exec, argv};
 use crate::obstacle::UnitFile;
-use crate::proc::with_mark;
+use crate::proc::{have_ended, is_of_this_boot, with_mark};
 use crate::{
     ArgTemplate, CallError, CallOptions, ExecError, Observation, Observed, Placeholders,
     QUERY_TIMEOUT, Query, StartObstacle, Supervisor, Template,
@@ -18,7 +19,12 @@ use crate::{
 
 /// What `systemctl show` prints is read up to here.
 const MAX_STATE_BYTES: u64 = 64 << 10;
-const PROPERTIES: &str = "--property=LoadState,ActiveState,SubState,MainPID,ControlPID,Job,ControlGroup,TasksCurrent,TriggeredBy,UpheldBy,RequiredBy,RequisiteOf,BoundBy,ConsistsOf,PropagatesStopTo,InactiveEnterTimestampMonotonic,InactiveExitTimestampMonotonic,ActiveEnterTimestampMonotonic,ActiveExitTimestampMonotonic,ExecMainStartTimestampMonotonic,ExecMainExitTimestampMonotonic,Type,NotifyAccess,RuntimeMaxUSec,StopWhenUnneeded,Result,Restart,NRestarts,RestartPreventExitStatus,CanStart,ConditionResult,AssertResult,Transient,FragmentPath,NeedDaemonReload,BindsTo,Requires,Requisite,PartOf,StopPropagatedFrom";
+const PROPERTIES: &str = "--property=LoadState,ActiveState,SubState,MainPID,ControlPID,Job,ControlGroup,TasksCurrent,TriggeredBy,UpheldBy,RequiredBy,RequisiteOf,BoundBy,ConsistsOf,PropagatesStopTo,InactiveEnterTimestampMonotonic,InactiveExitTimestampMonotonic,ActiveEnterTimestampMonotonic,ActiveExitTimestampMonotonic,ExecMainStartTimestampMonotonic,ExecMainExitTimestampMonotonic,Type,NotifyAccess,RuntimeMaxUSec,StopWhenUnneeded,CollectMode,Result,Restart,NRestarts,RestartPreventExitStatus,CanStart,ConditionResult,AssertResult,Transient,FragmentPath,NeedDaemonReload,BindsTo,Requires,Requisite,PartOf,StopPropagatedFrom";
+/// A unit, and what its stop takes along: the names are those of [`STOPPED_ALONG`].
+const ALONG: &str =
+    "--property=Id,ActiveState,RequiredBy,RequisiteOf,BoundBy,ConsistsOf,PropagatesStopTo";
+/// So many units are asked for what their stop takes along.
+const MAX_ALONG: usize = 256;
 /// Units that systemd stops along with this one, and does not start again with it.
 const STOPPED_ALONG: [&str; 5] = [
     "RequiredBy",
@@ -31,6 +37,7 @@ const STOPPED_ALONG: [&str; 5] = [
 const STOPPED_BY: [&str; 4] = ["Requires", "Requisite", "PartOf", "StopPropagatedFrom"];
 /// Kinds of units that run no program of their own: they stop by a request.
 const WITHOUT_PROGRAM: [&str; 4] = [".target", ".slice", ".mount", ".socket"];
+const STOPS_ANOTHER: &str = "not tried: another active unit would be stopped along with the unit and not be started again (its RequiredBy, RequisiteOf, BoundBy, ConsistsOf or PropagatesStopTo, or those of a target or unit there; see `systemctl show`); let that one only want it (Wants=, After=), or stop it";
 const NOT_UNDERSTOOD: &str = "the answer of systemctl cannot be understood";
 const NOT_TRIED: &str = "not tried: the answer of systemctl cannot be understood";
 const HINT: &str = "; may this user do it? See deploy/polkit and `systemctl status` of the unit";
@@ -103,6 +110,16 @@ impl Supervisor for Systemd {
             None => None,
         };
         let mut observed = state.judge(populated);
+        if let Observation::Gone { on_request, .. } = &mut observed
+            && !*on_request
+            && state.was_unloaded()
+            && let Some(mark) = query
+                .last_mark
+                .as_deref()
+                .filter(|mark| is_of_this_boot(mark))
+        {
+            *on_request = have_ended(mark, query.timeout).await == Some(true);
+        }
         // At a shutdown the machine stops all units; no person asked for this one.
         if let Observation::Gone { on_request, .. } = &mut observed
             && *on_request
@@ -141,12 +158,12 @@ impl Supervisor for Systemd {
         if matches!(state.judge(Some(false)), Observation::Gone { .. }) {
             return Err(CallError::AlreadyStopped);
         }
-        let along = state.stopped_along();
-        if !along.is_empty() {
-            let answer = self.show_states(&along).await.map_err(not_called)?;
-            if let Some(problem) = answer.problem_of_those(along.len()) {
-                return Err(not_called(problem.into()));
-            }
+        if let Some(problem) = self
+            .problem_of_those_along(&state)
+            .await
+            .map_err(not_called)?
+        {
+            return Err(not_called(problem.into()));
         }
         // systemd waits for its end; the caller observes it.
         let argv = argv(&[
@@ -173,13 +190,33 @@ impl Systemd {
         self.query(PROPERTIES, &[&self.unit], timeout).await
     }
 
-    /// The states of other units, one block each.
-    async fn show_states(&self, units: &[&str]) -> Result<UnitState, String> {
-        if !units.iter().all(|unit| is_unit(unit)) {
-            return Err(NOT_TRIED.into());
+    /// Why the unit must not be stopped because of the units that would be stopped along. A
+    /// target and a unit that is down pass the stop on to others.
+    async fn problem_of_those_along(
+        &self,
+        state: &UnitState,
+    ) -> Result<Option<&'static str>, String> {
+        let mut known = HashSet::from([self.unit.clone()]);
+        let mut next = state.stopped_along();
+        loop {
+            next.retain(|unit| known.insert(unit.clone()));
+            if next.is_empty() {
+                return Ok(None);
+            }
+            if known.len() > MAX_ALONG || !next.iter().all(|unit| is_unit(unit)) {
+                return Ok(Some(NOT_TRIED));
+            }
+            let units: Vec<&str> = next.iter().map(String::as_str).collect();
+            let answer = self.query(ALONG, &units, QUERY_TIMEOUT).await?;
+            let answers = answer.of_each();
+            if answers.len() != units.len() {
+                return Ok(Some(NOT_TRIED));
+            }
+            if answers.iter().any(UnitState::runs_a_program) {
+                return Ok(Some(STOPS_ANOTHER));
+            }
+            next = answers.iter().flat_map(UnitState::stopped_along).collect();
         }
-        self.query("--property=ActiveState", units, QUERY_TIMEOUT)
-            .await
     }
 
     async fn query(
@@ -249,9 +286,9 @@ impl UnitState {
         self.value(key).is_some_and(|units| !units.is_empty())
     }
 
-    /// Whether systemd has no such unit.
+    /// Whether systemd has no such unit, or may not start it.
     fn is_absent(&self) -> bool {
-        self.value("LoadState") == Some("not-found")
+        matches!(self.value("LoadState"), Some("not-found" | "masked"))
     }
 
     /// Why it must not be stopped.
@@ -292,35 +329,29 @@ impl UnitState {
         (self.value("NeedDaemonReload") == Some("yes")).then(|| path.into())
     }
 
-    /// The units that a stop would take along. Not targets: they group units, and run nothing.
-    fn stopped_along(&self) -> Vec<&str> {
-        let units = STOPPED_ALONG
-            .iter()
-            .filter_map(|key| self.value(key))
-            .flat_map(str::split_whitespace);
-        let mut units: Vec<&str> = units.filter(|unit| !unit.ends_with(".target")).collect();
-        units.sort_unstable();
-        units.dedup();
-        units
+    /// The units that a stop takes along.
+    fn stopped_along(&self) -> Vec<String> {
+        let units = STOPPED_ALONG.iter().filter_map(|key| self.value(key));
+        let names = units.flat_map(str::split_whitespace);
+        names.map(str::to_owned).collect()
     }
 
-    /// Why the unit must not be stopped because of those that would be stopped along: this
-    /// is the answer about so many of them.
-    fn problem_of_those(&self, units: usize) -> Option<&'static str> {
-        let states: Vec<&str> = self
+    /// An answer about several units: that about each.
+    fn of_each(&self) -> Vec<Self> {
+        let blocks = self
             .0
-            .lines()
-            .filter_map(|line| line.strip_prefix("ActiveState="))
-            .collect();
-        if states.len() != units {
-            return Some(NOT_TRIED);
-        }
-        let runs = states
-            .iter()
-            .any(|state| !matches!(*state, "inactive" | "failed"));
-        runs.then_some(
-            "not tried: another active unit would be stopped along with the unit and not be started again (its RequiredBy, RequisiteOf, BoundBy, ConsistsOf or PropagatesStopTo, see `systemctl show`); let that one only want it (Wants=, After=), or stop it",
-        )
+            .split("\n\n")
+            .filter(|block| block.contains("ActiveState="));
+        blocks.map(|block| Self(block.to_owned())).collect()
+    }
+
+    /// Whether a stop would end something. A target groups units, and runs nothing.
+    fn runs_a_program(&self) -> bool {
+        let is_target = self
+            .value("Id")
+            .is_some_and(|unit| unit.ends_with(".target"));
+        let is_down = matches!(self.value("ActiveState"), Some("inactive" | "failed"));
+        !is_target && !is_down
     }
 
     fn cgroup(&self) -> Option<PathBuf> {
@@ -341,6 +372,21 @@ impl UnitState {
             // It has run since the boot.
             && self.number::<u64>("InactiveEnterTimestampMonotonic").is_some_and(|at| at > 0)
             && (self.stop_came_first() || self.would_have_restarted())
+    }
+
+    /// Whether systemd has unloaded it since it ran, as it does with a unit that is not enabled: it
+    /// reads the file again for the answer, and knows no times. A unit that ends by itself is
+    /// started again, or failed and stays loaded: someone has stopped this one.
+    fn was_unloaded(&self) -> bool {
+        let is = |key, value| self.value(key) == Some(value);
+        is("ActiveState", "inactive")
+            && is("InactiveEnterTimestampMonotonic", "0")
+            && (is("Restart", "always") || is("Restart", "on-success"))
+            && is("RestartPreventExitStatus", "")
+            && is("CollectMode", "inactive")
+            && is("StopWhenUnneeded", "no")
+            && is("BindsTo", "")
+            && self.stops_alone()
     }
 
     /// Whether systemd began to stop it before its main process ended. Where a process ends of

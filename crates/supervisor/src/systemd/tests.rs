@@ -213,48 +213,67 @@ fn a_unit_whose_file_is_gone_runs() {
 }
 
 #[test]
-fn units_stopped_along_must_not_run() {
+fn units_stopped_along() {
     let along = |more: &str| UnitState(format!("{GONE}{more}")).stopped_along().join(" ");
     assert_eq!(along(""), "");
-    assert_eq!(
-        along("RequiredBy=multi-user.target\nBoundBy=\n"),
-        "",
-        "a target runs nothing"
-    );
     for key in STOPPED_ALONG {
         assert_eq!(
-            along(&format!("{key}=bots.target b.service a.socket\n")),
-            "a.socket b.service",
+            along(&format!("{key}=bots.target b.service\n")),
+            "bots.target b.service",
             "{key}"
         );
+        for properties in [PROPERTIES, ALONG] {
+            assert!(
+                properties.split(['=', ',']).any(|asked| asked == key),
+                "{key}"
+            );
+        }
+    }
+}
+
+#[test]
+fn which_units_run_a_program() {
+    let runs = |text: &str| -> Vec<bool> {
+        let all = UnitState(text.into()).of_each();
+        all.iter().map(UnitState::runs_a_program).collect()
+    };
+    assert!(runs("").is_empty());
+    assert_eq!(
+        runs(
+            "Id=a.service\nActiveState=inactive\n\nId=b.service\nActiveState=failed\n\nId=bots.target\nActiveState=active\nRequiredBy=\n"
+        ),
+        [false; 3]
+    );
+    for state in ["active", "activating", "deactivating", "reloading"] {
+        let text = format!("Id=a.service\nActiveState={state}\n");
+        assert_eq!(runs(&text), [true], "{state}");
+    }
+}
+
+#[test]
+fn a_unit_that_systemd_has_unloaded() {
+    let unloaded = format!(
+        "{GONE}InactiveEnterTimestampMonotonic=0\nRestart=always\nRestartPreventExitStatus=\nCollectMode=inactive\nStopWhenUnneeded=no\nBindsTo=\n"
+    );
+    let was = |text: &str| UnitState(text.into()).was_unloaded();
+    assert!(was(&unloaded));
+    assert!(was(&unloaded.replace("=always", "=on-success")));
+    for (from, to) in [
+        ("TimestampMonotonic=0", "TimestampMonotonic=9000900"),
+        // It may have ended by itself.
+        ("=always", "=on-failure"),
+        ("=always", "=no"),
+        ("PreventExitStatus=", "PreventExitStatus=3"),
+        ("CollectMode=inactive", "CollectMode=inactive-or-failed"),
+        ("Unneeded=no", "Unneeded=yes"),
+        ("BindsTo=", "BindsTo=vpn.service"),
+    ] {
+        assert!(!was(&unloaded.replace(from, to)), "{from} -> {to}");
+    }
+    for key in ["CollectMode", "StopWhenUnneeded"] {
         assert!(
             PROPERTIES.split(['=', ',']).any(|asked| asked == key),
             "{key}"
-        );
-    }
-    assert_eq!(
-        along("RequiredBy=a.service\nConsistsOf=a.service\n"),
-        "a.service",
-        "asked about once"
-    );
-    for (answer, units, says) in [
-        ("ActiveState=inactive\n", 1, None),
-        ("ActiveState=failed\n\nActiveState=inactive\n", 2, None),
-        (
-            "ActiveState=inactive\n\nActiveState=active\n",
-            2,
-            Some("stopped along"),
-        ),
-        ("ActiveState=activating\n", 1, Some("stopped along")),
-        ("ActiveState=deactivating\n", 1, Some("stopped along")),
-        ("ActiveState=inactive\n", 2, Some("cannot be understood")),
-        ("", 1, Some("cannot be understood")),
-    ] {
-        let problem = UnitState(answer.into()).problem_of_those(units);
-        assert_eq!(problem.is_some(), says.is_some(), "{answer}");
-        assert!(
-            problem.is_none_or(|problem| problem.contains(says.unwrap())),
-            "{answer}"
         );
     }
 }

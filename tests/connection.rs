@@ -823,6 +823,38 @@ fn a_connection_to_port_443_tells_that_the_bot_is_connected() {
     );
 }
 
+/// As with `npm start` or nodemon: the process that is named starts the bot by a shell.
+#[test]
+fn the_connection_of_a_wrapped_bot_counts() {
+    let whatsapp = match TcpListener::bind("127.0.0.4:443") {
+        Ok(listener) => listener,
+        Err(error) => {
+            return testkit::not_run(format_args!(
+                "127.0.0.4:443: {error}; this test needs root and the port"
+            ));
+        }
+    };
+    let world = with_config(&["bot"], "processes: [{pid_file: 'DIR/{session}.pid'}]\n");
+    with_journal(&world);
+    let bot = "exec 3<>/dev/tcp/127.0.0.4/443; read -r end <&3";
+    let script = format!("echo $$; sh -c \"bash -c '{bot}'; exit\"; exec sleep 600");
+    let (_wrapper, pid) = start_program(&world, "log", Path::new("bash"), &script);
+    world.write("bot.pid", &format!("{pid}\n"));
+    let (connection, _) = whatsapp.accept().unwrap();
+    let report = world.doctor("bot", &[]);
+    assert_eq!(report.verdict(), ("connected", false), "{report:?}");
+    // The bot ends, and its wrapper waits for a change of a file.
+    drop(connection);
+    world.wait("the bot has ended", || {
+        let report = world.doctor("bot", &[]);
+        let says = (report.verdict(), report.finding("sockets"));
+        match says == (("unknown", false), "nothing") {
+            true => Ok(()),
+            false => Err(format!("{report:?}")),
+        }
+    });
+}
+
 /// One bot that has logged in, and one whose login WhatsApp refuses each time.
 #[test]
 fn a_connection_counts_once_it_has_lasted() {

@@ -1,8 +1,8 @@
-//! An ESTABLISHED connection of the bot's process to WhatsApp's port is evidence of a
-//! connection, once it has lasted: a bot whose login is refused opens one after the other, and
-//! each ends within seconds. That there is none proves nothing: the process may be another one, a
-//! child may hold the socket, or its network may not be visible from here. Where a connection of the
-//! same process had lasted, it is a reason to look.
+//! An ESTABLISHED connection of the bot's process, or of one that it has started, to WhatsApp's
+//! port is evidence of a connection, once it has lasted: a bot whose login is refused opens one
+//! after the other, and each ends within seconds. That there is none proves nothing: the process may
+//! be another one, or its network may not be visible from here. Where a connection of the same
+//! process had lasted, it is a reason to look.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -35,7 +35,7 @@ pub(crate) fn show_within(timeout: Duration) -> Duration {
     LASTS_FOR + timeout.max(LOOKED_AT_WITHIN)
 }
 
-/// What the sockets of one process show. The greatest counts.
+/// What the sockets of one process and of all that it has started show. The greatest counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum SocketSign {
     /// No socket.
@@ -45,6 +45,8 @@ enum SocketSign {
     Lost(Duration),
     /// No socket. The last one was seen so long ago, and has not lasted.
     Ended(Duration),
+    /// No socket, and not all could be seen.
+    Unseen,
     /// A socket that was first seen so long ago, which is less than [`LASTS_FOR`].
     New(Duration),
     /// A socket that has lasted.
@@ -113,6 +115,9 @@ struct SeenProcesses {
 
 impl SeenSockets {
     fn note(&self, pid: u32, seen: &ProcessConnections, now: Instant) -> SocketSign {
+        if seen.inodes.is_empty() && !seen.is_whole {
+            return SocketSign::Unseen;
+        }
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let since = |then: Instant| now.saturating_duration_since(then);
         if all
@@ -145,24 +150,25 @@ pub(super) async fn look(
     }
 }
 
-/// The connections to `port` of those processes whose sockets can be seen. Blocks.
-fn read(pids: &[u32], port: u16) -> Vec<(u32, ProcessConnections)> {
-    let found = |pid: &u32| Some((*pid, connections_to(*pid, port).ok()?));
-    pids.iter().filter_map(found).collect()
+/// What is seen of one process and of all that it has started. `None`: its sockets cannot be seen.
+type TreeLook = (u32, Option<ProcessConnections>);
+
+/// The connections to `port` of these processes. Blocks.
+fn read(pids: &[u32], port: u16) -> Vec<TreeLook> {
+    let found = |pid: &u32| (*pid, connections_to(*pid, port).ok());
+    pids.iter().map(found).collect()
 }
 
 /// What was found, and what was seen before, is evidence of.
-fn says(
-    found: &[(u32, ProcessConnections)],
-    port: u16,
-    seen: &SeenSockets,
-    now: Instant,
-) -> Evidence {
+fn says(found: &[TreeLook], port: u16, seen: &SeenSockets, now: Instant) -> Evidence {
     let say = |finding, detail: String| Evidence::new("sockets", finding, detail);
-    let sign = |(pid, process): &(u32, ProcessConnections)| (seen.note(*pid, process, now), *pid);
-    let Some((sign, pid)) = found.iter().map(sign).max() else {
-        let unseen = "the sockets cannot be seen by this user";
-        return say(Finding::Nothing, unseen.into());
+    let sign = |(pid, process): &TreeLook| {
+        let noted = |process: &ProcessConnections| seen.note(*pid, process, now);
+        (process.as_ref().map_or(SocketSign::Unseen, noted), *pid)
+    };
+    let (sign, pid) = match found.iter().map(sign).max() {
+        Some(greatest) => greatest,
+        None => (SocketSign::Unseen, 0),
     };
     let lasts = span(LASTS_FOR);
     match sign {
@@ -190,6 +196,10 @@ fn says(
                 "process {pid} has had no connection to port {port} for {ago}: it may have lost its login"
             );
             say(Finding::Ambiguous, detail)
+        }
+        SocketSign::Unseen => {
+            let unseen = "the sockets cannot be seen by this user";
+            say(Finding::Nothing, unseen.into())
         }
         SocketSign::Nothing => {
             let detail = format!("no connection to port {port} was seen, which says nothing");

@@ -1,6 +1,8 @@
 //! What /proc says of processes, by the crate `procfs`. One read is done by hand: `procfs`
 //! reads an environment without a limit, and a process can make its own as long as it likes.
 
+mod connections;
+
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -8,10 +10,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use procfs::process::{FDTarget, Process, Stat, StatFlags};
+use procfs::process::{Process, Stat, StatFlags};
 use procfs::{CurrentSI, KernelStats, ProcError};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, test_kill_process};
+
+pub use connections::{ProcessConnections, connections_to};
 
 use crate::Observation;
 use crate::bounded::within;
@@ -283,45 +287,6 @@ fn runs_since_in(proc: &ProcDir, pid: u32, by: SystemTime) -> Option<bool> {
         }
         _ => Some(false),
     }
-}
-
-/// The established TCP connections of a process to one port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProcessConnections {
-    /// When the process started, in clock ticks since the machine started: tells it from another
-    /// one of the same id.
-    pub started: u64,
-    /// The inodes of the sockets. A new socket has another one than those before it.
-    pub inodes: BTreeSet<u64>,
-}
-
-/// The established TCP connections of a process to `port`. Blocks.
-///
-/// Errors: this user cannot see the sockets of the process.
-pub fn connections_to(pid: u32, port: u16) -> io::Result<ProcessConnections> {
-    let other = |error: ProcError| io::Error::other(error.to_string());
-    let number = i32::try_from(pid).map_err(io::Error::other)?;
-    let process = Process::new(number).map_err(other)?;
-    let started = process.stat().map_err(other)?.starttime;
-    let mut established = BTreeSet::new();
-    // Without IPv6 there is no tcp6.
-    for table in [process.tcp(), process.tcp6()].into_iter().flatten() {
-        let found = table.into_iter().filter(|entry| {
-            entry.state == procfs::net::TcpState::Established && entry.remote_address.port() == port
-        });
-        established.extend(found.map(|entry| entry.inode).filter(|inode| *inode != 0));
-    }
-    // Read even where there is nothing to find, so that "cannot be seen" is an error.
-    let descriptors = process.fd().map_err(other)?;
-    // A descriptor may be closed meanwhile.
-    let own = descriptors.filter_map(|descriptor| match descriptor.ok()?.target {
-        FDTarget::Socket(inode) => Some(inode),
-        _ => None,
-    });
-    Ok(ProcessConnections {
-        started,
-        inodes: own.filter(|inode| established.contains(inode)).collect(),
-    })
 }
 
 /// The start of a file that another program writes, and when it was written. Symbolic links

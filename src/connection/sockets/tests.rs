@@ -11,6 +11,7 @@ fn process(started: u64, inodes: &[u64]) -> ProcessConnections {
     ProcessConnections {
         started,
         inodes: inodes.iter().copied().collect(),
+        is_whole: true,
     }
 }
 
@@ -18,7 +19,7 @@ fn process(started: u64, inodes: &[u64]) -> ProcessConnections {
 fn looks(looks: &[(u64, &[u64])]) -> Vec<Finding> {
     let (seen, start) = (SeenSockets::default(), Instant::now());
     let look = |(at, inodes): &(u64, &[u64])| {
-        let found = [(7, process(1, inodes))];
+        let found = [(7, Some(process(1, inodes)))];
         says(&found, PORT, &seen, start + seconds(*at)).finding
     };
     looks.iter().map(look).collect()
@@ -116,7 +117,7 @@ fn a_bot_that_reconnects_is_connected_again_by_the_second_look() {
 fn another_process_of_the_same_number_begins_anew() {
     let (seen, start) = (SeenSockets::default(), Instant::now());
     let at = |second, process| {
-        let found = [(7, process)];
+        let found = [(7, Some(process))];
         says(&found, PORT, &seen, start + seconds(second)).finding
     };
     assert_eq!(at(0, process(1, &[1])), Finding::Connecting);
@@ -124,9 +125,39 @@ fn another_process_of_the_same_number_begins_anew() {
     assert_eq!(at(41, process(3, &[])), Finding::Nothing);
     // Of several processes, the one that proves most counts.
     let found = [(7, process(1, &[1])), (8, process(4, &[9]))];
+    let found = found.map(|(pid, process)| (pid, Some(process)));
     let both = says(&found, PORT, &seen, start + seconds(42));
     assert_eq!(both.finding, Finding::Connected);
     assert!(both.detail.contains("process 7 "), "{both}");
+}
+
+/// A child of another user may hold the connection that is missing.
+#[test]
+fn what_cannot_be_seen_is_not_lost() {
+    use Finding::*;
+    let (seen, start) = (SeenSockets::default(), Instant::now());
+    let hidden = |inodes: &[u64]| {
+        Some(ProcessConnections {
+            is_whole: false,
+            ..process(1, inodes)
+        })
+    };
+    let shown = |inodes: &[u64]| Some(process(1, inodes));
+    for (at, found, expected) in [
+        (0, hidden(&[1]), Connecting),
+        (30, hidden(&[1]), Connected),
+        (60, hidden(&[]), Nothing),
+        (400, hidden(&[]), Nothing),
+        (401, None, Nothing),
+        (402, shown(&[]), Ambiguous),
+    ] {
+        let said = says(&[(7, found)], PORT, &seen, start + seconds(at));
+        assert_eq!(said.finding, expected, "{at}: {said}");
+    }
+    // Of several, the one that cannot be seen may have it.
+    let both = [(7, shown(&[])), (8, None)];
+    let both = says(&both, PORT, &seen, start + seconds(403));
+    assert_eq!(both.finding, Nothing, "{both}");
 }
 
 #[test]
@@ -177,7 +208,8 @@ proptest! {
         for (passed, inodes) in all {
             at += passed;
             past.push((at, inodes.clone()));
-            let found = [(7, ProcessConnections { started: 1, inodes: inodes.clone() })];
+            let there: Vec<u64> = inodes.iter().copied().collect();
+            let found = [(7, Some(process(1, &there)))];
             let finding = says(&found, PORT, &seen, start + seconds(at)).finding;
             let lasted = |inode: &u64| {
                 let looks = past.iter().rev().take_while(|(_, there)| there.contains(inode));

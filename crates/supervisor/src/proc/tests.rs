@@ -1,5 +1,4 @@
 use super::*;
-use std::net::{TcpListener, TcpStream};
 
 #[test]
 fn a_process_as_proc_shows_it() {
@@ -100,38 +99,6 @@ fn only_the_start_of_an_environment_is_read() {
     let read = proc.environ(5_000_001).unwrap();
     assert_eq!(read.len() as u64, MAX_ENVIRON_BYTES);
     assert_eq!(proc.environ(5_000_002), None);
-}
-
-#[test]
-fn a_real_connection() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let me = std::process::id();
-    let sockets = |pid, port| connections_to(pid, port).unwrap().inodes;
-    assert!(sockets(me, port).is_empty(), "a listener is none");
-    let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    let first = sockets(me, port);
-    assert_eq!(first.len(), 1);
-    let other_port = stream.local_addr().unwrap().port().wrapping_add(1);
-    assert!(sockets(me, other_port).is_empty());
-    let own = ProcDir::default().info(me).unwrap().unwrap();
-    assert_eq!(connections_to(me, port).unwrap().started, own.started);
-    // The connection is this process's, not that of another one in the same network.
-    let mut other = std::process::Command::new("sleep")
-        .arg("60")
-        .spawn()
-        .unwrap();
-    assert!(sockets(other.id(), port).is_empty());
-    other.kill().unwrap();
-    other.wait().unwrap();
-    assert!(connections_to(u32::MAX, port).is_err());
-    // It stays the same socket as long as it is open, and the next one is another.
-    assert_eq!(sockets(me, port), first);
-    drop(stream);
-    assert!(sockets(me, port).is_empty());
-    let _stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    let second = sockets(me, port);
-    assert!(second.len() == 1 && second.is_disjoint(&first));
 }
 
 #[test]

@@ -49,10 +49,10 @@ pub(super) async fn look(
         is_trusted: sightings.trusted_by_configuration || sightings.trusted.contains_key(&id),
     };
     let observed = service.observe(&query).await;
-    let is_unknown = matches!(observed.observation, Observation::Unknown(_));
-    let is_absent = observed.is_absent;
+    let (absence, is_absent) = (observed.absence, observed.is_absent());
     let mut found = judge(id, observed, Timestamp::of(clock));
-    if is_unknown
+    // A supervisor that could not be asked may run the bot as another process.
+    if absence.is_some()
         && let Some(mark) = last
         && have_ended(&mark, timeout).await == Some(true)
     {

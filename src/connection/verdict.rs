@@ -271,7 +271,7 @@ impl Verdict {
     }
 
     /// Whether the process has ended, and nothing shows a connection or another process: it is proven
-    /// gone, or its supervisor does not tell and the process that was last seen runs no more.
+    /// gone, or its supervisor runs none and the process that was last seen runs no more.
     pub fn has_ended(&self) -> bool {
         let is_doubt = |e: &Evidence| {
             let is_of_a_process = matches!(e.source, "process" | "log" | "writes");

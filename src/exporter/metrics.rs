@@ -75,7 +75,7 @@ declare_metrics! {
     SHARED_CONNECTION: gauge [connection] "baileys_auth_shared_connection" SESSION,
         "1 if the process of several sessions has a connection that has lasted: it may be that of any of them. Absent otherwise.";
     PROCESS_RUNNING: gauge [connection] "baileys_auth_process_running" SESSION,
-        "1 if the session's process runs; 0 if it has ended and nothing shows a connection: it is proven gone, or its supervisor does not tell and the process that was last seen has ended. Absent otherwise, and while several sessions have one process that runs.";
+        "1 if the session's process runs; 0 if it has ended and nothing shows a connection: it is proven gone, or its supervisor does not run or has no such process and the process that was last seen has ended. Absent otherwise, and while several sessions have one process that runs.";
     STOPPED_ON_REQUEST: gauge [connection] "baileys_auth_stopped_on_request" SESSION,
         "1 if the bot's process has ended, and its supervisor shows that it was asked to stop it, or no longer has it although the machine was not rebooted; else 0. Absent without a probe or a process.";
     PROCESS_RESTARTS: counter [connection] "baileys_auth_process_restarts_total" SESSION,

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::exec::{Exec, argv};
 use crate::proc::{wall_clock, with_mark};
 use crate::{
-    ArgTemplate, CallError, CallOptions, Observation, Observed, Placeholders, Presence,
+    Absence, ArgTemplate, CallError, CallOptions, Observation, Observed, Placeholders, Presence,
     QUERY_TIMEOUT, Query, StartObstacle, Supervisor, Template,
 };
 
@@ -31,6 +31,8 @@ const PASSED: [&str; 8] = [
 const FORMAT: &str = r#"{"id":{{json .Id}},"name":{{json .Name}},"state":{{json .State}},"auto_remove":{{json .HostConfig.AutoRemove}},"labels":{{json .Config.Labels}},"restart":{{json .HostConfig.RestartPolicy}},"restarts":{{json .RestartCount}}}"#;
 /// A task of a swarm: stopped, it is replaced by another one.
 const SWARM_LABEL: &str = "com.docker.swarm.task.id";
+/// What it prints on standard error is read up to here.
+const MAX_ERROR_BYTES: u64 = 4 << 10;
 /// The names of all containers are read up to here.
 const MAX_LIST_BYTES: u64 = 4 << 20;
 const NOT_UNDERSTOOD: &str = "the answer of inspect cannot be understood";
@@ -107,13 +109,10 @@ impl Supervisor for OneContainer {
                 Observed {
                     observation: with_mark(observed, query.timeout).await,
                     restarts: found.restarts(),
-                    is_absent: false,
+                    absence: None,
                 }
             }
-            Err(why) => Observed {
-                is_absent: self.is_absent(query.timeout).await,
-                ..Observation::Unknown(why).into()
-            },
+            Err(why) => Observed::without(self.absence(query.timeout).await, why),
         }
     }
 
@@ -155,13 +154,17 @@ impl OneContainer {
         exec.act(&format!("{} {verb}", self.program), call).await
     }
 
-    /// Whether the runtime answers, and none of its containers has this name: `inspect` ends
-    /// alike where the runtime does not answer.
-    async fn is_absent(&self, timeout: Duration) -> bool {
+    /// Whether the runtime answers, and none of its containers has this name, or its daemon does
+    /// not run: `inspect` ends alike where the runtime does not answer.
+    async fn absence(&self, timeout: Duration) -> Option<Absence> {
         let argv = argv(&[self.program, "ps", "--all", "--format", "{{.Names}}"]);
         let exec = Exec::new(&argv, timeout).clean_env(&PASSED);
-        let answer = exec.query("ps", MAX_LIST_BYTES).await;
-        answer.is_ok_and(|names| !is_listed(&names, &self.name))
+        let exec = exec.read(MAX_LIST_BYTES).read_error(MAX_ERROR_BYTES);
+        let ended = exec.kill_group().run().await.ok()?;
+        match ended.code? {
+            0 => (!is_listed(&ended.output, &self.name)).then_some(Absence::HasNone),
+            _ => says_no_daemon(&ended.error).then_some(Absence::RunsNone),
+        }
     }
 
     async fn inspect(&self, timeout: Duration) -> Result<InspectedContainer, String> {
@@ -237,6 +240,17 @@ struct ContainerState {
     /// Why its last start failed.
     #[serde(default)]
     error: String,
+}
+
+/// Whether `docker` says that nothing listens at the socket of its daemon on this machine. Where
+/// this user may not connect to a daemon that runs, it says something else.
+fn says_no_daemon(error: &[u8]) -> bool {
+    let error = String::from_utf8_lossy(error);
+    let says = |words: &str| error.contains(words);
+    // Newer versions say the second.
+    says("Cannot connect to the Docker daemon at unix://")
+        || says("failed to connect to the docker API at unix://")
+            && (says("connect: no such file") || says("connect: connection refused"))
 }
 
 /// Whether one of the containers has this name. A container may have several, with commas.

@@ -131,9 +131,18 @@ pub struct Observed {
     /// systemd, docker and podman do not count restarts that a person asks for; pm2 counts most
     /// of them. `None` where the supervisor does not tell.
     pub restarts: Option<u64>,
-    /// Its supervisor has answered, and has no such process. `false` where it runs, and where the
-    /// supervisor does not tell.
-    pub is_absent: bool,
+    /// Where the observation is [`Observation::Unknown`], what is known all the same. `None` where
+    /// the supervisor could not be asked, or was not understood: the process may run.
+    pub absence: Option<Absence>,
+}
+
+/// What shows that a supervisor runs no process, although it does not tell how one ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absence {
+    /// The supervisor itself does not run, or it has answered that it runs none now.
+    RunsNone,
+    /// It has answered, and has no such process.
+    HasNone,
 }
 
 impl From<Observation> for Observed {
@@ -142,7 +151,7 @@ impl From<Observation> for Observed {
         Self {
             observation,
             restarts: None,
-            is_absent: false,
+            absence: None,
         }
     }
 }
@@ -150,10 +159,21 @@ impl From<Observation> for Observed {
 impl Observed {
     /// Its supervisor has no such process: why, as a sentence.
     pub fn absent(why: impl Into<String>) -> Self {
+        Self::without(Some(Absence::HasNone), why)
+    }
+
+    /// Unknown, and why as a sentence. With it, what is known all the same.
+    pub(crate) fn without(absence: Option<Absence>, why: impl Into<String>) -> Self {
         Self {
-            is_absent: true,
+            absence,
             ..Observation::Unknown(why.into()).into()
         }
+    }
+
+    /// Whether its supervisor has answered, and has no such process. `false` where it runs, and
+    /// where the supervisor does not tell.
+    pub fn is_absent(&self) -> bool {
+        self.absence == Some(Absence::HasNone)
     }
 }
 

@@ -1,5 +1,6 @@
 //! A file with the process id, which can only be observed.
 
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -9,8 +10,8 @@ use async_trait::async_trait;
 use crate::bounded::within;
 use crate::proc::{ProcDir, boot_id, read_small, wall_clock};
 use crate::{
-    CallError, CallOptions, Observation, Observed, Placeholders, Query, StartObstacle, Supervisor,
-    Template, TemplateError,
+    Absence, CallError, CallOptions, Observation, Observed, Placeholders, Query, StartObstacle,
+    Supervisor, Template, TemplateError,
 };
 
 /// The kernel tells a process's start to the second only.
@@ -75,11 +76,17 @@ impl Supervisor for OnePidFile {
 
     async fn observe(&self, query: &Query) -> Observed {
         let (path, proc, about) = (self.path.clone(), self.proc.clone(), query.clone());
-        let work = move || observe(&proc, &path, &about);
-        within("reading the pid file", query.timeout, work)
-            .await
-            .unwrap_or_else(Observation::Unknown)
-            .into()
+        let work = move || {
+            let observed = observe(&proc, &path, &about).unwrap_or_else(Observation::Unknown);
+            let is_unknown = matches!(observed, Observation::Unknown(_));
+            let names_none = is_unknown && names_none(&proc, &path);
+            Ok(Observed {
+                absence: names_none.then_some(Absence::RunsNone),
+                ..observed.into()
+            })
+        };
+        let observed = within("reading the pid file", query.timeout, work).await;
+        observed.unwrap_or_else(|why| Observed::without(None, why))
     }
 
     async fn check_restart(&self, _: &Query) -> Result<Option<StartObstacle>, String> {
@@ -141,6 +148,20 @@ fn observe(proc: &ProcDir, path: &Path, query: &Query) -> Result<Observation, St
         mark: format!("{run} {} {}", info.started, boot_id()),
     };
     Ok(judge_pid(named, query.last_mark.as_deref()))
+}
+
+/// Whether there is no such file, or no process of its number. Blocks.
+fn names_none(proc: &ProcDir, path: &Path) -> bool {
+    if proc.pid_namespace().is_none() {
+        return false;
+    }
+    match read_small(path) {
+        Ok((text, _)) => {
+            let info = text.trim().parse().ok().map(|pid| proc.info(pid));
+            matches!(info, Some(Ok(info)) if info.is_none_or(|info| info.is_zombie))
+        }
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
 }
 
 /// The pid and the file's time in a mark, which are those of one run.

@@ -10,41 +10,37 @@
 //! settings.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use rustix::process::geteuid;
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::net::UnixStream;
 use tokio::time::Instant;
 
 use crate::bounded::within;
 use crate::exec::{Exec, argv};
 use crate::obstacle::is_missing_under;
-use crate::proc::{ProcDir, read_small, with_mark};
+use crate::proc::{ProcDir, with_mark};
 use crate::{
-    ArgTemplate, CallError, CallOptions, Observation, Observed, Placeholders, QUERY_TIMEOUT, Query,
-    StartObstacle, Supervisor, Template,
+    Absence, ArgTemplate, CallError, CallOptions, Observation, Observed, Placeholders,
+    QUERY_TIMEOUT, Query, StartObstacle, Supervisor, Template,
 };
 
 /// The list of pm2 holds the environment of every process.
 const MAX_LIST_BYTES: u64 = 64 << 20;
 /// Between two queries about a process that is stopping.
 const PAUSE: Duration = Duration::from_millis(300);
-const NO_DAEMON: &str = "its daemon does not run or does not answer, and any call would start another one; start it as the bots' user with `pm2 resurrect`";
 
 /// Processes by id and start, so that another one of the same id is not meant.
 type Processes = BTreeSet<(u32, u64)>;
 /// What each name consisted of when it was last seen running or was asked to stop.
 type Trees = Arc<Mutex<BTreeMap<String, Processes>>>;
 /// The last list and when it was asked for: one call answers for all processes of a home.
-type SharedList = Arc<tokio::sync::Mutex<Option<(Instant, Result<Arc<Vec<Pm2Process>>, String>)>>>;
+type SharedList =
+    Arc<tokio::sync::Mutex<Option<(Instant, Result<Arc<Vec<Pm2Process>>, NotAsked>)>>>;
 
 /// The processes of one name, with placeholders.
 #[derive(Clone, Debug)]
@@ -121,18 +117,22 @@ impl Supervisor for OnePm2 {
 
     async fn observe(&self, query: &Query) -> Observed {
         let looked = self.look(query).await;
-        looked.unwrap_or_else(|why| Observation::Unknown(why).into())
+        looked.unwrap_or_else(|not_asked| {
+            let absence = not_asked.is_down.then_some(Absence::RunsNone);
+            Observed::without(absence, not_asked.why)
+        })
     }
 
     async fn check_restart(&self, query: &Query) -> Result<Option<StartObstacle>, String> {
-        let list = self.list(query.timeout, query.max_age).await?;
+        let list = self.list(query.timeout, query.max_age).await;
+        let list = list.map_err(|error| error.why)?;
         self.obstacle(&self.entries(&list)?, query.timeout).await
     }
 
     async fn stop(&self, call: CallOptions) -> Result<(), CallError> {
         let not_called = CallError::NotCalled;
         let list = self.settled_list(QUERY_TIMEOUT, Duration::ZERO).await;
-        let list = list.map_err(not_called)?;
+        let list = list.map_err(|error| not_called(error.why))?;
         let entries = self.entries(&list).map_err(not_called)?;
         if entries
             .iter()
@@ -161,7 +161,7 @@ impl Supervisor for OnePm2 {
         let until = Instant::now() + call.timeout;
         loop {
             let list = self.settled_list(QUERY_TIMEOUT, Duration::ZERO).await;
-            let list = list.map_err(not_called)?;
+            let list = list.map_err(|error| not_called(error.why))?;
             let entries = self.entries(&list).map_err(not_called)?;
             // Started now, pm2 would lose count of it.
             let stopping = |entry: &&Pm2Process| {
@@ -188,7 +188,7 @@ impl Supervisor for OnePm2 {
 }
 
 impl OnePm2 {
-    async fn look(&self, query: &Query) -> Result<Observed, String> {
+    async fn look(&self, query: &Query) -> Result<Observed, NotAsked> {
         let list = self.settled_list(query.timeout, query.max_age).await?;
         let entries = match self.entries(&list) {
             Ok(entries) => entries,
@@ -198,7 +198,7 @@ impl OnePm2 {
         Ok(Observed {
             observation: seen.unwrap_or_else(Observation::Unknown),
             restarts: restarts(&entries),
-            is_absent: false,
+            absence: None,
         })
     }
 
@@ -321,7 +321,7 @@ impl OnePm2 {
         &self,
         timeout: Duration,
         max_age: Duration,
-    ) -> Result<Arc<Vec<Pm2Process>>, String> {
+    ) -> Result<Arc<Vec<Pm2Process>>, NotAsked> {
         let asked = Instant::now();
         let mut shared = self.list.lock().await;
         if let Some((began, list)) = shared.as_ref()
@@ -341,17 +341,18 @@ impl OnePm2 {
         list
     }
 
-    async fn ask(&self, timeout: Duration) -> Result<Vec<Pm2Process>, String> {
-        let user = self.user(timeout).await?;
+    async fn ask(&self, timeout: Duration) -> Result<Vec<Pm2Process>, NotAsked> {
+        let user = pm2_user(&self.home, timeout).await?;
         let argv = argv(&["pm2", "jlist"]);
         let exec = self.exec(&argv, timeout, user);
         let answer = exec.query("pm2 jlist", MAX_LIST_BYTES).await?;
-        list_in(&answer).ok_or_else(|| "the list of pm2 cannot be understood".into())
+        let list = list_in(&answer).ok_or("the list of pm2 cannot be understood");
+        Ok(list.map_err(str::to_owned)?)
     }
 
     async fn act(&self, verb: &str, ids: &[String], call: &CallOptions) -> Result<(), CallError> {
-        let user = self.user(QUERY_TIMEOUT).await;
-        let user = user.map_err(CallError::NotCalled)?;
+        let user = pm2_user(&self.home, QUERY_TIMEOUT).await;
+        let user = user.map_err(|error| CallError::NotCalled(error.why))?;
         let args = ["pm2", verb].into_iter();
         let argv = argv(
             &args
@@ -375,52 +376,6 @@ impl OnePm2 {
             None => exec,
         }
     }
-
-    /// The user and group to call pm2 as, unless they are this program's, once it is certain
-    /// that the daemon runs.
-    async fn user(&self, timeout: Duration) -> Result<Option<(u32, u32)>, String> {
-        let home = self.home.clone();
-        let own = geteuid().as_raw();
-        let work = move || daemon_user(&ProcDir::default(), &home, own);
-        let user = within("looking for the daemon of pm2", timeout, work)
-            .await
-            .map_err(not_asked)?;
-        // Never waits for a daemon that hangs: with a full backlog it fails.
-        let connects = UnixStream::connect(self.home.join("rpc.sock"));
-        match tokio::time::timeout(timeout, connects).await {
-            Ok(Ok(_)) => Ok(user),
-            _ => Err(not_asked(NO_DAEMON.into())),
-        }
-    }
-}
-
-fn not_asked(why: String) -> String {
-    format!("pm2 was not asked: {why}")
-}
-
-/// The user and group of the home, unless the user is `own`. Blocks.
-///
-/// Errors: the daemon does not run, or is another user's than this program may call as.
-fn daemon_user(proc: &ProcDir, home: &Path, own: u32) -> Result<Option<(u32, u32)>, String> {
-    let metadata = fs::metadata(home).map_err(|error| format!("its home: {}", error.kind()))?;
-    let owner = metadata.uid();
-    if owner != own && own != 0 {
-        return Err(format!(
-            "its home belongs to uid {owner}, and this program runs as uid {own}; run it as the bots' user"
-        ));
-    }
-    let daemon = daemon_pid(home).filter(|pid| proc.runs(*pid) && proc.owner(*pid) == Some(owner));
-    // Checked here, where it may hang.
-    if daemon.is_none() || fs::symlink_metadata(home.join("rpc.sock")).is_err() {
-        return Err(NO_DAEMON.into());
-    }
-    Ok((owner != own).then(|| (owner, metadata.gid())))
-}
-
-/// The process id of the daemon, as its home says.
-fn daemon_pid(home: &Path) -> Option<u32> {
-    let (text, _) = read_small(&home.join("pm2.pid")).ok()?;
-    text.trim().parse().ok()
 }
 
 /// One process of pm2's list.
@@ -686,8 +641,11 @@ fn remains(
     Ok(false)
 }
 
+mod daemon;
 mod given_up;
 mod pid_files;
+
+use daemon::{NotAsked, daemon_pid, pm2_user};
 
 #[cfg(test)]
 mod tests;

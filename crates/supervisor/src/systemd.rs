@@ -13,7 +13,7 @@ use crate::exec::{Exec, argv};
 use crate::obstacle::UnitFile;
 use crate::proc::{have_ended, is_of_this_boot, with_mark};
 use crate::{
-    ArgTemplate, CallError, CallOptions, ExecError, Observation, Observed, Placeholders,
+    Absence, ArgTemplate, CallError, CallOptions, ExecError, Observation, Observed, Placeholders,
     QUERY_TIMEOUT, Query, StartObstacle, Supervisor, Template,
 };
 
@@ -135,7 +135,9 @@ impl Supervisor for Systemd {
             };
         }
         Observed {
-            is_absent: state.is_absent() && matches!(observed, Observation::Unknown(_)),
+            absence: state
+                .absence()
+                .filter(|_| matches!(observed, Observation::Unknown(_))),
             observation: with_mark(observed, query.timeout).await,
             restarts: state.restarts(),
         }
@@ -286,9 +288,18 @@ impl UnitState {
         self.value(key).is_some_and(|units| !units.is_empty())
     }
 
-    /// Whether systemd has no such unit, or may not start it.
-    fn is_absent(&self) -> bool {
-        matches!(self.value("LoadState"), Some("not-found" | "masked"))
+    /// What systemd tells of a unit that it cannot start, or whose processes it does not count.
+    fn absence(&self) -> Option<Absence> {
+        let has_none = |key| self.number::<u32>(key) == Some(0);
+        let is_down = matches!(self.value("ActiveState"), Some("inactive" | "failed"));
+        match self.value("LoadState")? {
+            "not-found" => Some(Absence::HasNone),
+            _ if !is_down || !has_none("MainPID") || !has_none("ControlPID") => None,
+            // A person has forbidden that it runs.
+            "masked" => Some(Absence::HasNone),
+            "loaded" | "bad-setting" | "error" => Some(Absence::RunsNone),
+            _ => None,
+        }
     }
 
     /// Why it must not be stopped.

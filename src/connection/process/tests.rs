@@ -1,4 +1,6 @@
 use super::*;
+use crate::control::{ServiceRule, Services, Timing};
+use crate::folder::SessionName;
 
 #[test]
 fn only_a_settled_process_counts_as_alive() {
@@ -42,13 +44,54 @@ fn the_count_of_the_supervisor_is_passed_on() {
             let observed = Observed {
                 observation: observation.clone(),
                 restarts,
-                is_absent: false,
+                absence: None,
             };
             let told = judge("id".into(), observed, at).evidence.restarts;
             let expected = restarts.map(|number| RestartCount { at, number });
             assert_eq!(told, expected, "{observation:?}");
         }
     }
+}
+
+/// A daemon of pm2 that listens in this directory, as far as files and sockets tell.
+fn pm2_in(home: &std::path::Path) -> Service {
+    let pm2 = supervisor::Pm2::new("bot", home, &crate::control::placeholders(None)).unwrap();
+    let spec = supervisor::Spec::Pm2(pm2);
+    let rule = ServiceRule::new(None, None, spec, false, Timing::default()).unwrap();
+    let services = Services::new(vec![rule]).unwrap();
+    services.observed(&SessionName::from_text("bot")).unwrap()
+}
+
+/// After an update of node, `pm2` may be missing while its daemon runs on and has started the bot
+/// again since it was last seen.
+#[tokio::test]
+async fn a_supervisor_that_could_not_be_asked_may_run_the_bot() {
+    let dir = tempfile::tempdir().unwrap();
+    let service = pm2_in(dir.path());
+    let mark = "4711 5 00000000-boot".to_owned();
+    let mut sightings = SessionSightings::default();
+    let alive = Alive {
+        at: Timestamp::now(),
+        mark: Some(mark),
+    };
+    sightings.alive.insert(process_id(&service), alive);
+    let ran = async || {
+        let timeout = Duration::from_secs(3);
+        let clock = Clock::system();
+        let look = look(&service, timeout, Duration::ZERO, &sightings, &clock).await;
+        assert_eq!(look.evidence.finding, Finding::NoAnswer);
+        let runs = look.evidence.runs;
+        let has_ended = crate::connection::fold(vec![look.evidence]).has_ended();
+        assert_eq!(has_ended, runs == Some(false));
+        runs
+    };
+    assert_eq!(ran().await, Some(false), "no daemon");
+    let own = std::process::id().to_string();
+    std::fs::write(dir.path().join("pm2.pid"), own).unwrap();
+    let daemon = std::os::unix::net::UnixListener::bind(dir.path().join("rpc.sock")).unwrap();
+    assert_eq!(ran().await, None, "`pm2 jlist` fails");
+    drop(daemon);
+    assert_eq!(ran().await, Some(false), "the socket of one that has ended");
 }
 
 #[test]

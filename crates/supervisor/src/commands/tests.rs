@@ -1,4 +1,5 @@
 use super::*;
+use crate::Absence;
 
 #[tokio::test]
 async fn what_runs_is_not_started_a_second_time() {
@@ -66,7 +67,8 @@ async fn only_one_exit_status_says_that_there_is_no_such_process() {
         let commands = Commands::new(&gone, None, None, &placeholders).unwrap();
         let one = commands.fill("bot").unwrap();
         let seen = one.observe(&Query::default()).await;
-        assert_eq!(seen.is_absent, absent, "{status}");
+        let expected = absent.then_some(Absence::HasNone);
+        assert_eq!(seen.absence, expected, "{status}");
         let is_unknown = matches!(seen.observation, Observation::Unknown(_));
         assert_eq!(is_unknown, status > 1, "{status}");
     }

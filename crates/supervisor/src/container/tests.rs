@@ -146,6 +146,35 @@ fn a_container_that_is_removed_when_it_stops() {
 
 /// `inspect` ends alike where there is no such container and where the runtime does not answer.
 #[test]
+fn a_daemon_that_does_not_run_is_told_from_one_that_may_not_be_asked() {
+    for (error, is_down) in [
+        (
+            "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?",
+            true,
+        ),
+        (
+            "failed to connect to the docker API at unix:///var/run/docker.sock; check if the path is correct and if the daemon is running: dial unix /var/run/docker.sock: connect: no such file or directory",
+            true,
+        ),
+        (
+            "failed to connect to the docker API at unix:///var/run/docker.sock: dial unix /var/run/docker.sock: connect: resource temporarily unavailable",
+            false,
+        ),
+        (
+            "permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock",
+            false,
+        ),
+        (
+            "Cannot connect to the Docker daemon at tcp://host:2375. Is the docker daemon running?",
+            false,
+        ),
+        ("", false),
+    ] {
+        assert_eq!(says_no_daemon(error.as_bytes()), is_down, "{error}");
+    }
+}
+
+#[test]
 fn a_container_is_absent_if_no_other_has_its_name() {
     for (names, listed) in [
         ("", false),

@@ -216,3 +216,25 @@ fn names_that_are_refused() {
     assert_eq!(file.fill("a b").unwrap().path, Path::new("/run/a b.pid"));
     assert!(file.fill("../a").is_err());
 }
+
+#[test]
+fn a_file_that_names_no_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bot.pid");
+    let names_none = || names_none(&ProcDir::default(), &path);
+    assert!(names_none(), "no file");
+    let mut child = std::process::Command::new("sleep")
+        .arg("60")
+        .spawn()
+        .unwrap();
+    fs::write(&path, child.id().to_string()).unwrap();
+    assert!(!names_none());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(names_none());
+    fs::write(&path, "x").unwrap();
+    assert!(!names_none(), "it cannot be understood");
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert!(!names_none(), "it cannot be read");
+}

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::daemon::NotAsked;
 use super::{OnePm2, PAUSE, Pm2Process};
 
 /// Between two of these checks of pm2 (`kill_retry_time`), unless it is configured.
@@ -24,7 +25,7 @@ impl OnePm2 {
         &self,
         timeout: Duration,
         max_age: Duration,
-    ) -> Result<Arc<Vec<Pm2Process>>, String> {
+    ) -> Result<Arc<Vec<Pm2Process>>, NotAsked> {
         let list = self.list(timeout, max_age).await?;
         let of_name = list.iter().filter(|entry| entry.is_named(&self.name));
         match of_name.filter_map(Pm2Process::unclear_for).max() {

@@ -1,4 +1,5 @@
 use super::*;
+use std::fs;
 
 fn entry(json: &str) -> Pm2Process {
     serde_json::from_str(json).unwrap()
@@ -213,46 +214,6 @@ fn the_list_of_pm2() {
         list_in(b"[PM2][ERROR] no\n[{\"pid\":1").is_none(),
         "cut off"
     );
-}
-
-/// pm2 is called as the owner of its home, or not at all.
-#[test]
-fn pm2_is_called_as_the_owner_of_its_home() {
-    let dir = tempfile::tempdir().unwrap();
-    let own = geteuid().as_raw();
-    let proc = ProcDir::default();
-    assert_eq!(daemon_user(&proc, dir.path(), own).unwrap_err(), NO_DAEMON);
-    // As far as files tell a daemon runs there.
-    fs::write(dir.path().join("pm2.pid"), std::process::id().to_string()).unwrap();
-    fs::write(dir.path().join("rpc.sock"), "").unwrap();
-    assert_eq!(daemon_user(&proc, dir.path(), own), Ok(None));
-    let (home, owner) = if own == 0 {
-        std::os::unix::fs::chown(dir.path(), Some(4711), Some(4712)).unwrap();
-        (dir.path(), 4711)
-    } else {
-        (Path::new("/"), 0)
-    };
-    // Another user than root may not become the owner.
-    let why = daemon_user(&proc, home, 4710).unwrap_err();
-    assert!(
-        why.contains(&format!(
-            "belongs to uid {owner}, and this program runs as uid 4710"
-        )),
-        "{why}"
-    );
-    if own == 0 {
-        // The daemon must be the owner's as well.
-        assert_eq!(daemon_user(&proc, home, 0).unwrap_err(), NO_DAEMON);
-        let mut daemon = std::process::Command::new("sleep");
-        let mut daemon = std::os::unix::process::CommandExt::uid(daemon.arg("60"), 4711)
-            .spawn()
-            .unwrap();
-        fs::write(home.join("pm2.pid"), daemon.id().to_string()).unwrap();
-        assert_eq!(daemon_user(&proc, home, 0), Ok(Some((4711, 4712))));
-        daemon.kill().unwrap();
-        daemon.wait().unwrap();
-        assert_eq!(daemon_user(&proc, home, 0).unwrap_err(), NO_DAEMON);
-    }
 }
 
 #[test]

@@ -143,15 +143,19 @@ fn a_unit_that_systemd_does_not_start_on_request_is_not_stopped() {
     );
 }
 
-/// Masked, or with a file that cannot be loaded, there is such a unit.
+/// Masked, or with a file that cannot be loaded, there is such a unit, and systemd runs none.
 #[test]
 fn only_a_unit_that_systemd_does_not_find_is_absent() {
-    let of = |load: &str| UnitState(GONE.replace("=loaded", load)).is_absent();
-    assert!(of("=not-found"));
-    for load in ["=loaded", "=masked", "=bad-setting", "=error", "="] {
-        assert!(!of(load), "{load}");
+    let of = |load: &str| UnitState(GONE.replace("=loaded", load)).absence();
+    assert_eq!(of("=not-found"), Some(Absence::HasNone));
+    for load in ["=loaded", "=masked", "=bad-setting", "=error"] {
+        assert_eq!(of(load), Some(Absence::RunsNone), "{load}");
     }
-    assert!(!UnitState(String::new()).is_absent());
+    assert_eq!(of("="), None);
+    assert_eq!(UnitState(String::new()).absence(), None);
+    let runs = GONE.replace("MainPID=0", "MainPID=7");
+    assert_ne!(runs, GONE);
+    assert_eq!(UnitState(runs).absence(), None);
 }
 
 #[test]

@@ -102,11 +102,8 @@ pub(super) async fn seen(
         let why = "the configuration does not name it";
         return SeenService::new(Seen::Unknown, why.into());
     };
-    let Observed {
-        observation: observed,
-        is_absent,
-        ..
-    } = ask(&ctx.clock, service).await;
+    let answer = ask(&ctx.clock, service).await;
+    let (is_absent, observed) = (answer.is_absent(), answer.observation);
     let is_unsettled = matches!(observed, Observation::Gone { .. } | Observation::Unknown(_));
     if sources == Sources::Live
         && is_unsettled

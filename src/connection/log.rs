@@ -1,5 +1,6 @@
 //! What the bot's own log says of its connection.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub struct LogEvent {
     /// Why a close may be that of another connection; continues "the connection was closed,
     /// but".
     pub unclear: Option<String>,
+    /// The newest event, if it is a close that counts once the session's process has no connection.
+    pub doubted: Option<DoubtedClose>,
     /// The process that opened last; `None` where it is unknown whether it runs. It has ended
     /// only if it was seen running before: see `keep_known_opener`.
     pub opener: Option<Opener>,
@@ -36,6 +39,16 @@ pub struct LogEvent {
     pub never_opened: bool,
     /// Another process has begun to write since the last line of the one that opened.
     pub has_new_writer: bool,
+}
+
+/// A close that may be that of another connection, unless the process that wrote it has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DoubtedClose {
+    /// When.
+    pub at: Timestamp,
+    /// The number by which the process that wrote it knows itself. `None`: the line names none, and
+    /// the log is of this session alone.
+    pub pid: Option<u32>,
 }
 
 /// A process of this host that opened a connection, as the log names it.
@@ -76,6 +89,18 @@ impl LogEvent {
             "the process that opened the connection, by its log, still runs (pid {pid}): `processes` may name another one"
         );
         Some(Evidence::new("log", Finding::NoAnswer, detail))
+    }
+
+    /// What it tells if its newest event, a close, ended the connection of one of these processes.
+    /// Pure.
+    pub(super) fn closed_by_one_of(&self, own_pids: &BTreeSet<u32>) -> Option<Self> {
+        let is_own = |close: &DoubtedClose| close.pid.is_none_or(|pid| own_pids.contains(&pid));
+        let close = self.doubted.filter(is_own)?;
+        Some(Self {
+            opened: Some(false),
+            at: Some(close.at),
+            ..self.clone()
+        })
     }
 
     /// Drops an opener that does not run, unless it was seen running within 30 days, and until

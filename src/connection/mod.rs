@@ -22,7 +22,7 @@ mod stopped;
 mod template;
 mod verdict;
 
-pub use log::{LogEvent, LogReading, LogView, Opener, log_says};
+pub use log::{DoubtedClose, LogEvent, LogReading, LogView, Opener, log_says};
 use log::{superseded, written_after};
 use probe::probe_id;
 pub use probe::{Probe, ProbeError};
@@ -40,6 +40,7 @@ pub use verdict::{
 };
 use verdict::{TICK, span};
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -164,6 +165,7 @@ pub struct Connection {
     last_processes: Arc<LastProcesses>,
     seen_sockets: Arc<SeenSockets>,
     looks_once: bool,
+    only_tells: bool,
     share_for: Duration,
     clock: Clock,
 }
@@ -190,6 +192,8 @@ pub struct Asked {
     ended_by: Option<Timestamp>,
     /// The process that runs started then, where that is known.
     started: Option<Timestamp>,
+    /// The ids by which the processes without a connection know themselves.
+    own_pids: BTreeSet<u32>,
     sightings: SessionSightings,
 }
 
@@ -229,6 +233,7 @@ impl Connection {
             last_processes: Arc::default(),
             seen_sockets: Arc::default(),
             looks_once: false,
+            only_tells: false,
             share_for: Duration::ZERO,
             clock,
         }
@@ -254,6 +259,16 @@ impl Connection {
     #[must_use]
     pub fn looking_once(mut self) -> Self {
         self.looks_once = true;
+        self
+    }
+
+    /// The same, for a program that only tells, as the exporter does for its alerts: a close in the
+    /// log counts where the process has lost its connection, see [`Finding::ClosedInDoubt`]. A
+    /// program that moves files by the verdict takes no such close: the bot may have reached
+    /// WhatsApp through a proxy on another port, or by a process that has left the tree.
+    #[must_use]
+    pub fn only_telling(mut self) -> Self {
+        self.only_tells = true;
         self
     }
 
@@ -343,6 +358,7 @@ impl Connection {
             self.settings.trust.is_match(Path::new(session.as_str()));
         let mut evidence = Vec::new();
         let (mut first_gone, mut ended_by, mut started) = (None, None, None);
+        let mut own_pids = BTreeSet::new();
         if !self.has_sources() {
             let none = "none configured (see --connection.command)";
             evidence.push(Evidence::new("probe", Finding::NoAnswer, none));
@@ -398,7 +414,9 @@ impl Connection {
             }
             evidence.push(look.evidence);
             if self.settings.sockets && !look.pids.is_empty() {
-                evidence.extend(self.sockets(session, &process, look.pids).await);
+                let (found, pids) = self.sockets(session, &process, look.pids).await;
+                evidence.extend(found);
+                own_pids = pids;
             }
         }
         let mut seen_now = evidence.clone();
@@ -458,6 +476,7 @@ impl Connection {
             logged_out,
             ended_by,
             started,
+            own_pids,
             sightings,
         }
     }
@@ -469,22 +488,28 @@ impl Connection {
         session: &SessionName,
         process: &Service,
         pids: Vec<u32>,
-    ) -> Vec<Evidence> {
+    ) -> (Vec<Evidence>, BTreeSet<u32>) {
         let timeout = self.settings.timeout;
-        let found = sockets::look(pids, timeout, &self.seen_sockets, &self.clock).await;
+        let look = sockets::look(pids, timeout, &self.seen_sockets, &self.clock);
+        let (mut found, own_pids) = look.await;
         let services = &self.settings.processes;
-        if !found.finding.may_be_connected() || services.names_each_session() {
-            return vec![found];
+        if found.finding == Finding::Lost && !self.only_tells {
+            found.finding = Finding::Ambiguous;
+        }
+        let is_of_one = found.finding.may_be_connected() || found.finding == Finding::Lost;
+        if !is_of_one || services.names_each_session() {
+            return (vec![found], own_pids);
         }
         let all = self.companions(session).await;
         let id = process.id().unwrap_or_default();
         let shared = self
             .last_processes
             .shared_process(services, &id, session, all.as_ref());
-        match shared {
+        let evidence = match shared {
             Some(why) => shared::of_one_process(found, &why, self.looks_once),
             None => vec![found],
-        }
+        };
+        (evidence, own_pids)
     }
 
     /// Where a probe is unreachable and the process is gone, the further entries of
@@ -525,14 +550,16 @@ impl Connection {
             let has_ended = evidence.iter().any(|e| e.runs == Some(false));
             evidence.extend(known.filter(|_| has_ended).and_then(LogEvent::opener_runs));
             let doubt = superseded(&event, &evidence, asked.started);
-            let said = log_says(
-                event,
-                gone,
-                newest_write,
-                now,
-                self.settings.log_fresh,
-                self.settings.quiet,
-            );
+            let has_lost = evidence.iter().any(|e| e.finding == Finding::Lost);
+            let (fresh, quiet) = (self.settings.log_fresh, self.settings.quiet);
+            let says = |event| log_says(event, gone, newest_write, now, fresh, quiet);
+            let closed = event.as_ref().ok().and_then(Option::as_ref);
+            let closed = closed.filter(|_| has_lost);
+            let closed = closed.and_then(|event| event.closed_by_one_of(&asked.own_pids));
+            let said = match closed.map(|event| says(Ok(Some(event)))) {
+                Some((Finding::Disconnected, said)) => (Finding::ClosedInDoubt, said),
+                _ => says(event),
+            };
             let (finding, detail) = match (said, doubt) {
                 ((Finding::Connected, said), Some((finding, why))) => {
                     (finding, format!("{said}, but {why}"))

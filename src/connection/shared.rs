@@ -36,7 +36,11 @@ pub(super) fn of_several(evidence: Evidence, why: &str) -> Evidence {
 /// may be any session's, and that none of them has lasted is true for all. Pure.
 pub(super) fn of_one_process(sockets: Evidence, why: &str, looks_once: bool) -> Vec<Evidence> {
     if !sockets.finding.may_be_connected() {
-        return vec![sockets];
+        let finding = match sockets.finding {
+            Finding::Lost => Finding::Ambiguous,
+            other => other,
+        };
+        return vec![Evidence { finding, ..sockets }];
     }
     let is_young = sockets.finding == Finding::Connecting && !looks_once;
     let detail = format!(

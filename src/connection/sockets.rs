@@ -114,6 +114,17 @@ struct SeenProcesses {
 }
 
 impl SeenSockets {
+    /// Notes a connection of a process that lasted until `now`.
+    #[cfg(test)]
+    pub(super) fn had_one_that_lasted(&self, pid: u32, now: Instant) {
+        let seen = connections_to(pid, PORT);
+        let mut seen = seen.unwrap_or_else(|error| panic!("{error}"));
+        seen.inodes.insert(1);
+        self.note(pid, &seen, now);
+        let lasts = self.note(pid, &seen, now + LASTS_FOR);
+        assert_eq!(lasts, SocketSign::Lasting);
+    }
+
     fn note(&self, pid: u32, seen: &ProcessConnections, now: Instant) -> SocketSign {
         if seen.inodes.is_empty() && !seen.is_whole {
             return SocketSign::Unseen;
@@ -134,19 +145,27 @@ impl SeenSockets {
     }
 }
 
-/// What the sockets of these processes say.
+/// What the sockets of these processes say, and the ids by which those without a connection know
+/// themselves.
 pub(super) async fn look(
     pids: Vec<u32>,
     timeout: Duration,
     seen: &SeenSockets,
     clock: &Clock,
-) -> Evidence {
+) -> (Evidence, BTreeSet<u32>) {
     let found = within("reading the sockets", timeout, move || {
         Ok(read(&pids, PORT))
     });
     match found.await {
-        Ok(found) => says(&found, PORT, seen, clock.now()),
-        Err(why) => Evidence::new("sockets", Finding::NoAnswer, why),
+        Ok(found) => {
+            let own_pids = found.iter().filter_map(|(_, process)| process.as_ref());
+            let own_pids = own_pids.flat_map(|process| process.own_pids.iter().copied());
+            (says(&found, PORT, seen, clock.now()), own_pids.collect())
+        }
+        Err(why) => {
+            let evidence = Evidence::new("sockets", Finding::NoAnswer, why);
+            (evidence, BTreeSet::new())
+        }
     }
 }
 
@@ -195,7 +214,7 @@ fn says(found: &[TreeLook], port: u16, seen: &SeenSockets, now: Instant) -> Evid
             let detail = format!(
                 "process {pid} has had no connection to port {port} for {ago}: it may have lost its login"
             );
-            say(Finding::Ambiguous, detail)
+            say(Finding::Lost, detail)
         }
         SocketSign::Unseen => {
             let unseen = "the sockets cannot be seen by this user";

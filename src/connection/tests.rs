@@ -41,6 +41,7 @@ async fn a_log_counts_once_it_showed_an_opened_connection() {
             last_line: ago(60),
             last_text: None,
             unclear: None,
+            doubted: None,
             opener: None,
             never_opened: false,
             has_new_writer: false,
@@ -231,6 +232,7 @@ fn a_step_of_the_clock_is_a_veto_for_the_quiet_window() {
         logged_out: false,
         ended_by: None,
         started: None,
+        own_pids: BTreeSet::new(),
         sightings: SessionSightings::default(),
     };
     let old = written_at(Some(Timestamp::from_secs(1_000)));
@@ -261,6 +263,7 @@ fn the_quiet_window_is_measured_by_the_injected_clock() {
             logged_out: false,
             ended_by: None,
             started: None,
+            own_pids: BTreeSet::new(),
             sightings: SessionSightings::default(),
         };
         let judged = connection.judge(asked, &written);
@@ -344,6 +347,7 @@ fn process_is(finding: Finding) -> Asked {
         logged_out: false,
         ended_by: None,
         started: None,
+        own_pids: BTreeSet::new(),
         sightings: SessionSightings {
             trusted_by_configuration: true,
             ..SessionSightings::default()
@@ -398,6 +402,7 @@ fn a_bot_that_restarted_and_has_not_connected_is_unresolved() {
             last_line: Timestamp::from_secs(999_990),
             last_text: None,
             unclear: None,
+            doubted: None,
             opener: None,
             never_opened: false,
             has_new_writer: false,
@@ -405,6 +410,7 @@ fn a_bot_that_restarted_and_has_not_connected_is_unresolved() {
         let asked = Asked {
             log: Some(("log".into(), Ok(Some(event)))),
             started,
+            own_pids: BTreeSet::new(),
             ..process_is(finding)
         };
         let verdict = judged(asked, opened);
@@ -446,6 +452,7 @@ proptest::proptest! {
             last_line: Timestamp::from_secs(last),
             last_text: None,
             unclear: None,
+            doubted: None,
             opener: None,
             never_opened: false,
             has_new_writer,
@@ -453,6 +460,7 @@ proptest::proptest! {
         let asked = |log| Asked {
             log,
             started: started.map(Timestamp::from_secs),
+            own_pids: BTreeSet::new(),
             ..process_is(finding)
         };
         let written = Timestamp::from_secs(990_000);
@@ -527,6 +535,113 @@ fn what_a_socket_proves_to_a_program_that_stays_and_to_a_command() {
             let shared = judged(connection, &[Finding::Shared], logged_in);
             assert_eq!(shared, (State::Unknown, false));
         }
+    }
+}
+
+/// After pm2-logrotate has truncated a log, a close in it is in doubt for ever.
+#[test]
+fn a_close_in_doubt_counts_where_the_process_has_lost_its_connection() {
+    let written = Timestamp::from_secs(990_000);
+    let judged = |sockets: &[Finding], opened: Option<bool>, pid: Option<u32>, closed: i64| {
+        let event = LogEvent {
+            opened,
+            at: opened.map(|_| Timestamp::from_secs(900_000)),
+            last_line: Timestamp::from_secs(999_900),
+            last_text: None,
+            unclear: Some("x".into()),
+            doubted: Some(DoubtedClose {
+                at: Timestamp::from_secs(closed),
+                pid,
+            }),
+            opener: None,
+            never_opened: false,
+            has_new_writer: false,
+        };
+        let mut asked = process_is(Finding::Nothing);
+        let sockets = sockets.iter();
+        let sockets = sockets.map(|finding| Evidence::new("sockets", *finding, ""));
+        asked.evidence.extend(sockets);
+        asked.own_pids = BTreeSet::from([7, 8]);
+        asked.log = Some(("log".into(), Ok(Some(event))));
+        let verdict = judged(asked, written);
+        assert!(!verdict.process_gone);
+        (verdict.state, verdict.is_unresolved())
+    };
+    use Finding::*;
+    let (down, open) = ((State::Disconnected, false), (State::Unknown, true));
+    assert_eq!(judged(&[Lost], None, Some(8), 995_000), down);
+    assert_eq!(judged(&[Lost], None, None, 995_000), down);
+    // The copy of the rotated log ends with the connection.
+    assert_eq!(judged(&[Lost], Some(true), Some(8), 995_000), down);
+    // Another process closed, or a file was written since.
+    assert_eq!(judged(&[Lost], None, Some(9), 995_000), open);
+    assert_eq!(judged(&[Lost], None, Some(8), 980_000), open);
+    // Nothing shows that its connection is gone.
+    for sockets in [
+        &[][..],
+        &[Nothing],
+        &[Ambiguous],
+        &[Connecting],
+        &[Connected],
+    ] {
+        let (state, _) = judged(sockets, None, Some(8), 995_000);
+        assert_ne!(state, State::Disconnected, "{sockets:?}");
+    }
+    for sockets in [Connecting, Connected, Shared, NoAnswer] {
+        let (state, _) = judged(&[Lost, sockets], None, Some(8), 995_000);
+        assert_ne!(state, State::Disconnected, "{sockets:?}");
+    }
+}
+
+/// The remediator may not clean by it: the bot may be connected by another port or process.
+#[tokio::test]
+async fn only_a_program_that_tells_takes_a_connection_for_lost() {
+    let manual = clock::ManualClock::new(std::time::UNIX_EPOCH + Duration::from_secs(1_000_000));
+    let pattern = regex::Regex::new("^(?<team>[a-z]+)_[0-9]+$").unwrap();
+    let placeholders = crate::control::placeholders(Some(&pattern));
+    let services = |path: &str| {
+        let spec =
+            supervisor::Spec::PidFile(supervisor::PidFile::new(path, &placeholders).unwrap());
+        let timing = crate::control::Timing::default();
+        let rule = crate::control::ServiceRule::new(None, None, spec, false, timing);
+        Services::new(vec![rule.unwrap()]).unwrap()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    for folder in ["a_1", "a_2"].map(|name| dir.path().join(name)) {
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("creds.json"), "{}").unwrap();
+        std::fs::write(folder.join("pre-key-1.json"), "{}").unwrap();
+    }
+    let a = SessionName::from_text("a_1");
+    let me = std::process::id();
+    for (path, only_tells, expected) in [
+        ("/run/{session}.pid", true, Finding::Lost),
+        ("/run/{session}.pid", false, Finding::Ambiguous),
+        // Two sessions have the process.
+        ("/run/{team}.pid", true, Finding::Ambiguous),
+    ] {
+        let source = crate::folder::SessionsPath {
+            name: None,
+            path: dir.path().to_owned(),
+        };
+        let all = AllSessions::new(vec![source]);
+        let mut connection = Connection {
+            clock: manual.clock(),
+            ..Connection::default()
+        }
+        .among(Arc::new(all));
+        connection.settings.processes = services(path);
+        if only_tells {
+            connection = connection.only_telling();
+        }
+        let process = connection.settings.processes.observed(&a).unwrap();
+        let seen = &connection.seen_sockets;
+        seen.had_one_that_lasted(me, connection.clock.now());
+        manual.advance(Duration::from_secs(400));
+        let (found, own_pids) = connection.sockets(&a, &process, vec![me]).await;
+        let findings: Vec<Finding> = found.iter().map(|e| e.finding).collect();
+        assert_eq!(findings, [expected], "{path} {found:?}");
+        assert!(own_pids.contains(&me));
     }
 }
 

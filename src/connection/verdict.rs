@@ -74,6 +74,13 @@ pub enum Finding {
     /// The source answered that a bot is not connected, and it may be another session's or another
     /// connection. Changes no verdict.
     Ambiguous,
+    /// The session's own process had a connection that had lasted, and has had none for five
+    /// minutes. Alone it changes no verdict.
+    Lost,
+    /// The newest event in the log is a close, which may be that of another connection of the
+    /// session's process or of its own. Alone it changes no verdict. With [`Finding::Lost`] it
+    /// means disconnected: there is no other connection that it could have ended.
+    ClosedInDoubt,
     /// What the source saw is evidence of nothing, e.g. a process that runs. Changes no
     /// verdict.
     Nothing,
@@ -93,6 +100,8 @@ impl Finding {
             Finding::NoAnswer => "silent",
             Finding::Unreachable => "unreachable",
             Finding::Ambiguous => "ambiguous",
+            Finding::Lost => "lost",
+            Finding::ClosedInDoubt => "closed",
             Finding::Nothing => "nothing",
         }
     }
@@ -246,8 +255,8 @@ impl Verdict {
     pub fn is_unresolved(&self) -> bool {
         let negative = self.evidence.iter().any(|e| e.finding.is_negative());
         let is_open = |e: &Evidence| match e.finding {
-            Finding::Nothing => false,
-            Finding::Connecting => true,
+            Finding::Nothing | Finding::ClosedInDoubt => false,
+            Finding::Connecting | Finding::Lost => true,
             Finding::Connected | Finding::Shared => negative || e.is_direct(),
             Finding::Ambiguous => e.is_direct() || matches!(e.source, "log" | "sockets"),
             _ => e.is_direct(),
@@ -315,10 +324,12 @@ impl Verdict {
 
 /// From evidence to verdict. Disconnected needs a source to say so, a folder that was
 /// quiet, and no source that contradicts, may be connected or failed to answer. What is unreachable failed to
-/// answer, unless the process is proven gone.
+/// answer, unless the process is proven gone. A process that has lost its connection and a log whose
+/// close was in doubt say so together.
 pub fn fold(evidence: Vec<Evidence>) -> Verdict {
     let says = |finding| evidence.iter().any(|e| e.finding == finding);
-    let negative = evidence.iter().any(|e| e.finding.is_negative());
+    let is_refuted = says(Finding::Lost) && says(Finding::ClosedInDoubt);
+    let negative = is_refuted || evidence.iter().any(|e| e.finding.is_negative());
     let vetoed = says(Finding::Writing)
         || says(Finding::NoAnswer)
         || says(Finding::Connecting)

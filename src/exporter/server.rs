@@ -121,7 +121,7 @@ impl Loaded {
         Self {
             collector: Arc::new(Mutex::new(collector)),
             settings: app.settings,
-            connection: connection.sharing_for(SHARE_FOR),
+            connection: connection.sharing_for(SHARE_FOR).only_telling(),
             last_events: app.last_events,
             latest,
         }

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::cli::examples::{counted, grouped};
 use crate::cli::{exit_codes, table};
-use crate::connection::{Connection, State, Verdict};
+use crate::connection::{Connection, Evidence, State, Verdict};
 use crate::folder::discovery::few_of_each;
 use crate::folder::scan::newest_write_in;
 use crate::folder::{BoundedBlocking, Creds, FolderPath, NewestWrite, SessionName, Timestamp};
@@ -180,7 +180,8 @@ async fn verdict(
         return connection.judge_by(asked, None, true);
     };
     let verdict = connection.judge_by(asked.clone(), newest_write, no_login);
-    if !verdict.evidence.iter().any(|e| e.finding.is_negative()) {
+    let is_negative = |e: &Evidence| e.finding.is_negative();
+    if verdict.state != State::Disconnected && !verdict.evidence.iter().any(is_negative) {
         return verdict;
     }
     let path = folder.path();

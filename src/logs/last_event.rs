@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use clock::Clock;
 use log_tailer::{EndMark, Listed, LogEnd, read_end};
 
-use crate::connection::{LogEvent, LogReading, LogView};
+use crate::connection::{DoubtedClose, LogEvent, LogReading, LogView};
 use crate::folder::discovery::Discovery;
 use crate::folder::{SessionName, SessionsPath, Timestamp};
 
@@ -32,8 +32,8 @@ use super::log_name::writer_name;
 use super::own::OwnLogs;
 use super::pattern::{Hit, RecordSigns, ScanState, Sign};
 use connections::Connections;
-use dates::{Written, date_in, is_final, origin_of, pid_on, written};
-use last_word::{LastWord, OneLog, last_word};
+use dates::{Written, close_writer_of, date_in, is_final, origin_of, pid_on, written};
+use last_word::{LastWord, OneLog, doubted_close, last_word};
 use layout::{Layout, PlacedLog};
 use neighbours::Neighbours;
 use opener::NamedProcess;
@@ -75,6 +75,8 @@ struct LastEvent {
     last: Option<ConnectionEvent>,
     /// Why a close does not count.
     unclear: Option<String>,
+    /// See [`LogEvent`].
+    doubted: Option<DoubtedClose>,
     /// The process that opened last.
     opener: Option<NamedProcess>,
     /// See [`LogEvent`].
@@ -197,6 +199,7 @@ impl LastEventReader {
             let event = event.get_or_insert(LastEvent {
                 last: None,
                 unclear: None,
+                doubted: None,
                 opener: None,
                 never_opened: false,
                 has_new_writer: false,
@@ -256,6 +259,13 @@ impl LastEventReader {
                 }
             }
         }
+        event.doubted = doubted_close(&logs, by_line).filter(|close| {
+            let log_of = |name: &str| self.newest_beside(layout.logs_of(name), 0, None);
+            let neighbours = &layout.neighbours;
+            let is_named = by_line || close.pid.is_some();
+            let other = || neighbours.without_a_log(session.as_str(), event.last_line, log_of);
+            is_named || other().is_none()
+        });
         Ok(Some(event.clone()))
     }
 
@@ -445,7 +455,10 @@ impl LastEventReader {
                         events.opened_here_by(pid);
                     }
                 }
-                Some(false) => events.closed(at, origin_of(hit.text), is_final(hit.text)),
+                Some(false) => {
+                    events.closed(at, origin_of(hit.text), is_final(hit.text));
+                    events.closed_by(close_writer_of(hit.text));
+                }
                 None => {}
             }
             if for_good {
@@ -532,6 +545,7 @@ impl LogView for LastEventReader {
                 last_line: event.last_line,
                 last_text: event.last_text,
                 unclear: event.unclear,
+                doubted: event.doubted,
                 never_opened: event.never_opened,
                 has_new_writer: event.has_new_writer,
             })),

@@ -12,6 +12,7 @@ fn process(started: u64, inodes: &[u64]) -> ProcessConnections {
         started,
         inodes: inodes.iter().copied().collect(),
         is_whole: true,
+        own_pids: BTreeSet::new(),
     }
 }
 
@@ -104,9 +105,7 @@ fn a_bot_that_reconnects_is_connected_again_by_the_second_look() {
     ];
     assert_eq!(
         looks(lost),
-        [
-            Connecting, Connected, Nothing, Nothing, Ambiguous, Ambiguous
-        ]
+        [Connecting, Connected, Nothing, Nothing, Lost, Lost]
     );
     // After a quarter of an hour, nothing is left of those that have not lasted.
     let given_up: &[(u64, &[u64])] = &[(0, old), (30, &[]), (899, &[]), (900, &[])];
@@ -149,7 +148,7 @@ fn what_cannot_be_seen_is_not_lost() {
         (60, hidden(&[]), Nothing),
         (400, hidden(&[]), Nothing),
         (401, None, Nothing),
-        (402, shown(&[]), Ambiguous),
+        (402, shown(&[]), Lost),
     ] {
         let said = says(&[(7, found)], PORT, &seen, start + seconds(at));
         assert_eq!(said.finding, expected, "{at}: {said}");
@@ -221,7 +220,7 @@ proptest! {
             };
             match expected {
                 Some(expected) => prop_assert_eq!(finding, expected),
-                None => prop_assert!(matches!(finding, Finding::Nothing | Finding::Ambiguous)),
+                None => prop_assert!(matches!(finding, Finding::Nothing | Finding::Ambiguous | Finding::Lost)),
             }
         }
     }

@@ -12,6 +12,7 @@ fn asked(findings: &[Finding], log: Option<LogEvent>) -> Asked {
         logged_out: false,
         ended_by: None,
         started: None,
+        own_pids: std::collections::BTreeSet::new(),
         sightings: SessionSightings {
             trusted_by_configuration: true,
             ..SessionSightings::default()
@@ -49,6 +50,7 @@ fn while_it_is_stopped() {
             last_line,
             last_text: None,
             unclear: None,
+            doubted: None,
             opener: None,
             never_opened: false,
             has_new_writer: false,
@@ -106,6 +108,7 @@ fn a_log_that_ends_with_an_opened_connection_is_not_enough() {
             last_line,
             last_text: None,
             unclear: None,
+            doubted: None,
             opener: None,
             never_opened: false,
             has_new_writer: false,
@@ -233,6 +236,7 @@ fn after_it_was_started() {
             last_line: Timestamp::now(),
             last_text: None,
             unclear: None,
+            doubted: None,
             opener: None,
             never_opened: false,
             has_new_writer: false,
@@ -279,6 +283,7 @@ fn a_process_that_opened_and_still_runs_keeps_the_files() {
                 last_line: since,
                 last_text: None,
                 unclear: None,
+                doubted: None,
                 opener: opener.map(|runs| Opener {
                     pid: 4242,
                     namespace: 1,

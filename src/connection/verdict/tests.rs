@@ -2,7 +2,7 @@ use super::*;
 use Finding::*;
 use proptest::prelude::*;
 
-const ALL: [Finding; 11] = [
+const ALL: [Finding; 13] = [
     Connected,
     Connecting,
     Shared,
@@ -13,6 +13,8 @@ const ALL: [Finding; 11] = [
     NoAnswer,
     Unreachable,
     Ambiguous,
+    Lost,
+    ClosedInDoubt,
     Nothing,
 ];
 
@@ -76,7 +78,7 @@ fn the_documented_table_is_whole_and_true() {
         };
         let negatives: &[&[Finding]] = match has(6) {
             true => &[&[Gone], &[Gone, Disconnected]],
-            false => &[&[Disconnected]],
+            false => &[&[Disconnected], &[Lost, ClosedInDoubt]],
         };
         let silents: &[&[Finding]] = match has(4) {
             true => &[
@@ -92,7 +94,8 @@ fn the_documented_table_is_whole_and_true() {
             .iter()
             .flat_map(|negative| silents.iter().map(move |silent| (negative, silent)))
         {
-            for nothing in [&[][..], &[Nothing], &[Ambiguous]] {
+            // Either of the last two alone says nothing.
+            for nothing in [&[][..], &[Nothing], &[Ambiguous], &[Lost], &[ClosedInDoubt]] {
                 let mut findings = [nothing, silent].concat();
                 for (index, finding) in [(0, Connected), (2, Quiet), (3, Writing), (5, Unreachable)]
                 {
@@ -125,6 +128,14 @@ proptest! {
             let after = folded(&longer);
             match more {
                 Nothing | Ambiguous => prop_assert_eq!(after.state, before.state),
+                // Together they are one that says disconnected, as if that said it itself.
+                Lost | ClosedInDoubt => {
+                    let is_pair = longer.contains(&Lost) && longer.contains(&ClosedInDoubt);
+                    let said = if is_pair { Disconnected } else { Nothing };
+                    let mut other = findings.clone();
+                    other.push(said);
+                    prop_assert_eq!(after.state, folded(&other).state);
+                }
                 Writing | NoAnswer | Connecting | Shared | Connected => {
                     prop_assert_ne!(after.state, State::Disconnected);
                 }
@@ -147,7 +158,8 @@ proptest! {
         // A connection that proves no login keeps exactly the files that a proven one keeps, and
         // no source calls the bot connected by it.
         let is_disconnected = |findings: &[Finding]| folded(findings).state == State::Disconnected;
-        let negative = findings.iter().any(|f| f.is_negative());
+        let is_refuted = findings.contains(&Lost) && findings.contains(&ClosedInDoubt);
+        let negative = is_refuted || findings.iter().any(|f| f.is_negative());
         for other in [Connecting, Shared] {
             let instead = |f: &Finding| if *f == Connected { other } else { *f };
             let unproven: Vec<Finding> = findings.iter().map(instead).collect();
@@ -155,7 +167,10 @@ proptest! {
             prop_assert_ne!(folded(&unproven).state, State::Connected);
             // That the process of several sessions has a connection is no more open than that it
             // runs, unless a source contradicts it.
-            let open = unproven.contains(&Connecting) || negative && unproven.contains(&Shared);
+            let is_unknown = folded(&unproven).state == State::Unknown;
+            let open = unproven.contains(&Connecting)
+                || is_unknown && unproven.contains(&Lost)
+                || negative && unproven.contains(&Shared);
             prop_assert_eq!(folded(&unproven).is_unresolved(), open);
         }
         let turned: Vec<Finding> = findings.iter().rev().copied().collect();
@@ -185,6 +200,8 @@ fn what_was_not_believed_settles_nothing() {
     // It has a connection that has not lasted, or had one lately.
     assert!(one("sockets", Connecting));
     assert!(one("sockets", Ambiguous));
+    assert!(one("sockets", Lost));
+    assert!(!one("log", ClosedInDoubt));
     assert!(!one("sockets", Nothing));
     assert!(!one("sockets", Connected));
     // It has one, and its log says that its connection was closed.

@@ -34,6 +34,18 @@ pub(super) enum LogWord {
     Unclear { doubt: Doubt, at: Option<Timestamp> },
 }
 
+/// Which process a close names as the one that wrote it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum CloseWriter {
+    /// It names one, and not by a number.
+    #[default]
+    Unknown,
+    /// It names none.
+    Unnamed,
+    /// It names this number, which is that in its own PID namespace.
+    Pid(u32),
+}
+
 /// Why a close may belong to another connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Doubt {
@@ -100,6 +112,7 @@ pub(super) struct Connections {
     opener_pid: Option<u32>,
     /// The process that closed since.
     closer: Option<u64>,
+    close_writer: CloseWriter,
     word: Option<LogWord>,
     /// The last dated "opened".
     opened: Option<Timestamp>,
@@ -213,6 +226,7 @@ impl Connections {
     pub(super) fn closed(&mut self, at: Option<Timestamp>, by: Option<Origin>, is_final: bool) {
         self.is_closed = true;
         self.closer = by.map(|by| by.process);
+        self.close_writer = CloseWriter::default();
         if let Some(by) = by {
             self.step(by.process, at, LineKind::Closed);
         }
@@ -227,6 +241,16 @@ impl Connections {
         if let Some(process) = by.and_then(|by| self.processes.get_mut(&by.process)) {
             process.phase = SocketPhase::Closed;
         }
+    }
+
+    /// The last close names this process.
+    pub(super) fn closed_by(&mut self, writer: CloseWriter) {
+        self.close_writer = writer;
+    }
+
+    /// Which process the last close names.
+    pub(super) fn close_writer(&self) -> CloseWriter {
+        self.close_writer
     }
 
     /// The login was ended. Counts only if the connection is closed: a text sent to the bot closes

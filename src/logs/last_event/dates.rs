@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::folder::Timestamp;
 use crate::logs::record::unwrap;
 
-use super::connections::Origin;
+use super::connections::{CloseWriter, Origin};
 
 /// A line that names the process that wrote it.
 pub(super) struct Written<'a> {
@@ -70,6 +70,23 @@ pub(super) fn pid_on(this_host: &str, record: &[u8]) -> Option<u32> {
     };
     let pid = std::str::from_utf8(&pid).ok()?.parse().ok()?;
     (host == this_host.as_bytes()).then_some(pid)
+}
+
+/// Which process a record about a close names as the one that wrote it.
+pub(super) fn close_writer_of(record: &[u8]) -> CloseWriter {
+    let pid = match process_words(record) {
+        None => return CloseWriter::Unnamed,
+        Some(ProcessWords::Fields { pid, .. }) => pid,
+        Some(ProcessWords::Pretty(words)) => {
+            let name = memmem::find(&words, b" on ").map_or(&words[..], |at| &words[..at]);
+            let number = name.rsplit(|byte| *byte == b'/').next();
+            number.unwrap_or_default().to_vec()
+        }
+    };
+    let pid = std::str::from_utf8(&pid)
+        .ok()
+        .and_then(|pid| pid.parse().ok());
+    pid.map_or(CloseWriter::Unknown, CloseWriter::Pid)
 }
 
 /// What a record says of the process that wrote it.

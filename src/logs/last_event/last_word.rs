@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::folder::Timestamp;
 
-use super::connections::{Connections, LogWord};
+use super::connections::{CloseWriter, Connections, Doubt, LogWord};
+use crate::connection::DoubtedClose;
 
 /// A log of a session.
 #[derive(Debug)]
@@ -88,6 +89,48 @@ pub(super) fn last_word(logs: &[OneLog], by_line: bool) -> LastWord {
             LastWord::Unclear(doubt.reason().into())
         }),
     }
+}
+
+/// The newest event in these logs, if it is a close that the session's own process wrote, or may
+/// have written, and that counts once that process has no connection: none of its connections is
+/// then another one.
+pub(super) fn doubted_close(logs: &[OneLog], by_line: bool) -> Option<DoubtedClose> {
+    let mut newest: Option<(Option<Timestamp>, &OneLog, LogWord)> = None;
+    for log in logs {
+        let Some(word) = log.connections.word() else {
+            continue;
+        };
+        let reach = match word {
+            LogWord::Opened { at } => at.or(Some(log.written)),
+            LogWord::Closed { at, .. } | LogWord::Unclear { at, .. } => at,
+        };
+        let is_opened = matches!(word, LogWord::Opened { .. });
+        let is_newer = newest
+            .as_ref()
+            .is_none_or(|(known, ..)| reach > *known || reach == *known && is_opened);
+        if is_newer {
+            newest = Some((reach, log, word));
+        }
+    }
+    let (at, closed, word) = newest?;
+    let is_close = match word {
+        LogWord::Opened { .. } => false,
+        LogWord::Closed { .. } => true,
+        // Another process has a connection.
+        LogWord::Unclear { doubt, .. } => doubt != Doubt::SeveralProcesses,
+    };
+    if !is_close || !by_line && closed.contested.is_some() {
+        return None;
+    }
+    let is_own = |other: &OneLog| {
+        other.writer == closed.writer || other.is_exact && closed.is_exact || by_line
+    };
+    let pid = match closed.connections.close_writer() {
+        CloseWriter::Pid(pid) => Some(pid),
+        CloseWriter::Unnamed if logs.iter().all(is_own) => None,
+        CloseWriter::Unnamed | CloseWriter::Unknown => return None,
+    };
+    Some(DoubtedClose { at: at?, pid })
 }
 
 /// Why a close in the log `index` by the process `by` may belong to another session.

@@ -1,6 +1,7 @@
 use super::dates::date_in;
 use super::*;
 
+mod doubted;
 mod openers;
 
 #[test]

@@ -27,6 +27,9 @@ pub struct ProcessConnections {
     /// The sockets of all these processes were seen. `false` where one is another user's, or
     /// where there are too many.
     pub is_whole: bool,
+    /// Where there is no socket: the ids by which these processes know themselves, as they write
+    /// them to their logs. In a PID namespace of its own a process has another one.
+    pub own_pids: BTreeSet<u32>,
 }
 
 /// The established TCP connections to `port` of a process and of all that it has started. Blocks.
@@ -57,15 +60,26 @@ pub fn connections_to(pid: u32, port: u16) -> io::Result<ProcessConnections> {
             tree.push(child);
         }
     }
+    let own_pids = match inodes.is_empty() {
+        true => tree.iter().filter_map(own_pid).collect(),
+        false => BTreeSet::new(),
+    };
     Ok(ProcessConnections {
         started,
         inodes,
         is_whole,
+        own_pids,
     })
 }
 
 fn other(error: ProcError) -> io::Error {
     io::Error::other(error.to_string())
+}
+
+fn own_pid(process: &Process) -> Option<u32> {
+    let ids = process.status().ok()?.nspid;
+    let own = ids.and_then(|ids| ids.last().copied());
+    u32::try_from(own.unwrap_or(process.pid)).ok()
 }
 
 /// `None`: it has ended.

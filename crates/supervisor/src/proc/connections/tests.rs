@@ -60,6 +60,8 @@ fn what_a_wrapper_has_started_counts_as_its_own() {
     let (connection, _) = listener.accept().unwrap();
     let found = connections_to(wrapper.id(), port).unwrap();
     assert_eq!((found.inodes.len(), found.is_whole), (1, true));
+    let without = connections_to(wrapper.id(), 1).unwrap();
+    assert!(without.own_pids.contains(&wrapper.id()) && without.own_pids.len() == 3);
     let own = ProcDir::default().info(wrapper.id()).unwrap().unwrap();
     assert_eq!(found.started, own.started, "that of the wrapper");
     // This program's other child is none of the wrapper's.

@@ -71,7 +71,6 @@ pub const NAMED: [(&str, &str); 31] = [
     ("pm2 reload", "what never to do"),
     ("pm2 start", "the way to deploy"),
     ("pm2 stop", "the way to deploy"),
-    ("npm start", "what a unit runs"),
     ("find -mtime", "what deleted keys"),
     ("grep -c", A_WAY),
     ("cp -a", A_WAY),

@@ -25,6 +25,8 @@ pub enum StartObstacle {
     NoScript,
     /// The directory in which pm2 starts it was removed.
     NoDirectory,
+    /// The program that runs the script of pm2 was removed.
+    NoInterpreter,
     /// The container was made with `--rm`.
     AutoRemove,
     /// The program of the start command does not exist.
@@ -35,7 +37,7 @@ pub enum StartObstacle {
 
 impl StartObstacle {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::TransientUnit,
         Self::NoUnitFile,
         Self::MaskedUnit,
@@ -43,6 +45,7 @@ impl StartObstacle {
         Self::NoManualStart,
         Self::NoScript,
         Self::NoDirectory,
+        Self::NoInterpreter,
         Self::AutoRemove,
         Self::NoProgram,
         Self::NotExecutable,
@@ -65,6 +68,9 @@ impl StartObstacle {
             Self::NoScript | Self::NoDirectory => {
                 "delete the process from pm2, start it from its present directory, and run pm2 save"
             }
+            Self::NoInterpreter => {
+                "put that program back, or run pm2 update with the present one, delete the process from pm2, start it anew, and run pm2 save"
+            }
             Self::AutoRemove => "create the container without --rm",
             Self::NoProgram => "correct `command.start` of its entry in `processes`",
             Self::NotExecutable => {
@@ -85,6 +91,9 @@ impl fmt::Display for StartObstacle {
             Self::NoScript => "the script that pm2 starts (pm_exec_path) does not exist any more",
             Self::NoDirectory => {
                 "the directory in which pm2 starts it (pm_cwd) does not exist any more"
+            }
+            Self::NoInterpreter => {
+                "the program with which pm2 runs the script (exec_interpreter, by the PATH of the process; in cluster mode that of pm2 itself) does not exist any more, as after an upgrade of Node.js"
             }
             Self::AutoRemove => "the container is removed when it stops (--rm)",
             Self::NoProgram => "the program of the start command does not exist",

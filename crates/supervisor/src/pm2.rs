@@ -22,7 +22,6 @@ use tokio::time::Instant;
 
 use crate::bounded::within;
 use crate::exec::{Exec, argv};
-use crate::obstacle::is_missing_under;
 use crate::proc::{ProcDir, with_mark};
 use crate::{
     Absence, ArgTemplate, CallError, CallOptions, Observation, Observed, Placeholders,
@@ -126,7 +125,7 @@ impl Supervisor for OnePm2 {
     async fn check_restart(&self, query: &Query) -> Result<Option<StartObstacle>, String> {
         let list = self.list(query.timeout, query.max_age).await;
         let list = list.map_err(|error| error.why)?;
-        self.obstacle(&self.entries(&list)?, query.timeout).await
+        self.missing(&self.entries(&list)?, query.timeout).await
     }
 
     async fn stop(&self, call: CallOptions) -> Result<(), CallError> {
@@ -147,7 +146,7 @@ impl Supervisor for OnePm2 {
             return Err(CallError::AlreadyStopped);
         }
         // Where that is unknown, the stop is called.
-        if let Ok(Some(obstacle)) = self.obstacle(&entries, QUERY_TIMEOUT).await {
+        if let Ok(Some(obstacle)) = self.missing(&entries, QUERY_TIMEOUT).await {
             return Err(obstacle.into());
         }
         let pids: BTreeSet<u32> = entries.iter().filter_map(|entry| entry.pid()).collect();
@@ -240,30 +239,6 @@ impl OnePm2 {
                 })
             }
         }
-    }
-
-    /// Looks for the files of these processes where the daemon would look.
-    async fn obstacle(
-        &self,
-        entries: &[&Pm2Process],
-        timeout: Duration,
-    ) -> Result<Option<StartObstacle>, String> {
-        let places: Vec<_> = entries
-            .iter()
-            .flat_map(|entry| entry.pm2_env.places())
-            .collect();
-        let home = self.home.clone();
-        let work = move || {
-            let Some(daemon) = daemon_pid(&home) else {
-                return Ok(None);
-            };
-            let root = PathBuf::from(format!("/proc/{daemon}/root"));
-            let missing = places
-                .iter()
-                .find(|(_, path)| is_missing_under(&root, path));
-            Ok(missing.map(|(obstacle, _)| *obstacle))
-        };
-        within("looking for the script", timeout, work).await
     }
 
     /// Keeps these processes and all that they have started, beside those kept before that
@@ -410,6 +385,15 @@ struct Env {
     /// The directory it is started in.
     #[serde(default)]
     pm_cwd: Value,
+    /// `fork_mode` or `cluster_mode`.
+    #[serde(default)]
+    exec_mode: Value,
+    /// What runs the script in `fork_mode`; `none` if it runs by itself.
+    #[serde(default)]
+    exec_interpreter: Value,
+    /// The PATH of the process, where a bare name of an interpreter is searched for.
+    #[serde(default, rename = "PATH")]
+    path: Value,
     #[serde(default)]
     watch: Value,
     #[serde(default)]
@@ -438,8 +422,8 @@ impl Pm2Process {
         self.pid.filter(|pid| *pid > 0)
     }
 
-    /// It has no process. Between an exit and the restart pm2 says `stopped` and still
-    /// names the process.
+    /// It has no process, and pm2 does not start one. Between an exit and the restart pm2 says
+    /// `stopped` and still names the process.
     fn has_ended(&self) -> bool {
         let has_ended = matches!(self.pm2_env.status.as_str(), "stopped" | "errored");
         (has_ended || self.is_given_up) && self.pid().is_none()
@@ -468,21 +452,6 @@ impl Env {
             _ => true,
         };
         self.status == "stopped" && self.autorestart == Value::Bool(true) && !has_codes
-    }
-
-    /// What must be there for a start, and what is wrong if it is not.
-    fn places(&self) -> impl Iterator<Item = (StartObstacle, PathBuf)> + use<> {
-        let places = [
-            (StartObstacle::NoDirectory, &self.pm_cwd),
-            (StartObstacle::NoScript, &self.pm_exec_path),
-        ];
-        places
-            .map(|(obstacle, place)| {
-                let path = place.as_str().map(PathBuf::from);
-                Some((obstacle, path.filter(|path| path.is_absolute())?))
-            })
-            .into_iter()
-            .flatten()
     }
 
     fn is_started_by_others(&self) -> bool {
@@ -540,10 +509,8 @@ fn judge(entries: &[&Pm2Process]) -> Result<Option<Observation>, String> {
     let is = |statuses: &'static [&'static str]| {
         move |entry: &&&Pm2Process| statuses.contains(&entry.pm2_env.status.as_str())
     };
-    if entries
-        .iter()
-        .any(|entry| is(&["launching", "stopping"])(&entry))
-    {
+    let mut left = entries.iter().filter(|entry| !entry.has_ended());
+    if left.any(|entry| is(&["launching", "stopping"])(&entry)) {
         return Ok(Some(Observation::Changing("pm2 stops or starts it".into())));
     }
     let pids: Vec<u32> = entries
@@ -644,6 +611,7 @@ fn remains(
 mod daemon;
 mod given_up;
 mod pid_files;
+mod places;
 
 use daemon::{NotAsked, daemon_pid, pm2_user};
 

@@ -1,10 +1,15 @@
-//! What pm2 will not start again, although it says `waiting restart`.
+//! What has no process and which pm2 will not start again, although it says `waiting restart`,
+//! `online` or `launching`.
 //!
-//! pm2 says so at every end of a process with `restart_delay` or `exp_backoff_restart_delay`, also
+//! pm2 says `waiting restart` at every end of a process with `restart_delay` or `exp_backoff_restart_delay`, also
 //! where it starts nothing: after too many restarts, with `autorestart: false`, and after a code
 //! of `stop_exit_codes`. Then it names no process; where it waits, it still names the one that has
 //! ended. During `pm2 stop` and `pm2 restart` both hold as well, until pm2 next checks whether the
 //! process has ended. So a second look, after that time, decides.
+//!
+//! Where pm2 cannot run the interpreter, or the machine has no process left, it says `online`, or
+//! in cluster mode `launching`, and names no process. It does nothing more about that. Both name
+//! the process from its first moment, so a second look is only to be sure.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +21,8 @@ use super::{OnePm2, PAUSE, Pm2Process};
 
 /// Between two of these checks of pm2 (`kill_retry_time`), unless it is configured.
 const CHECKED_EVERY: Duration = Duration::from_millis(100);
+/// Between the two looks at what pm2 calls started.
+const STARTED_WITHIN: Duration = Duration::from_secs(1);
 /// The longest pause before the second look. If it is too short, a later look decides.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 
@@ -46,10 +53,17 @@ impl Pm2Process {
     }
 
     fn waits_for_nothing(&self) -> bool {
-        self.pm2_env.status == "waiting restart" && self.pid().is_none()
+        self.pid().is_none() && (self.pm2_env.status == "waiting restart" || self.is_to_run())
+    }
+
+    fn is_to_run(&self) -> bool {
+        matches!(self.pm2_env.status.as_str(), "online" | "launching")
     }
 
     fn checked_within(&self) -> Duration {
+        if self.is_to_run() {
+            return STARTED_WITHIN;
+        }
         let every = self.pm2_env.kill_retry_time.as_u64();
         let every = every.map_or(CHECKED_EVERY, Duration::from_millis);
         // Once its `kill_timeout` is over, pm2 begins again to wait for the next check.
@@ -66,7 +80,9 @@ impl Pm2Process {
     ) {
         for entry in list.iter_mut().filter(|entry| entry.waits_for_nothing()) {
             let is_same = |old: &&Self| {
-                old.pm_id == entry.pm_id && old.pm2_env.pm_uptime == entry.pm2_env.pm_uptime
+                let is_as_before = old.is_to_run() == entry.is_to_run();
+                let same_start = old.pm2_env.pm_uptime == entry.pm2_env.pm_uptime;
+                old.pm_id == entry.pm_id && is_as_before && same_start
             };
             let seen = before.iter().find(is_same);
             let since = seen.and_then(|old| old.waits_since).unwrap_or(answered);

@@ -66,3 +66,34 @@ fn the_second_look_comes_after_the_next_check_of_pm2() {
     assert_eq!(looks(vec![(0, waits()), (4300, waits())]), (false, true));
     assert_eq!(looks(vec![(0, waits()), (4360, waits())]), (true, false));
 }
+
+/// As pm2 6.0.13 shows it where it cannot spawn: with an interpreter that is gone, for example.
+#[test]
+fn what_pm2_calls_started_without_a_process_has_ended_at_the_second_look() {
+    for status in ["online", "launching"] {
+        let without = || list(0, &format!(r#""status":"{status}","pm_uptime":1000"#));
+        assert_eq!(looks(vec![(0, without())]), (false, true), "{status}");
+        let early = vec![(0, without()), (900, without())];
+        assert_eq!(looks(early), (false, true), "{status}");
+        let late = vec![(0, without()), (1060, without())];
+        assert_eq!(looks(late), (true, false), "{status}");
+        // It has a process by then, or pm2 has tried once more.
+        let started = list(78, &format!(r#""status":"{status}","pm_uptime":1000"#));
+        assert_eq!(looks(vec![(0, without()), (1060, started)]), (false, false));
+        let again = list(0, &format!(r#""status":"{status}","pm_uptime":2000"#));
+        assert_eq!(looks(vec![(0, without()), (1060, again)]), (false, true));
+        // What it waited before counts for nothing.
+        let waited = vec![(0, list(0, WAITS)), (1060, without())];
+        assert_eq!(looks(waited), (false, true), "{status}");
+    }
+}
+
+/// One of a name that has no process does not make another one that runs unsettled.
+#[test]
+fn what_has_ended_beside_what_runs() {
+    let mut ended = list(0, r#""status":"launching""#);
+    ended[0].is_given_up = true;
+    let runs = list(7, r#""status":"online""#);
+    let seen = judge(&[&ended[0], &runs[0]]).unwrap();
+    assert!(matches!(seen, Some(crate::Observation::Running { pids, .. }) if pids == [7]));
+}

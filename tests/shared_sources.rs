@@ -68,11 +68,11 @@ fn a_probe_for_one_bot_cleans_no_other() {
     world.remediator(&excluded).must(1, &[PROBE_HINT]);
     world.unchanged("first", &first);
 
-    // That the shared probe says connected stands.
+    // That the shared probe says connected proves nothing either, and keeps the files of both.
     world.write("answer", "connected\n");
-    world
-        .remediator(&["clean", "first"])
-        .must(1, &["the bot is connected"]);
+    world.remediator(&["clean", "first"]).must(1, &["unknown"]);
+    world.remediator(&["plan", "first"]).must(0, &[PROBE_HINT]);
+    world.unchanged("first", &first);
 
     // With the session in it the probe tells of each bot.
     world.with_config("armed: {look_every: 1s}\nconnection: {command: [sh, DIR/probe/ask.sh, '{session}'], trust: ['*']}\n");

@@ -3,7 +3,7 @@
 //! | source | what it can say |
 //! |---|---|
 //! | [`writes`] | quiet, or a veto |
-//! | [`Probe`] | connected, disconnected, unreachable |
+//! | [`Probe`] | connected, disconnected, unreachable; shared where it is asked about several sessions |
 //! | the process, by its supervisor | gone; that it runs says nothing |
 //! | the sockets of the process | connected, connecting; shared where the process is that of several sessions |
 //! | [`LogView`] | connected, disconnected |
@@ -203,11 +203,19 @@ impl Asked {
         &self.sightings
     }
 
-    /// The first source that reports the bot as connected or connecting, and what it saw.
-    pub fn who_sees_a_connection(&self) -> Option<String> {
+    /// The first source that reports this bot as connected or connecting, and what it saw. A
+    /// connection that may be another session's says nothing of this one.
+    pub fn who_sees_it_alive(&self) -> Option<String> {
+        let is_its_own = |of: Finding| of.may_be_connected() && of != Finding::Shared;
         let mut evidence = self.evidence.iter();
-        let found = evidence.find(|evidence| evidence.finding.may_be_connected());
+        let found = evidence.find(|evidence| is_its_own(evidence.finding));
         found.map(ToString::to_string)
+    }
+
+    /// Whether a source reports a connection that may be this bot's.
+    pub fn sees_a_connection(&self) -> bool {
+        let mut evidence = self.evidence.iter();
+        evidence.any(|evidence| evidence.finding.may_be_connected())
     }
 
     /// Whether the last close in the log says that the login has ended (401).

@@ -1,9 +1,9 @@
 //! A source that gives several sessions the same answer. What it says may be about any of them,
 //! so that it calls one disconnected, or its process gone, proves nothing of the others, and says
-//! nothing against it.
-//! `connected` of a probe stands: that it is asked about several sessions is a mistake, of which
-//! `check-config` warns. That several sessions have one process is none, so a connection of such a
-//! process only keeps files: see [`of_one_process`].
+//! nothing against it. A connection that it reports only keeps files: a stop of one bot would not
+//! end it, and it is no reason not to start the bot again.
+//! That a probe is asked about several sessions is a mistake, of which `check-config` warns. That
+//! several sessions have one process is none: see [`of_one_process`].
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,15 +15,20 @@ use crate::folder::{SessionName, SessionNames};
 use super::probe::{Probe, probe_id};
 use super::verdict::{Evidence, Finding};
 
-/// Evidence of such a source: no proof, no veto unless it says connected or does not answer, and
-/// no sighting of this session either. Pure.
+/// Evidence of such a source: no proof, and no sighting of this session either. It vetoes only where
+/// it says connected or does not answer. Pure.
 pub(super) fn of_several(evidence: Evidence, why: &str) -> Evidence {
-    let (finding, detail) = match evidence.finding.is_negative() {
-        true => {
-            let detail = format!("{}, which does not count: {why}", evidence.detail);
-            (Finding::Ambiguous, detail)
-        }
-        false => (evidence.finding, evidence.detail),
+    let said = evidence.detail;
+    let (finding, detail) = match evidence.finding {
+        of if of.is_negative() => (
+            Finding::Ambiguous,
+            format!("{said}, which does not count: {why}"),
+        ),
+        of if of.may_be_connected() => (
+            Finding::Shared,
+            format!("{said}, which may be another session: {why}"),
+        ),
+        of => (of, said),
     };
     Evidence {
         finding,
@@ -183,7 +188,7 @@ pub(super) fn sentence(probe: &Probe, all: &SessionNames) -> Option<String> {
     let count = Requests::of(probe, all).shared();
     (count > 1).then(|| {
         format!(
-            "{}: {count} sessions share a request with another one: that it says disconnected proves nothing for them, so they are not cleaned unless another source proves it; put {{session}} into it, or keep the other folders out of `sessions.paths`",
+            "{}: {count} sessions share a request with another one: what it says proves nothing for them, so they are not cleaned unless another source proves it, and not stopped while it says connected; put {{session}} into it, or keep the other folders out of `sessions.paths`",
             probe.key()
         )
     })

@@ -53,8 +53,9 @@ pub enum Finding {
     /// The bot may be connected or about to be, which nothing proves yet: its process has a
     /// connection, but no login is known. Keeps the verdict from being disconnected.
     Connecting,
-    /// A process that several sessions have has a connection, which may be any session's. Proves
-    /// nothing, and keeps the verdict from being disconnected.
+    /// A process that several sessions have, or a probe that is asked about several, shows a
+    /// connection, which may be any session's. Proves nothing, and keeps the verdict from being
+    /// disconnected.
     Shared,
     /// The bot is not connected.
     Disconnected,
@@ -257,20 +258,30 @@ impl Verdict {
         let is_open = |e: &Evidence| match e.finding {
             Finding::Nothing | Finding::ClosedInDoubt => false,
             Finding::Connecting | Finding::Lost => true,
-            Finding::Connected | Finding::Shared => negative || e.is_direct(),
+            Finding::Connected => negative || e.is_direct(),
+            Finding::Shared => negative,
             Finding::Ambiguous => e.is_direct() || matches!(e.source, "log" | "sockets"),
             _ => e.is_direct(),
         };
         self.state == State::Unknown && self.evidence.iter().any(is_open)
     }
 
-    /// Whether a connection of the process has lasted, which may be that of another session of it.
+    /// Whether a connection may be that of another session as well: one of the process that has
+    /// lasted, or one that a probe reports which is asked about several sessions.
     pub fn has_shared_connection(&self) -> bool {
-        let of_sockets = |finding| {
-            let mut sockets = self.evidence.iter().filter(|e| e.source == "sockets");
-            sockets.any(|e| e.finding == finding)
+        let says = |source, finding| {
+            let mut evidence = self.evidence.iter().filter(|e| e.source == source);
+            evidence.any(|e| e.finding == finding)
         };
-        of_sockets(Finding::Shared) && !of_sockets(Finding::Ambiguous)
+        let by_sockets = says("sockets", Finding::Shared) && !says("sockets", Finding::Ambiguous);
+        by_sockets || self.outlasts_a_stop()
+    }
+
+    /// Whether a probe reports a connection that may be another session's. It may still do so after
+    /// a stop of this one, unlike the sockets of the process.
+    pub fn outlasts_a_stop(&self) -> bool {
+        let is_shared = |e: &Evidence| e.source == "probe" && e.finding == Finding::Shared;
+        self.evidence.iter().any(is_shared)
     }
 
     /// Whether the supervisor was asked to stop the process, or no longer has it, and it has ended.

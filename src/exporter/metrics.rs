@@ -73,7 +73,7 @@ declare_metrics! {
     UNRESOLVED: gauge [connection] "baileys_auth_connection_unresolved" SESSION,
         "1 if a probe or the process was asked and no verdict came of it, the log shows that the process has not connected or has ended, or no connection of its sockets lasts or has lasted until now. 0 where there is a verdict, or only a process that runs and logs. Absent without a source, and before the first verdict.";
     SHARED_CONNECTION: gauge [connection] "baileys_auth_shared_connection" SESSION,
-        "1 if the process of several sessions has a connection that has lasted: it may be that of any of them. Absent otherwise.";
+        "1 if the process of several sessions has a connection that has lasted, or a probe that is asked about several says connected: it may be that of any of them. Absent otherwise.";
     PROCESS_RUNNING: gauge [connection] "baileys_auth_process_running" SESSION,
         "1 if the session's process runs; 0 if it has ended and nothing shows a connection: it is proven gone, or its supervisor does not run or has no such process and the process that was last seen has ended. Absent otherwise, and while several sessions have one process that runs.";
     STOPPED_ON_REQUEST: gauge [connection] "baileys_auth_stopped_on_request" SESSION,

@@ -294,8 +294,11 @@ pub fn may_stop(before: &StopInputs<'_>, now: Timestamp) -> Result<Plan, StopRef
 /// Whether the sources agree that it is connected, or agree that it is not. Recent writes to
 /// files do not count as doubt here, because the process will be gone. Nor does it whether a
 /// connection has lasted: what shows it now can show that the bot is back. A connection that may be
-/// another session's cannot.
+/// another session's cannot, and after the stop a probe that reports it would forbid the clean-up.
 fn is_known(verdict: &Verdict) -> bool {
+    if verdict.outlasts_a_stop() {
+        return false;
+    }
     let says = |finding| verdict.evidence.iter().any(|e| e.finding == finding);
     let negative = verdict.evidence.iter().any(|e| e.finding.is_negative());
     let silent = says(Finding::NoAnswer) || says(Finding::Unreachable);

@@ -217,7 +217,7 @@ fn finding() -> impl Strategy<Value = Finding> {
 proptest! {
     /// Whatever sources that answer for several sessions say, no bot is called disconnected for
     /// it; and only that one is connected, or that there is no answer, keeps it from being
-    /// called so.
+    /// called so. None is called connected for it.
     #[test]
     fn shared_sources_only_ever_veto(
         shared in proptest::collection::vec(finding(), 1..4),
@@ -233,6 +233,7 @@ proptest! {
         let own: Vec<Evidence> = own.into_iter().map(says).chain([quiet]).collect();
         let of_several: Vec<Evidence> = shared.iter().map(|f| of_several(says(*f), "why")).collect();
         for one in &of_several {
+            prop_assert!(one.finding != Finding::Connected, "nor is a bot called connected for it");
             prop_assert!(!one.finding.is_negative() && one.alive.is_none() && one.id.is_empty());
             prop_assert!(one.restarts.is_none(), "they may be another session's");
         }
@@ -241,6 +242,7 @@ proptest! {
         // Without them it was disconnected as well, and the process as gone.
         prop_assert!(all.state != State::Disconnected || alone.state == State::Disconnected);
         prop_assert!(!all.process_gone || alone.process_gone);
+        prop_assert!(all.state != State::Connected || alone.state == State::Connected);
         if shared.iter().all(|f| f.is_negative() || *f == Finding::Nothing) {
             prop_assert_eq!((all.state, all.process_gone), (alone.state, alone.process_gone));
         }
@@ -336,10 +338,19 @@ async fn a_probe_for_one_bot_proves_nothing_once_there_are_two() {
         let says = format!("the session {other} is asked about by the same request");
         assert!(because.contains(&says), "{because}");
     }
-    // That it is connected is no sighting of one of them.
+    // That it is connected is no proof and no sighting of one of them, and keeps the files of both.
     connection.settings.probes = probe("echo connected");
-    let verdict = connection.verdict(&name("two"), &folder).await;
-    assert_eq!(verdict.state, State::Connected);
+    let asked = connection.ask(&name("two")).await;
+    assert!(asked.sees_a_connection() && asked.who_sees_it_alive().is_none());
+    let since = Timestamp::from_secs(1);
+    assert!(!connection.is_back(asked.clone(), &folder, since));
+    let verdict = connection.judge(asked, &folder);
+    assert_eq!(verdict.state, State::Unknown, "{}", verdict.because());
+    assert!(verdict.outlasts_a_stop() && verdict.has_shared_connection());
+    assert!(
+        !verdict.is_unresolved(),
+        "as for the sockets of one process"
+    );
     let ids = connection.ids(&name("two"));
     let known = connection.sighting_store.recall(&name("two"));
     assert!(ids.iter().all(|id| !known.alive.contains_key(id)));

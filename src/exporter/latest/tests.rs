@@ -138,6 +138,9 @@ fn a_shared_connection_counts_once_it_has_lasted() {
         (vec![Finding::Connected], false),
         (vec![Finding::Nothing], false),
     ] {
+        let probe = findings.iter().map(|of| Evidence::new("probe", *of, ""));
+        let by_probe = fold(probe.collect()).has_shared_connection();
+        assert_eq!(by_probe, findings.contains(&Finding::Shared));
         let verdict = fold(findings.into_iter().map(sockets).collect());
         let mut latest = LatestVerdicts::default();
         latest.note([(&session, &verdict)].into_iter(), at);

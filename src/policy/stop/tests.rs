@@ -352,6 +352,11 @@ fn a_log_alone_stops_no_bot_that_writes() {
         "stop"
     );
     assert_eq!(from(&[("probe", Connected), ("writes", Writing)]), "stop");
+    // A probe that may tell of another bot would do so after the stop as well. The sockets of the
+    // process go with it.
+    let beside = |source| from(&[(source, Shared), ("log", Connected), ("writes", Quiet)]);
+    assert_eq!(beside("probe"), refused);
+    assert_eq!(beside("sockets"), "stop");
 }
 
 #[test]

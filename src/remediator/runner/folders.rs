@@ -153,7 +153,7 @@ fn longest_look(connection: &Connection) -> Duration {
 pub(in crate::remediator) async fn settle(ctx: &Context, found: &Found, began: Instant) {
     while ctx.clock.since(began) < SETTLES_WITHIN {
         let asked = ctx.connection.ask(&found.session).await;
-        if asked.who_sees_a_connection().is_none() {
+        if !asked.sees_a_connection() {
             return;
         }
         ctx.clock.sleep(SETTLES_EVERY).await;

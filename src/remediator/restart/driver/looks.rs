@@ -160,7 +160,7 @@ pub(in crate::remediator::restart) async fn who_is_alive(
             let ctx = ctx.clone();
             looks.spawn(async move {
                 let asked = ctx.connection.ask(&found.session).await;
-                let says = asked.who_sees_a_connection()?;
+                let says = asked.who_sees_it_alive()?;
                 Some(format!("{}: {says}", found.session))
             });
         }

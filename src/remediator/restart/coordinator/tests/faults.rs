@@ -50,6 +50,33 @@ async fn all_sessions_are_queried_at_once() {
     );
 }
 
+/// A probe without the name of the session says connected because of another bot: that keeps the
+/// bot from being stopped, and not from being started.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shared_probe_forbids_a_stop_and_no_start() {
+    let world = World::new(bounds(), "").configured(|yaml| {
+        yaml.replace(", '{session}']", "]")
+            .replace("sessions: ['*']", "sessions: [a]")
+    });
+    world.write("ask.sh", "echo connected");
+    let run = world.asked();
+    let (led, _) = world.lead(&run).await;
+    let RestartResult::Ended(Err(error)) = led else {
+        panic!("{led:?}")
+    };
+    assert_eq!(error.label(), "connection_unknown", "{error}");
+    assert!(world.runs().exists() && world.phases().is_empty());
+    // It was stopped before there was another bot, and its start is due.
+    let mut state = world.intend(&run, Trigger::Emergency).unwrap();
+    state.phase = Phase::Down;
+    let store = &world.coordinator.ctx.store;
+    store.in_test().restarts().save(&state).unwrap();
+    std::fs::remove_file(world.runs()).unwrap();
+    world.resumed_until(|| world.runs().exists()).await;
+    // That it is back, the shared answer does not tell.
+    assert!(!world.phases().is_empty());
+}
+
 /// As on a full disk.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_that_is_over_is_not_resumed_while_its_record_cannot_be_deleted() {

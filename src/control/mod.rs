@@ -21,7 +21,7 @@ use crate::folder::{SessionName, SessionNames};
 
 use window::Windows;
 
-pub use supervisor::{CallError, Observation, Observed, Presence, StartObstacle};
+pub use supervisor::{CallError, Observation, Observed, Presence, RestartObstacle};
 
 /// What fills the placeholders of a text: a session's name, the named groups of
 /// `connection.session_pattern`, and the name of this host.
@@ -462,9 +462,9 @@ impl Service {
         observed.observation.presence()
     }
 
-    /// What certainly keeps a start after a stop from working. `None` also where that is unknown,
+    /// What certainly stands in the way of a stop and a start afterwards. `None` also where that is unknown,
     /// and where it may not be stopped.
-    pub async fn check_restart(&self, query: &Query) -> Option<StartObstacle> {
+    pub async fn check_restart(&self, query: &Query) -> Option<RestartObstacle> {
         let supervisor = self.restartable().ok()?;
         supervisor.check_restart(query).await.ok().flatten()
     }

@@ -13,7 +13,7 @@
 //! | it is unknown whether the bot is connected, or only its log says so while files are written | `connection_unknown` |
 //! | dormant, woken recently, or nothing removable | the guard table's own reason |
 //! | the plan would not bring the folder below the alert's tier | `not_worth_a_restart` |
-//! | the service could not be started again | `not_restartable` |
+//! | the service could not be started again, or not be stopped alone and for long enough | `not_restartable` |
 //! | the service was stopped less than its cooldown ago | `service_cooldown` |
 //! | the service was stopped as often as a day allows | `service_budget` |
 
@@ -22,7 +22,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::connection::{Finding, RecentStep, State, Verdict};
-use crate::control::StartObstacle;
+use crate::control::RestartObstacle;
 use crate::folder::{FileName, Inventory, Timestamp};
 
 use super::guard::{CleanRequest, CleanupMode, Limits, Plan, Refusal, facts, plan};
@@ -47,8 +47,8 @@ pub enum StopRefusal {
         /// Files that the table allows to move, but that cannot be moved.
         immovable: usize,
     },
-    /// After a stop it could not be started again.
-    NotRestartable(StartObstacle),
+    /// It could not be stopped and started again for a clean-up.
+    NotRestartable(RestartObstacle),
     /// The creds are not in the folder, so it is unknown whether the bot is logged in.
     CredsElsewhere,
     /// creds.json is not logged in: a restart would show a QR code.
@@ -161,7 +161,8 @@ impl fmt::Display for StopRefusal {
             ),
             StopRefusal::NotRestartable(obstacle) => write!(
                 f,
-                "the service could not be started again after a stop: {obstacle}; to fix: {}",
+                "the service is not stopped, because {}: {obstacle}; to fix: {}",
+                obstacle.consequence(),
                 obstacle.fix()
             ),
             StopRefusal::CredsElsewhere => f.write_str(
@@ -228,8 +229,8 @@ pub struct StopInputs<'a> {
     pub tier: Tier,
     /// Files of the folder that cannot be moved.
     pub immovable: &'a BTreeMap<FileName, Immovable>,
-    /// What keeps the service from being started again.
-    pub obstacle: Option<StartObstacle>,
+    /// What stands in the way of a stop and a start of the service.
+    pub obstacle: Option<RestartObstacle>,
     /// The service's own record.
     pub service: &'a RestartBudget,
 }

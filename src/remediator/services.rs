@@ -99,7 +99,8 @@ pub async fn service(
         let mut row = ServiceRow::new(session, Some(&service), presence);
         if let Some(obstacle) = obstacle {
             row.detail = format!(
-                "it is not stopped, because it could not be started again: {obstacle}; to fix: {}",
+                "it is not stopped, because {}: {obstacle}; to fix: {}",
+                obstacle.consequence(),
                 obstacle.fix()
             );
         }

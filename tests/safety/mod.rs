@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use baileys_exporter::connection::{Evidence, Finding, State, Verdict, fold};
-use baileys_exporter::control::StartObstacle;
+use baileys_exporter::control::RestartObstacle;
 use baileys_exporter::folder::{
     Creds, CredsFacts, Entry, FileName, Inventory, Kind, SessionActivity, Shape, Stamp, Timestamp,
 };
@@ -537,7 +537,7 @@ struct Asked {
     creds: Creds,
     findings: Vec<Finding>,
     logged_out: bool,
-    obstacle: Option<StartObstacle>,
+    obstacle: Option<RestartObstacle>,
     stops: Vec<i64>,
     limits: Limits,
 }
@@ -585,7 +585,7 @@ impl Asked {
                 self.files
                     .extend((0..200).map(|n| (format!("session-{n}.0.json"), n % 10 * DAY)));
             }
-            "not_restartable" => self.obstacle = Some(StartObstacle::AutoRemove),
+            "not_restartable" => self.obstacle = Some(RestartObstacle::AutoRemove),
             "service_cooldown" => self.stops.push(HOUR),
             "service_budget" => self.stops.extend([7 * HOUR, 12 * HOUR]),
             other => panic!("docs/safety.md: the policy knows no {other} here"),

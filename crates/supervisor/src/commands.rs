@@ -8,7 +8,7 @@ use crate::bounded::within;
 use crate::exec::{Exec, ProgramProblem};
 use crate::{
     ArgTemplate, CallError, CallOptions, Observation, Observed, Placeholders, Presence, Query,
-    StartObstacle, Supervisor, Template,
+    RestartObstacle, Supervisor, Template,
 };
 
 /// For `systemctl --user` and the like.
@@ -146,15 +146,15 @@ impl Supervisor for OneCommands {
         observation.into()
     }
 
-    async fn check_restart(&self, query: &Query) -> Result<Option<StartObstacle>, String> {
+    async fn check_restart(&self, query: &Query) -> Result<Option<RestartObstacle>, String> {
         let Some(start) = self.start.clone() else {
             return Ok(None);
         };
         let work = move || {
             let problem = Exec::new(&start, Duration::ZERO).problem();
             Ok(problem.map(|problem| match problem {
-                ProgramProblem::Missing => StartObstacle::NoProgram,
-                ProgramProblem::NotExecutable => StartObstacle::NotExecutable,
+                ProgramProblem::Missing => RestartObstacle::NoProgram,
+                ProgramProblem::NotExecutable => RestartObstacle::NotExecutable,
             }))
         };
         within("looking for the start command", query.timeout, work).await

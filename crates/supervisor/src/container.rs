@@ -12,7 +12,7 @@ use crate::exec::{Exec, argv};
 use crate::proc::{wall_clock, with_mark};
 use crate::{
     Absence, ArgTemplate, CallError, CallOptions, Observation, Observed, Placeholders, Presence,
-    QUERY_TIMEOUT, Query, StartObstacle, Supervisor, Template,
+    QUERY_TIMEOUT, Query, RestartObstacle, Supervisor, Template,
 };
 
 /// What `inspect` prints is read up to here.
@@ -116,7 +116,7 @@ impl Supervisor for OneContainer {
         }
     }
 
-    async fn check_restart(&self, query: &Query) -> Result<Option<StartObstacle>, String> {
+    async fn check_restart(&self, query: &Query) -> Result<Option<RestartObstacle>, String> {
         Ok(self.inspect(query.timeout).await?.obstacle())
     }
 
@@ -125,11 +125,6 @@ impl Supervisor for OneContainer {
         let found = found.map_err(CallError::NotCalled)?;
         if let Some(obstacle) = found.obstacle() {
             return Err(obstacle.into());
-        }
-        if found.labels.unwrap_or_default().contains_key(SWARM_LABEL) {
-            return Err(CallError::NotCalled(
-                "not tried: the container is a task of a swarm, which would replace it; use commands".into(),
-            ));
         }
         match found.state.judge().presence() {
             Presence::Gone => Err(CallError::AlreadyStopped),
@@ -207,8 +202,12 @@ struct RestartPolicy {
 }
 
 impl InspectedContainer {
-    fn obstacle(&self) -> Option<StartObstacle> {
-        (self.auto_remove != Some(false)).then_some(StartObstacle::AutoRemove)
+    fn obstacle(&self) -> Option<RestartObstacle> {
+        let mut labels = self.labels.iter();
+        if labels.any(|labels| labels.contains_key(SWARM_LABEL)) {
+            return Some(RestartObstacle::SwarmTask);
+        }
+        (self.auto_remove != Some(false)).then_some(RestartObstacle::AutoRemove)
     }
 
     fn restarts(&self) -> Option<u64> {

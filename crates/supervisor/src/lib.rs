@@ -37,7 +37,7 @@ use async_trait::async_trait;
 pub use commands::Commands;
 pub use container::{Container, Runtime};
 pub use exec::ExecError;
-pub use obstacle::StartObstacle;
+pub use obstacle::RestartObstacle;
 pub use pid_file::PidFile;
 pub use pm2::Pm2;
 pub use systemd::SystemdUnit;
@@ -212,6 +212,8 @@ impl CallOptions {
 pub enum CallError {
     /// The stop was not called: it had stopped already.
     AlreadyStopped,
+    /// The stop was not called: this stands in the way.
+    Refused(RestartObstacle),
     /// The stop or start was not called. Why, as a sentence.
     NotCalled(String),
     /// It was called and did not exit with 0.
@@ -225,11 +227,9 @@ pub enum CallError {
     },
 }
 
-impl From<StartObstacle> for CallError {
-    fn from(obstacle: StartObstacle) -> Self {
-        CallError::NotCalled(format!(
-            "not tried: {obstacle}, so it could not be started again"
-        ))
+impl From<RestartObstacle> for CallError {
+    fn from(obstacle: RestartObstacle) -> Self {
+        CallError::Refused(obstacle)
     }
 }
 
@@ -237,7 +237,7 @@ impl CallError {
     /// Whether the call may have had an effect, now or later.
     pub fn may_have_acted(&self) -> bool {
         match self {
-            CallError::AlreadyStopped | CallError::NotCalled(_) => false,
+            CallError::AlreadyStopped | CallError::Refused(_) | CallError::NotCalled(_) => false,
             CallError::Failed { error, .. } => error.has_begun(),
         }
     }
@@ -247,6 +247,12 @@ impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CallError::AlreadyStopped => f.write_str("not called: it had stopped already"),
+            CallError::Refused(obstacle) => write!(
+                f,
+                "not tried: {obstacle}, so {}; to fix: {}",
+                obstacle.consequence(),
+                obstacle.fix()
+            ),
             CallError::NotCalled(why) => f.write_str(why),
             CallError::Failed { call, error, hint } => write!(f, "{call} {error}{hint}"),
         }
@@ -279,11 +285,11 @@ pub trait Supervisor: fmt::Debug + Send + Sync {
     /// what goes wrong is [`Observation::Unknown`].
     async fn observe(&self, query: &Query) -> Observed;
 
-    /// What certainly keeps a start after a stop from working. Changes nothing. [`stop`](Self::stop)
-    /// refuses for the same.
+    /// What certainly stands in the way of a stop and a start afterwards. Changes nothing.
+    /// [`stop`](Self::stop) refuses for the same.
     ///
     /// Errors: it is unknown. Why, as a sentence.
-    async fn check_restart(&self, query: &Query) -> Result<Option<StartObstacle>, String>;
+    async fn check_restart(&self, query: &Query) -> Result<Option<RestartObstacle>, String>;
 
     /// Asks it to stop. Does not wait until it is gone: observe it.
     ///

@@ -1,4 +1,5 @@
-//! Why a process that is stopped now could not be started again.
+//! Why a process is not stopped: it could not be started again, or would not stay stopped, or the
+//! stop and the start would not be of it alone.
 
 use std::fmt;
 use std::fs;
@@ -8,9 +9,9 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
 use rustix::io::Errno;
 
-/// What certainly stands in the way of a start.
+/// What certainly stands in the way of a stop and a start afterwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StartObstacle {
+pub enum RestartObstacle {
     /// The unit was made by `systemd-run`.
     TransientUnit,
     /// The unit's file was removed, or never was.
@@ -33,11 +34,23 @@ pub enum StartObstacle {
     NoProgram,
     /// This user may not execute the program of the start command.
     NotExecutable,
+    /// A timer, socket or path unit can start the unit.
+    TriggeredUnit,
+    /// Another unit keeps the unit running.
+    UpheldUnit,
+    /// The stop of the unit stops another unit.
+    StopsOthers,
+    /// pm2 starts it by the clock, or when a file changes.
+    StartedByPm2,
+    /// Of the processes of this name in pm2 some run and others have ended.
+    EndedInPart,
+    /// The container is a task of a swarm.
+    SwarmTask,
 }
 
-impl StartObstacle {
+impl RestartObstacle {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 17] = [
         Self::TransientUnit,
         Self::NoUnitFile,
         Self::MaskedUnit,
@@ -49,7 +62,25 @@ impl StartObstacle {
         Self::AutoRemove,
         Self::NoProgram,
         Self::NotExecutable,
+        Self::TriggeredUnit,
+        Self::UpheldUnit,
+        Self::StopsOthers,
+        Self::StartedByPm2,
+        Self::EndedInPart,
+        Self::SwarmTask,
     ];
+
+    /// What follows from it, as a clause.
+    pub const fn consequence(self) -> &'static str {
+        match self {
+            Self::TriggeredUnit | Self::UpheldUnit | Self::StartedByPm2 | Self::SwarmTask => {
+                "it would not stay stopped during the clean-up"
+            }
+            Self::StopsOthers => "another unit would be stopped with it",
+            Self::EndedInPart => "processes that are stopped now would be started with it",
+            _ => "it could not be started again",
+        }
+    }
 
     /// What an operator can do about it.
     pub const fn fix(self) -> &'static str {
@@ -76,11 +107,23 @@ impl StartObstacle {
             Self::NotExecutable => {
                 "make the program executable for this user, or correct `command.start` of its entry in `processes`"
             }
+            Self::TriggeredUnit => "let no timer, socket or path unit start the unit",
+            Self::UpheldUnit => {
+                "replace Upholds= in the other unit by Wants=, and Restart=always in this one"
+            }
+            Self::StopsOthers => {
+                "let the other unit only want this one (Wants=, After=), or stop it"
+            }
+            Self::StartedByPm2 => "turn off cron_restart and watch, and run pm2 save",
+            Self::EndedInPart => {
+                "start the others, delete them from pm2, or give them another name"
+            }
+            Self::SwarmTask => "use `command` with a script that scales the service",
         }
     }
 }
 
-impl fmt::Display for StartObstacle {
+impl fmt::Display for RestartObstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::TransientUnit => "the unit is transient (systemd-run): a stop removes it",
@@ -98,6 +141,20 @@ impl fmt::Display for StartObstacle {
             Self::AutoRemove => "the container is removed when it stops (--rm)",
             Self::NoProgram => "the program of the start command does not exist",
             Self::NotExecutable => "this user may not execute the program of the start command",
+            Self::TriggeredUnit => "a timer, socket or path unit (TriggeredBy) could start the unit",
+            Self::UpheldUnit => {
+                "another unit (UpheldBy) keeps the unit running, and systemd would start it again"
+            }
+            Self::StopsOthers => {
+                "another active unit would be stopped along with the unit and not be started again (its RequiredBy, RequisiteOf, BoundBy, ConsistsOf or PropagatesStopTo, see `systemctl show`)"
+            }
+            Self::StartedByPm2 => {
+                "pm2 starts the process by itself, by the clock (cron_restart) or when a file changes (watch)"
+            }
+            Self::EndedInPart => {
+                "of the processes of this name in pm2 some run and others are stopped or errored"
+            }
+            Self::SwarmTask => "the container is a task of a swarm, which would replace it",
         })
     }
 }

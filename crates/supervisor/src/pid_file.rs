@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use crate::bounded::within;
 use crate::proc::{ProcDir, boot_id, read_small, wall_clock};
 use crate::{
-    Absence, CallError, CallOptions, Observation, Observed, Placeholders, Query, StartObstacle,
+    Absence, CallError, CallOptions, Observation, Observed, Placeholders, Query, RestartObstacle,
     Supervisor, Template, TemplateError,
 };
 
@@ -89,7 +89,7 @@ impl Supervisor for OnePidFile {
         observed.unwrap_or_else(|why| Observed::without(None, why))
     }
 
-    async fn check_restart(&self, _: &Query) -> Result<Option<StartObstacle>, String> {
+    async fn check_restart(&self, _: &Query) -> Result<Option<RestartObstacle>, String> {
         Ok(None)
     }
 

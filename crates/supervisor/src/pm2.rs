@@ -25,7 +25,7 @@ use crate::exec::{Exec, argv};
 use crate::proc::{ProcDir, with_mark};
 use crate::{
     Absence, ArgTemplate, CallError, CallOptions, Observation, Observed, Placeholders,
-    QUERY_TIMEOUT, Query, StartObstacle, Supervisor, Template,
+    QUERY_TIMEOUT, Query, RestartObstacle, Supervisor, Template,
 };
 
 /// The list of pm2 holds the environment of every process.
@@ -122,10 +122,10 @@ impl Supervisor for OnePm2 {
         })
     }
 
-    async fn check_restart(&self, query: &Query) -> Result<Option<StartObstacle>, String> {
-        let list = self.list(query.timeout, query.max_age).await;
+    async fn check_restart(&self, query: &Query) -> Result<Option<RestartObstacle>, String> {
+        let list = self.settled_list(query.timeout, query.max_age).await;
         let list = list.map_err(|error| error.why)?;
-        self.missing(&self.entries(&list)?, query.timeout).await
+        self.obstacle(&self.entries(&list)?, query.timeout).await
     }
 
     async fn stop(&self, call: CallOptions) -> Result<(), CallError> {
@@ -133,22 +133,17 @@ impl Supervisor for OnePm2 {
         let list = self.settled_list(QUERY_TIMEOUT, Duration::ZERO).await;
         let list = list.map_err(|error| not_called(error.why))?;
         let entries = self.entries(&list).map_err(not_called)?;
-        if entries
-            .iter()
-            .any(|entry| entry.pm2_env.is_started_by_others())
-        {
-            return Err(not_called(
-                "not tried: pm2 starts the process by itself, by the clock (cron_restart) or when a file changes (watch), and would do so in the middle of the clean-up; turn that off".into(),
-            ));
-        }
-        let ids = to_stop(&entries).map_err(not_called)?;
-        if ids.is_empty() {
+        if entries.iter().all(|entry| entry.has_ended()) {
             return Err(CallError::AlreadyStopped);
         }
-        // Where that is unknown, the stop is called.
-        if let Ok(Some(obstacle)) = self.missing(&entries, QUERY_TIMEOUT).await {
+        // Where it is unknown whether a file is missing, the stop is called.
+        if let Ok(Some(obstacle)) = self.obstacle(&entries, QUERY_TIMEOUT).await {
             return Err(obstacle.into());
         }
+        let ids: Vec<String> = entries
+            .iter()
+            .map(|entry| entry.pm_id.to_string())
+            .collect();
         let pids: BTreeSet<u32> = entries.iter().filter_map(|entry| entry.pid()).collect();
         let kept = self.keep_tree(pids, QUERY_TIMEOUT).await;
         kept.map_err(not_called)?;
@@ -238,6 +233,20 @@ impl OnePm2 {
                         .all(|entry| entry.pm2_env.was_asked_to_stop()),
                 })
             }
+        }
+    }
+
+    /// What stands in the way of a stop and a start of these.
+    ///
+    /// Errors: it is unknown whether a file is missing, and nothing else does.
+    async fn obstacle(
+        &self,
+        entries: &[&Pm2Process],
+        timeout: Duration,
+    ) -> Result<Option<RestartObstacle>, String> {
+        match obstacle_in(entries) {
+            Some(obstacle) => Ok(Some(obstacle)),
+            None => self.missing(entries, timeout).await,
         }
     }
 
@@ -524,24 +533,15 @@ fn judge(entries: &[&Pm2Process]) -> Result<Option<Observation>, String> {
     }))
 }
 
-/// The ids of those to stop, all of them or none. Pure.
-///
-/// Errors: some run and some have ended. The start afterwards starts all that have ended,
-/// also what an operator had stopped before.
-fn to_stop(entries: &[&Pm2Process]) -> Result<Vec<String>, String> {
-    let (ended, running): (Vec<&Pm2Process>, Vec<&Pm2Process>) =
-        entries.iter().partition(|entry| entry.has_ended());
-    if !ended.is_empty() && !running.is_empty() {
-        return Err(format!(
-            "not tried: of the processes of this name {} run and {} are stopped or errored already, and the start afterwards would start those as well; start them, delete them from pm2, or give them another name",
-            running.len(),
-            ended.len()
-        ));
+/// What the list says that stands in the way of a stop and a start of these. Pure.
+fn obstacle_in(entries: &[&Pm2Process]) -> Option<RestartObstacle> {
+    let mut envs = entries.iter().map(|entry| &entry.pm2_env);
+    if envs.any(Env::is_started_by_others) {
+        return Some(RestartObstacle::StartedByPm2);
     }
-    Ok(running
-        .iter()
-        .map(|entry| entry.pm_id.to_string())
-        .collect())
+    // The start starts all that have ended, also what an operator had stopped before.
+    let ended = entries.iter().filter(|entry| entry.has_ended()).count();
+    (ended > 0 && ended < entries.len()).then_some(RestartObstacle::EndedInPart)
 }
 
 /// These processes and all that they have started, as far as it is still theirs. Blocks.

@@ -14,7 +14,7 @@ use crate::obstacle::UnitFile;
 use crate::proc::{have_ended, is_of_this_boot, with_mark};
 use crate::{
     Absence, ArgTemplate, CallError, CallOptions, ExecError, Observation, Observed, Placeholders,
-    QUERY_TIMEOUT, Query, StartObstacle, Supervisor, Template,
+    QUERY_TIMEOUT, Query, RestartObstacle, Supervisor, Template,
 };
 
 /// What `systemctl show` prints is read up to here.
@@ -37,7 +37,6 @@ const STOPPED_ALONG: [&str; 5] = [
 const STOPPED_BY: [&str; 4] = ["Requires", "Requisite", "PartOf", "StopPropagatedFrom"];
 /// Kinds of units that run no program of their own: they stop by a request.
 const WITHOUT_PROGRAM: [&str; 4] = [".target", ".slice", ".mount", ".socket"];
-const STOPS_ANOTHER: &str = "not tried: another active unit would be stopped along with the unit and not be started again (its RequiredBy, RequisiteOf, BoundBy, ConsistsOf or PropagatesStopTo, or those of a target or unit there; see `systemctl show`); let that one only want it (Wants=, After=), or stop it";
 const NOT_UNDERSTOOD: &str = "the answer of systemctl cannot be understood";
 const NOT_TRIED: &str = "not tried: the answer of systemctl cannot be understood";
 const HINT: &str = "; may this user do it? See deploy/polkit and `systemctl status` of the unit";
@@ -143,29 +142,29 @@ impl Supervisor for Systemd {
         }
     }
 
-    async fn check_restart(&self, query: &Query) -> Result<Option<StartObstacle>, String> {
-        obstacle(&self.show(query.timeout).await?, query.timeout).await
+    async fn check_restart(&self, query: &Query) -> Result<Option<RestartObstacle>, String> {
+        let state = self.show(query.timeout).await?;
+        self.obstacle(&state, query.timeout).await
     }
 
     async fn stop(&self, call: CallOptions) -> Result<(), CallError> {
         let not_called = CallError::NotCalled;
         let state = self.show(QUERY_TIMEOUT).await.map_err(not_called)?;
-        if let Some(obstacle) = obstacle(&state, QUERY_TIMEOUT).await.map_err(not_called)? {
+        // What it may have left running is for the next look. What could not be started again is
+        // told of one that is down as well.
+        let is_down = matches!(state.judge(Some(false)), Observation::Gone { .. });
+        let obstacle = match is_down {
+            true => state.obstacle_at(QUERY_TIMEOUT).await,
+            false => self.obstacle(&state, QUERY_TIMEOUT).await,
+        };
+        if let Some(obstacle) = obstacle.map_err(not_called)? {
             return Err(obstacle.into());
         }
         if let Some(problem) = state.problem() {
             return Err(not_called(problem.into()));
         }
-        // What it may have left running is for the next look.
-        if matches!(state.judge(Some(false)), Observation::Gone { .. }) {
+        if is_down {
             return Err(CallError::AlreadyStopped);
-        }
-        if let Some(problem) = self
-            .problem_of_those_along(&state)
-            .await
-            .map_err(not_called)?
-        {
-            return Err(not_called(problem.into()));
         }
         // systemd waits for its end; the caller observes it.
         let argv = argv(&[
@@ -192,30 +191,41 @@ impl Systemd {
         self.query(PROPERTIES, &[&self.unit], timeout).await
     }
 
-    /// Why the unit must not be stopped because of the units that would be stopped along. A
-    /// target and a unit that is down pass the stop on to others.
-    async fn problem_of_those_along(
+    /// What stands in the way of a stop and a start of this unit.
+    async fn obstacle(
         &self,
         state: &UnitState,
-    ) -> Result<Option<&'static str>, String> {
+        timeout: Duration,
+    ) -> Result<Option<RestartObstacle>, String> {
+        if let Some(obstacle) = state.obstacle_at(timeout).await? {
+            return Ok(Some(obstacle));
+        }
+        let stops_others = self.stops_others(state, timeout).await?;
+        Ok(stops_others.then_some(RestartObstacle::StopsOthers))
+    }
+
+    /// Whether a stop ends another unit that runs. A target and a unit that is down pass the stop
+    /// on to others.
+    ///
+    /// Errors: that is unknown.
+    async fn stops_others(&self, state: &UnitState, timeout: Duration) -> Result<bool, String> {
         let mut known = HashSet::from([self.unit.clone()]);
         let mut next = state.stopped_along();
         loop {
             next.retain(|unit| known.insert(unit.clone()));
             if next.is_empty() {
-                return Ok(None);
+                return Ok(false);
             }
             if known.len() > MAX_ALONG || !next.iter().all(|unit| is_unit(unit)) {
-                return Ok(Some(NOT_TRIED));
+                return Err(NOT_TRIED.into());
             }
             let units: Vec<&str> = next.iter().map(String::as_str).collect();
-            let answer = self.query(ALONG, &units, QUERY_TIMEOUT).await?;
-            let answers = answer.of_each();
+            let answers = self.query(ALONG, &units, timeout).await?.of_each();
             if answers.len() != units.len() {
-                return Ok(Some(NOT_TRIED));
+                return Err(NOT_TRIED.into());
             }
             if answers.iter().any(UnitState::runs_a_program) {
-                return Ok(Some(STOPS_ANOTHER));
+                return Ok(true);
             }
             next = answers.iter().flat_map(UnitState::stopped_along).collect();
         }
@@ -233,17 +243,6 @@ impl Systemd {
         let answer = exec.query("systemctl show", MAX_STATE_BYTES).await?;
         Ok(UnitState(String::from_utf8_lossy(&answer).into_owned()))
     }
-}
-
-async fn obstacle(state: &UnitState, timeout: Duration) -> Result<Option<StartObstacle>, String> {
-    let file = match state.changed_file() {
-        Some(path) => {
-            let work = move || Ok(UnitFile::at(&path));
-            within("looking for the file of the unit", timeout, work).await?
-        }
-        None => UnitFile::Other,
-    };
-    Ok(state.obstacle(file))
 }
 
 fn with_hint(error: CallError) -> CallError {
@@ -302,33 +301,43 @@ impl UnitState {
         }
     }
 
-    /// Why it must not be stopped.
+    /// Why it is unknown whether it may be stopped.
     fn problem(&self) -> Option<&'static str> {
         match self.value("LoadState") {
-            Some("loaded") if self.names_units("TriggeredBy") => Some(
-                "not tried: a timer, socket or path unit (TriggeredBy) could start the unit in the middle of the clean-up",
-            ),
-            Some("loaded") if self.names_units("UpheldBy") => Some(
-                "not tried: another unit (UpheldBy) keeps the unit running, and systemd would start it again in the middle of the clean-up",
-            ),
             Some("loaded") => None,
             Some(_) => Some("not tried: the unit is not loaded; see `systemctl status`"),
             None => Some(NOT_TRIED),
         }
     }
 
-    /// What keeps it from being started again, with what its file is now.
-    fn obstacle(&self, file: UnitFile) -> Option<StartObstacle> {
+    /// What stands in the way of a stop and a start of this unit alone.
+    async fn obstacle_at(&self, timeout: Duration) -> Result<Option<RestartObstacle>, String> {
+        let file = match self.changed_file() {
+            Some(path) => {
+                let work = move || Ok(UnitFile::at(&path));
+                within("looking for the file of the unit", timeout, work).await?
+            }
+            None => UnitFile::Other,
+        };
+        Ok(self.obstacle(file))
+    }
+
+    /// The same, with what its file is now.
+    fn obstacle(&self, file: UnitFile) -> Option<RestartObstacle> {
         match (self.value("LoadState")?, file) {
             ("loaded", _) if self.value("Transient") == Some("yes") => {
-                Some(StartObstacle::TransientUnit)
+                Some(RestartObstacle::TransientUnit)
             }
-            ("not-found", _) | ("loaded", UnitFile::Missing) => Some(StartObstacle::NoUnitFile),
-            ("masked", _) | ("loaded", UnitFile::Masks) => Some(StartObstacle::MaskedUnit),
-            ("bad-setting" | "error", _) => Some(StartObstacle::UnloadableUnit),
+            ("not-found", _) | ("loaded", UnitFile::Missing) => Some(RestartObstacle::NoUnitFile),
+            ("masked", _) | ("loaded", UnitFile::Masks) => Some(RestartObstacle::MaskedUnit),
+            ("bad-setting" | "error", _) => Some(RestartObstacle::UnloadableUnit),
             ("loaded", _) if self.value("CanStart") == Some("no") => {
-                Some(StartObstacle::NoManualStart)
+                Some(RestartObstacle::NoManualStart)
             }
+            ("loaded", _) if self.names_units("TriggeredBy") => {
+                Some(RestartObstacle::TriggeredUnit)
+            }
+            ("loaded", _) if self.names_units("UpheldBy") => Some(RestartObstacle::UpheldUnit),
             _ => None,
         }
     }

@@ -77,7 +77,7 @@ struct Case {
     mode: CleanupMode,
     tier: Tier,
     immovable: BTreeMap<FileName, Immovable>,
-    obstacle: Option<StartObstacle>,
+    obstacle: Option<RestartObstacle>,
     service: RestartBudget,
 }
 
@@ -223,7 +223,7 @@ fn the_table() {
 /// It comes before a cooldown, which ends by itself.
 #[test]
 fn a_service_that_could_not_be_started_again_is_not_stopped() {
-    for obstacle in StartObstacle::ALL {
+    for obstacle in RestartObstacle::ALL {
         let mut case = case();
         case.obstacle = Some(obstacle);
         case.service.stops = vec![Duration::ZERO];
@@ -253,7 +253,7 @@ fn a_cleanup_is_left_where_only_the_stop_is_refused() {
         why: "x".into(),
     };
     for refusal in [
-        StopRefusal::NotRestartable(StartObstacle::AutoRemove),
+        StopRefusal::NotRestartable(RestartObstacle::AutoRemove),
         not_worth,
         cooldown,
         budget,
@@ -385,7 +385,7 @@ fn labels_are_whole() {
             threshold: 1,
             immovable: 0,
         },
-        StopRefusal::NotRestartable(StartObstacle::NoScript),
+        StopRefusal::NotRestartable(RestartObstacle::NoScript),
         StopRefusal::NotLoggedIn,
         StopRefusal::LoggedOut,
         StopRefusal::ServiceUnknown("x".into()),

@@ -60,7 +60,8 @@ pub(super) async fn look(
             check: "restart",
             weight: Weight::Problem,
             message: format!(
-                "no bot is stopped here, because it could not be started again: {obstacle}"
+                "no bot is stopped here, because {}: {obstacle}",
+                obstacle.consequence()
             ),
             fix: obstacle.fix().into(),
         });

@@ -23,7 +23,7 @@ use crate::remediator::store::runs::{Ending, Run};
 use crate::remediator::store::{BlockingStore, Store, StoreError};
 
 use super::coordinator::RestartCoordinator;
-use super::driver::{observe, start_obstacle};
+use super::driver::{observe, restart_obstacle};
 use super::state::{Restart, Trigger};
 
 /// Time limit for the connection check of all sessions of a service, and how many run at once.
@@ -279,7 +279,7 @@ impl RestartCoordinator {
         let immovable = runner::immovable(found, &inventory).await?;
         let inputs = StopInputs {
             immovable: &immovable,
-            obstacle: start_obstacle(&self.ctx.clock, service).await,
+            obstacle: restart_obstacle(&self.ctx.clock, service).await,
             inventory: &inventory,
             verdict: &verdict,
             logged_out,

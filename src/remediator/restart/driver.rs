@@ -20,7 +20,7 @@ use clock::Clock;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::control::Service;
+use crate::control::{CallError, Service};
 use crate::folder::{Found, SessionName, Timestamp};
 use crate::policy::StopRefusal;
 use crate::policy::guard::CleanupMode;
@@ -47,7 +47,9 @@ pub(super) use locks::{NotLocked, lock_all};
 pub use looks::now;
 #[cfg(test)]
 pub(super) use looks::{OBSERVED_WITHIN, who_is_alive};
-pub(super) use looks::{end_moves, observe, other_call_may_be_under_way, presence, start_obstacle};
+pub(super) use looks::{
+    end_moves, observe, other_call_may_be_under_way, presence, restart_obstacle,
+};
 
 /// The run for which the service is restarted, until its outcome is reported.
 pub(super) struct LiveRun {
@@ -550,12 +552,19 @@ impl Driver {
         let clock = self.clock().clone();
         self.await_task(async move {
             let began = clock.now();
-            let (returned, why) = call(&service, kind, held).await;
+            let (returned, error) = call(&service, kind, held).await;
             let is_long = clock.since(began) >= service.start_timeout;
             if kind == CallKind::Start && returned == Returned::Ok && is_long {
                 tracing::warn!(service = service.name, "the start command did not return, and the service runs, so it was not killed. It will end with the unit of this program: use a command that returns");
             }
-            (Event::Returned(id, returned), EffectOutput::Called(why))
+            let output = match error {
+                // Since the checks, which look for the same.
+                Some(CallError::Refused(obstacle)) => {
+                    refused(StopRefusal::NotRestartable(obstacle).into())
+                }
+                error => EffectOutput::Called(error.map_or_else(String::new, |e| e.to_string())),
+            };
+            (Event::Returned(id, returned), output)
         });
     }
 

@@ -183,9 +183,9 @@ pub async fn call_for_operator(
     let folders: Arc<[_]> = folders.0.into_values().collect();
     let written = move |folder: &_| folder_record::write_call(folder, &record);
     note_call(clock, &folders, written).await;
-    let (returned, why) = match call(service, kind, None).await {
+    let (returned, error) = match call(service, kind, None).await {
         // Nothing is to be done about that.
-        (Returned::AlreadyStopped, why) => (Returned::Ok, why),
+        (Returned::AlreadyStopped, error) => (Returned::Ok, error),
         called => called,
     };
     let presence = match returned {
@@ -208,7 +208,7 @@ pub async fn call_for_operator(
                 Presence::Unknown(why) => format!("may run or not: {why}"),
             }
         )),
-        _ => Err(why),
+        _ => Err(error.map_or_else(String::new, |error| error.to_string())),
     };
     (done, presence)
 }

@@ -90,11 +90,11 @@ async fn a_start_command_that_cannot_be_run_forbids_the_stop() {
     for (start, obstacle) in [
         ("sh".to_owned(), None),
         (at("runs"), None),
-        (at("none"), Some(StartObstacle::NoProgram)),
-        (at("runs/none"), Some(StartObstacle::NoProgram)),
-        ("no-such-program".into(), Some(StartObstacle::NoProgram)),
-        (at("closed"), Some(StartObstacle::NotExecutable)),
-        (at("."), Some(StartObstacle::NotExecutable)),
+        (at("none"), Some(RestartObstacle::NoProgram)),
+        (at("runs/none"), Some(RestartObstacle::NoProgram)),
+        ("no-such-program".into(), Some(RestartObstacle::NoProgram)),
+        (at("closed"), Some(RestartObstacle::NotExecutable)),
+        (at("."), Some(RestartObstacle::NotExecutable)),
     ] {
         let commands = Commands::new(
             &argv("true"),

@@ -131,13 +131,17 @@ fn who_was_asked_to_stop() {
 /// A container of an unknown kind counts as one that is removed.
 #[test]
 fn a_container_that_is_removed_when_it_stops() {
-    for (auto_remove, obstacle) in [
-        ("false", None),
-        ("true", Some(StartObstacle::AutoRemove)),
-        ("null", Some(StartObstacle::AutoRemove)),
+    let task = r#"{"com.docker.swarm.task.id":"x"}"#;
+    for (auto_remove, labels, obstacle) in [
+        ("false", "null", None),
+        ("false", "{}", None),
+        // It is replaced.
+        ("false", task, Some(RestartObstacle::SwarmTask)),
+        ("true", "null", Some(RestartObstacle::AutoRemove)),
+        ("null", "null", Some(RestartObstacle::AutoRemove)),
     ] {
         let answer = format!(
-            r#"{{"id":"0123456789abcdef","name":"/bot","state":{{"Status":"running","Running":true,"Pid":7}},"auto_remove":{auto_remove},"labels":null}}"#
+            r#"{{"id":"0123456789abcdef","name":"/bot","state":{{"Status":"running","Running":true,"Pid":7}},"auto_remove":{auto_remove},"labels":{labels}}}"#
         );
         let found = parse(answer.as_bytes(), "bot").unwrap();
         assert_eq!(found.obstacle(), obstacle, "{auto_remove}");

@@ -4,12 +4,12 @@ use super::*;
 
 #[test]
 fn each_obstacle_says_what_it_is_and_what_to_do() {
-    let told: std::collections::BTreeSet<String> = StartObstacle::ALL
+    let told: std::collections::BTreeSet<String> = RestartObstacle::ALL
         .iter()
         .map(|obstacle| obstacle.to_string())
         .collect();
-    assert_eq!(told.len(), StartObstacle::ALL.len());
-    assert!(StartObstacle::ALL.iter().all(|one| one.fix().len() > 20));
+    assert_eq!(told.len(), RestartObstacle::ALL.len());
+    assert!(RestartObstacle::ALL.iter().all(|one| one.fix().len() > 20));
 }
 
 #[test]

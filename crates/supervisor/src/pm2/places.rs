@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Env, OnePm2, Pm2Process, daemon_pid};
-use crate::StartObstacle;
+use crate::RestartObstacle;
 use crate::bounded::within;
 use crate::obstacle::is_missing_under;
 
@@ -19,9 +19,9 @@ impl OnePm2 {
         &self,
         entries: &[&Pm2Process],
         timeout: Duration,
-    ) -> Result<Option<StartObstacle>, String> {
+    ) -> Result<Option<RestartObstacle>, String> {
         let envs = entries.iter().map(|entry| &entry.pm2_env);
-        let needed: Vec<(StartObstacle, Place)> = envs.flat_map(Env::needed).collect();
+        let needed: Vec<(RestartObstacle, Place)> = envs.flat_map(Env::needed).collect();
         let home = self.home.clone();
         let work = move || {
             let Some(daemon) = daemon_pid(&home) else {
@@ -67,10 +67,10 @@ impl Place {
 
 impl Env {
     /// What must be there for a start, and what is wrong if it is not.
-    fn needed(&self) -> Vec<(StartObstacle, Place)> {
+    fn needed(&self) -> Vec<(RestartObstacle, Place)> {
         let places = [
-            (StartObstacle::NoDirectory, &self.pm_cwd),
-            (StartObstacle::NoScript, &self.pm_exec_path),
+            (RestartObstacle::NoDirectory, &self.pm_cwd),
+            (RestartObstacle::NoScript, &self.pm_exec_path),
         ];
         let files = places.into_iter().filter_map(|(obstacle, place)| {
             let path = Path::new(place.as_str()?);
@@ -78,7 +78,7 @@ impl Env {
             path.is_absolute().then_some((obstacle, place))
         });
         let interpreter = self.interpreter();
-        let interpreter = interpreter.map(|place| (StartObstacle::NoInterpreter, place));
+        let interpreter = interpreter.map(|place| (RestartObstacle::NoInterpreter, place));
         files.chain(interpreter).collect()
     }
 

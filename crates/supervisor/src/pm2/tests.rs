@@ -40,11 +40,11 @@ fn all_of_a_name_are_stopped_or_none() {
     };
     let (one, two) = (entry(1, "online", 71), entry(2, "online", 72));
     let (stopped, errored) = (entry(3, "stopped", 0), entry(4, "errored", 0));
-    assert_eq!(to_stop(&[&one, &two]).unwrap(), ["1", "2"]);
-    assert!(to_stop(&[&stopped, &errored]).unwrap().is_empty());
+    for same in [[&one, &two], [&stopped, &errored]] {
+        assert_eq!(obstacle_in(&same), None);
+    }
     for mixed in [[&one, &stopped], [&errored, &two]] {
-        let error = to_stop(&mixed).unwrap_err();
-        assert!(error.contains("1 run and 1 are stopped"), "{error}");
+        assert_eq!(obstacle_in(&mixed), Some(RestartObstacle::EndedInPart));
     }
 }
 
@@ -62,7 +62,8 @@ fn what_others_start() {
         let entry = entry(&format!(
             r#"{{"name":"a","pm_id":1,"pm2_env":{{"status":"online",{env}}}}}"#
         ));
-        assert_eq!(entry.pm2_env.is_started_by_others(), started, "{env}");
+        let refused = started.then_some(RestartObstacle::StartedByPm2);
+        assert_eq!(obstacle_in(&[&entry]), refused, "{env}");
     }
 }
 

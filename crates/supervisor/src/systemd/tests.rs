@@ -103,14 +103,19 @@ fn a_control_group_is_looked_into() {
 
 #[test]
 fn what_must_not_be_stopped() {
+    let obstacle = |text: String| UnitState(text).obstacle(UnitFile::Other);
     assert_eq!(UnitState(GONE.into()).problem(), None);
-    for (from, to, says) in [
-        ("TriggeredBy=", "TriggeredBy=bot.timer", "TriggeredBy"),
+    assert_eq!(obstacle(GONE.into()), None);
+    for (to, is) in [
+        ("TriggeredBy=bot.timer\n", RestartObstacle::TriggeredUnit),
         (
-            "TriggeredBy=\n",
             "TriggeredBy=\nUpheldBy=bots.target\n",
-            "UpheldBy",
+            RestartObstacle::UpheldUnit,
         ),
+    ] {
+        assert_eq!(obstacle(GONE.replace("TriggeredBy=\n", to)), Some(is));
+    }
+    for (from, to, says) in [
         ("LoadState=loaded", "LoadState=merged", "not loaded"),
         ("LoadState=loaded\n", "", "cannot be understood"),
     ] {
@@ -118,7 +123,11 @@ fn what_must_not_be_stopped() {
         assert!(problem.contains(says), "{problem}");
     }
     let none = UnitState(format!("{GONE}UpheldBy=\n"));
-    assert_eq!(none.problem(), None, "and an older systemd has no such key");
+    assert_eq!(
+        obstacle(none.0),
+        None,
+        "and an older systemd has no such key"
+    );
     for key in ["TriggeredBy", "UpheldBy"] {
         assert!(PROPERTIES.split(['=', ',']).any(|asked| asked == key));
     }
@@ -128,11 +137,11 @@ fn what_must_not_be_stopped() {
 #[test]
 fn a_unit_that_systemd_does_not_start_on_request_is_not_stopped() {
     let of = |more: &str, file| UnitState(format!("{GONE}{more}")).obstacle(file);
-    let refused = Some(StartObstacle::NoManualStart);
+    let refused = Some(RestartObstacle::NoManualStart);
     assert_eq!(of("CanStart=no\n", UnitFile::Other), refused);
     assert_eq!(of("CanStart=yes\n", UnitFile::Other), None);
     assert_eq!(of("", UnitFile::Other), None, "an older systemd");
-    let missing = Some(StartObstacle::NoUnitFile);
+    let missing = Some(RestartObstacle::NoUnitFile);
     assert_eq!(of("CanStart=no\n", UnitFile::Missing), missing);
     let unit = UnitState("LoadState=not-found\nCanStart=no\n".into());
     assert_eq!(unit.obstacle(UnitFile::Other), missing);
@@ -160,7 +169,7 @@ fn only_a_unit_that_systemd_does_not_find_is_absent() {
 
 #[test]
 fn what_could_not_be_started_again() {
-    use StartObstacle::{MaskedUnit, NoUnitFile, TransientUnit, UnloadableUnit};
+    use RestartObstacle::{MaskedUnit, NoUnitFile, TransientUnit, UnloadableUnit};
     let of = |text: &str, file| UnitState(text.into()).obstacle(file);
     for (load, transient, file, obstacle) in [
         ("loaded", "no", UnitFile::Other, None),
@@ -190,10 +199,10 @@ async fn the_file_of_a_unit_counts_where_systemd_calls_it_changed() {
     let path = dir.path().join("bot.service");
     let of = async |reload: &str, path: &str| {
         let text = format!("{GONE}FragmentPath={path}\nNeedDaemonReload={reload}\n");
-        obstacle(&UnitState(text), QUERY_TIMEOUT).await
+        UnitState(text).obstacle_at(QUERY_TIMEOUT).await
     };
     let at = path.display().to_string();
-    assert_eq!(of("yes", &at).await, Ok(Some(StartObstacle::NoUnitFile)));
+    assert_eq!(of("yes", &at).await, Ok(Some(RestartObstacle::NoUnitFile)));
     assert_eq!(of("no", &at).await, Ok(None));
     assert_eq!(of("yes", "").await, Ok(None));
     fs::write(&path, "[Service]\n").unwrap();

@@ -8,18 +8,19 @@ use supervisor::ExecError;
 use crate::control::{CallError, Service};
 use crate::remediator::restart::state::{CallKind, Returned};
 
-/// Calls the supervisor. Returns how that ended, and the error. `held` is its standard input.
+/// Calls the supervisor. Returns how that ended, and the error if there was one. `held` is its
+/// standard input.
 pub(in crate::remediator::restart) async fn call(
     service: &Service,
     kind: CallKind,
     held: Option<Arc<File>>,
-) -> (Returned, String) {
+) -> (Returned, Option<CallError>) {
     let called = match kind {
         CallKind::Stop => service.stop(held).await,
         CallKind::Start => service.start(held).await,
     };
     let Err(error) = called else {
-        return (Returned::Ok, String::new());
+        return (Returned::Ok, None);
     };
     let returned = match &error {
         CallError::AlreadyStopped => Returned::AlreadyStopped,
@@ -30,5 +31,5 @@ pub(in crate::remediator::restart) async fn call(
         } => Returned::Timeout,
         _ => Returned::Failed,
     };
-    (returned, error.to_string())
+    (returned, Some(error))
 }

@@ -7,7 +7,7 @@ use clock::Clock;
 use supervisor::Query;
 
 use crate::connection::State;
-use crate::control::{Observation, Observed, Presence, Service, StartObstacle};
+use crate::control::{Observation, Observed, Presence, RestartObstacle, Service};
 use crate::folder::{Found, Timestamp};
 use crate::remediator::quarantine::Halt;
 use crate::remediator::restart::coordinator::HALTS_WITHIN;
@@ -60,11 +60,11 @@ async fn ask(clock: &Clock, service: &Service) -> Observed {
     })
 }
 
-/// What certainly keeps the service from being started again.
-pub(in crate::remediator::restart) async fn start_obstacle(
+/// What certainly stands in the way of a stop and a start of the service.
+pub(in crate::remediator::restart) async fn rerestart_obstacle(
     clock: &Clock,
     service: &Service,
-) -> Option<StartObstacle> {
+) -> Option<RestartObstacle> {
     let query = Query::default();
     let check = service.check_restart(&query);
     clock.timeout(OBSERVED_WITHIN, check).await.ok().flatten()

@@ -78,13 +78,18 @@ impl Driver {
             RestartReport::Unknown => {
                 RestartResult::Ended(Err(StopRefusal::ServiceUnknown(why).into()))
             }
-            RestartReport::NotStopped(returned) => {
-                let why = match (returned, why.is_empty()) {
-                    (Returned::Timeout, _) | (_, true) => "timeout".to_owned(),
-                    _ => why,
-                };
-                RestartResult::Ended(Err(RunError::NotStopped(why)))
-            }
+            RestartReport::NotStopped(returned) => match live.error.take() {
+                Some(refused) if returned == Returned::NotSpawned => {
+                    RestartResult::Ended(Err(refused))
+                }
+                _ => {
+                    let why = match (returned, why.is_empty()) {
+                        (Returned::Timeout, _) | (_, true) => "timeout".to_owned(),
+                        _ => why,
+                    };
+                    RestartResult::Ended(Err(RunError::NotStopped(why)))
+                }
+            },
             RestartReport::NotGone => {
                 RestartResult::Ended(Err(RunError::NotGone(self.state.times.gone)))
             }

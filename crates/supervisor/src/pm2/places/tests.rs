@@ -34,9 +34,12 @@ async fn a_process_whose_script_is_gone() {
     assert_eq!(of("null", "null").await, Ok(None));
     assert_eq!(of(r#""bot.js""#, "7").await, Ok(None));
     fs::remove_file(&script).unwrap();
-    assert_eq!(of(&exec, &cwd).await, Ok(Some(StartObstacle::NoScript)));
+    assert_eq!(of(&exec, &cwd).await, Ok(Some(RestartObstacle::NoScript)));
     fs::remove_dir(&release).unwrap();
-    assert_eq!(of(&exec, &cwd).await, Ok(Some(StartObstacle::NoDirectory)));
+    assert_eq!(
+        of(&exec, &cwd).await,
+        Ok(Some(RestartObstacle::NoDirectory))
+    );
     fs::remove_file(home.join("pm2.pid")).unwrap();
     assert_eq!(
         of(&exec, &cwd).await,
@@ -66,7 +69,7 @@ async fn a_process_whose_interpreter_is_gone() {
             .missing(&[&entry_of(entry)], QUERY_TIMEOUT)
             .await
             .unwrap();
-        assert!(matches!(found, None | Some(StartObstacle::NoInterpreter)));
+        assert!(matches!(found, None | Some(RestartObstacle::NoInterpreter)));
         found.is_some()
     };
     let absolute = node.display().to_string();

@@ -207,6 +207,26 @@ async fn a_stop_that_was_not_called_is_not_counted() {
     assert!(world.runs().exists() && world.phases().is_empty());
     assert_eq!(world.stops(), (0, 0));
 
+    // What the checks look for comes between them and the stop: it is refused as by them, which
+    // leaves the clean-up to an emergency.
+    let world =
+        World::new(bounds(), "").configured(|yaml| yaml.replace("start: [sh, ", "start: ["));
+    let start = world.dir.path().join("start.sh");
+    std::fs::set_permissions(&start, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    world.write(
+        "gone.sh",
+        "grep -q stop_intended state/journal.sqlite && rm -f start.sh; test ! -e runs",
+    );
+    let run = world.asked();
+    let (led, _) = world.lead(&run).await;
+    let RestartResult::Ended(Err(RunError::StopRefused(refusal))) = led else {
+        panic!("{led:?}")
+    };
+    assert_eq!(refusal.label(), "not_restartable");
+    assert!(refusal.leaves_a_cleanup() && !start.exists());
+    assert!(world.runs().exists() && world.phases().is_empty());
+    assert_eq!(world.stops(), (0, 0));
+
     let world = World::new(bounds(), "").fast();
     // The sibling is queried last.
     world.write("ask.sh", "[ $1 = b ] && touch asked; echo connected");

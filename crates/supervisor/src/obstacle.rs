@@ -146,7 +146,7 @@ impl fmt::Display for RestartObstacle {
                 "another unit (UpheldBy) keeps the unit running, and systemd would start it again"
             }
             Self::StopsOthers => {
-                "another active unit would be stopped along with the unit and not be started again (its RequiredBy, RequisiteOf, BoundBy, ConsistsOf or PropagatesStopTo, see `systemctl show`)"
+                "another active unit would be stopped along with the unit and not be started again (RequiredBy, RequisiteOf, BoundBy, ConsistsOf or PropagatesStopTo, its own or through a target or another unit; see `systemctl show`)"
             }
             Self::StartedByPm2 => {
                 "pm2 starts the process by itself, by the clock (cron_restart) or when a file changes (watch)"

@@ -1,10 +1,14 @@
 //! The second record of a restart: a file in the quarantine of each folder of the service, so
 //! that a pending start survives the loss of the journal. It contains no secret of a session.
+//!
+//! A copied or restored folder brings the record along. So it names its machine and its folder, and
+//! only on that machine and in that folder it is resumed. Where a file system numbers its folders
+//! anew at each mount, only the journal resumes a restart.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +17,7 @@ use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::connection::source_id;
 use crate::folder::scan::QUARANTINE_DIR;
 use crate::folder::{BoundedBlocking, Found};
 use crate::remediator::quarantine::{LockedFolder, Obstacle, write_file};
@@ -32,18 +37,64 @@ const OVER: [(RestartEnd, &str); 2] = [
 const OPERATOR: &str = "operator.json";
 const OPERATOR_NEW: &str = "operator.json.tmp";
 const MAX_RESTART_BYTES: u64 = 1 << 20;
+const MACHINE_ID: &str = "/etc/machine-id";
+const MAX_MACHINE_ID_BYTES: u64 = 64;
 
 #[derive(Deserialize, Serialize)]
 struct RestartRecord {
     /// The state directory of its remediator. One with another directory does not resume it.
     state_path: PathBuf,
+    /// Where it was written. `None`: that could not be told.
+    #[serde(default)]
+    written_in: Option<Whereabouts>,
     restart: Restart,
+}
+
+/// A folder of a machine.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+struct Whereabouts {
+    /// The machine, by a hash of its id. `None` where it has no id, as in many containers.
+    machine: Option<String>,
+    /// The number of the folder in its file system. That of its device may change at each boot.
+    inode: u64,
+}
+
+impl Whereabouts {
+    /// Blocks.
+    fn of(folder: BorrowedFd<'_>) -> Option<Self> {
+        Some(Self {
+            machine: machine(Path::new(MACHINE_ID)),
+            inode: rustix::fs::fstat(folder).ok()?.st_ino,
+        })
+    }
+}
+
+/// Names the machine without its id, which is not for others. The id is the same after a boot.
+/// Blocks.
+fn machine(file: &Path) -> Option<String> {
+    let mut id = String::new();
+    let file = File::open(file).ok()?;
+    file.take(MAX_MACHINE_ID_BYTES)
+        .read_to_string(&mut id)
+        .ok()?;
+    let id = id.trim();
+    // At the first boot it may be empty or `uninitialized`.
+    let is_id = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_id.then(|| source_id("machine", id))
+}
+
+impl RestartRecord {
+    /// Whether the remediator of this state directory has written it in this folder.
+    fn is_own(&self, state_path: &Path, here: Option<&Whereabouts>) -> bool {
+        self.state_path == state_path && here.is_some() && self.written_in.as_ref() == here
+    }
 }
 
 /// Writes the record of a restart. The folder is locked. Blocks.
 pub fn write(folder: &Arc<LockedFolder>, state_path: &Path, state: &Restart) -> Result<(), String> {
     let record = RestartRecord {
         state_path: state_path.to_owned(),
+        written_in: Whereabouts::of(folder.fd()),
         restart: state.clone(),
     };
     put(&made_quarantine(folder)?, NAME, &record)
@@ -105,27 +156,35 @@ fn unlink<const N: usize>(folder: &Arc<LockedFolder>, names: [&str; N]) -> Resul
     Ok(())
 }
 
-/// Reads the record, if it belongs to this state directory. A pending restart of another state
-/// directory is logged. Blocks.
+/// Reads the record, if it belongs to this state directory and this folder. A pending restart of
+/// another one is logged, and its record is left alone. Blocks.
 ///
 /// Errors: the folder does not answer, or cannot be opened.
 pub fn read(found: &Found, state_path: &Path) -> io::Result<Option<Restart>> {
-    let Some(record) = read_json::<RestartRecord>(found, NAME)? else {
+    let read = read_json_in::<RestartRecord, _>(found, NAME, Whereabouts::of)?;
+    let Some((record, here)) = read else {
         return Ok(None);
     };
-    let is_own = record.state_path == state_path;
+    let is_own = record.is_own(state_path, here.as_ref());
     if !is_own && record.restart.phase.is_pending() {
+        let why = match record.state_path == state_path {
+            true => "on another machine or in another folder: this one is a copy, or was restored from a backup".to_owned(),
+            false => format!(
+                "with another state directory ({}); run `serve` with that one",
+                record.state_path.display()
+            ),
+        };
         tracing::error!(
             session = %found.session,
             service = record.restart.service,
-            "not resuming the restart recorded in the folder of this session, because it was begun with another state directory ({}); run `serve` with that one, or check whether the bot runs",
-            record.state_path.display()
+            "not resuming the restart recorded in the folder of this session, because it was begun {why}; check whether the bot runs"
         );
     }
     Ok(is_own.then_some(record.restart))
 }
 
-/// The restarts of this state directory that are over and may still be in the journal. Blocks.
+/// The restarts of this state directory that are over and may still be in the journal, which knows
+/// them by their id: it does not matter where they were written. Blocks.
 ///
 /// Errors: as [`read`].
 pub fn over(found: &Found, state_path: &Path) -> io::Result<Vec<(Restart, RestartEnd)>> {
@@ -156,10 +215,20 @@ fn read_json<T: DeserializeOwned + Send + 'static>(
     found: &Found,
     name: &'static str,
 ) -> io::Result<Option<T>> {
+    let read = read_json_in(found, name, |_| ())?;
+    Ok(read.map(|(value, ())| value))
+}
+
+/// The same, and what `look` finds of the folder.
+fn read_json_in<T: DeserializeOwned + Send + 'static, L: Send + 'static>(
+    found: &Found,
+    name: &'static str,
+    look: fn(BorrowedFd<'_>) -> L,
+) -> io::Result<Option<(T, L)>> {
     let place = found.place.clone();
     let read = BoundedBlocking::default().run(&found.place.path(), move || {
         let folder = place.open()?;
-        Ok(read_now(&folder, name))
+        Ok(read_now(&folder, name).map(|value| (value, look(folder.as_fd()))))
     });
     read.and_then(|read| read)
 }

@@ -121,3 +121,84 @@ fn the_call_of_another_restart_counts_and_that_of_the_own_does_not() {
     fs::remove_dir_all(dir.path().join("bot")).unwrap();
     assert!(read(&found, state_path).is_err(), "its mount is missing");
 }
+
+/// `rsync -a` to another machine, a clone under the same path, or a backup that is put back.
+#[test]
+fn a_record_that_came_with_a_copy_of_the_folder_is_not_resumed() {
+    let dir = tempfile::tempdir().unwrap();
+    let found = |name: &str| Found {
+        session: SessionName::from_text(name),
+        place: FolderPath {
+            parent: dir.path().canonicalize().unwrap(),
+            name: name.into(),
+        },
+    };
+    let (own, copy) = (found("bot"), found("copy"));
+    let record = |found: &Found| found.place.path().join(QUARANTINE_DIR).join(NAME);
+    fs::create_dir(own.place.path()).unwrap();
+    let state_path = Path::new("/var/lib/baileys_remediator");
+    let second = Duration::from_secs(1);
+    let times = Times {
+        stop: second,
+        gone: second,
+        start: second,
+        shows: second,
+        connect: second,
+        sockets: second,
+        clean: second,
+        retry: second,
+    };
+    let mut state = Restart::new("bot", "bot", 1, Trigger::Emergency, 1, times);
+    state.phase = crate::remediator::restart::state::Phase::Down;
+    let folder = LockedFolder::lock(&own.place).unwrap();
+    write(&folder, state_path, &state).unwrap();
+    drop(folder);
+    let is_resumed = |found: &Found| read(found, state_path).unwrap().is_some();
+    assert!(is_resumed(&own));
+    // A rename keeps the folder. A creds.json that is put back does not change it.
+    fs::rename(own.place.path(), copy.place.path()).unwrap();
+    fs::write(copy.place.path().join("creds.json"), "{}").unwrap();
+    assert!(is_resumed(&copy));
+    fs::create_dir_all(own.place.path().join(QUARANTINE_DIR)).unwrap();
+    fs::copy(record(&copy), record(&own)).unwrap();
+    assert!(!is_resumed(&own), "another folder");
+    let text = fs::read_to_string(record(&copy)).unwrap();
+    // The same folder of another machine, and a record that does not tell where it was written.
+    let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for (key, value) in [
+        ("machine", serde_json::json!("machine-0000000000000000")),
+        ("inode", serde_json::json!(0)),
+    ] {
+        let mut other = json.clone();
+        other["written_in"][key] = value;
+        fs::write(record(&copy), other.to_string()).unwrap();
+        assert!(!is_resumed(&copy), "{key}");
+    }
+    json["written_in"] = serde_json::Value::Null;
+    fs::write(record(&copy), json.to_string()).unwrap();
+    assert!(!is_resumed(&copy));
+    assert!(record(&copy).exists(), "it is left alone");
+    fs::write(record(&copy), text).unwrap();
+    assert!(is_resumed(&copy));
+}
+
+#[test]
+fn a_machine_is_named_without_its_id() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("machine-id");
+    assert_eq!(machine(&file), None);
+    for none in ["", "\n", "uninitialized\n"] {
+        fs::write(&file, none).unwrap();
+        assert_eq!(machine(&file), None, "{none:?}");
+    }
+    let of = |id: &str| {
+        fs::write(&file, format!("{id}\n")).unwrap();
+        machine(&file).unwrap()
+    };
+    let (one, other) = (
+        "00112233445566778899aabbccddeeff",
+        "ff112233445566778899aabbccddeeff",
+    );
+    assert!(of(one) == of(one) && of(one) != of(other));
+    assert!(!of(one).contains(one) && of(one).len() == "machine-".len() + 16);
+}

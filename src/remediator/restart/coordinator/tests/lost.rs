@@ -110,3 +110,45 @@ async fn what_is_over_stays_over_though_the_journal_could_not_delete_it() {
         assert_eq!(again.stops(), stops, "{phase:?}");
     }
 }
+
+/// `rsync -a A:/srv/bots/ B:/srv/bots/` while the bot was down on A, with the same configuration.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_that_came_with_a_copied_folder_starts_nothing() {
+    let world = World::new(bounds(), "");
+    let (found, service) = world.service();
+    let times = world.coordinator.times(&service);
+    let decided = Timestamp::now().nanos();
+    let mut state = Restart::new(&service.name, "a", 99, Trigger::Emergency, decided, times);
+    state.phase = Phase::Down;
+    let state_path = &world.coordinator.ctx.settings.state_path;
+    let folder = crate::remediator::quarantine::LockedFolder::lock(&found.place).unwrap();
+    folder_record::write(&folder, state_path, &state).unwrap();
+    drop(folder);
+    std::fs::remove_file(world.runs()).unwrap();
+    // Another folder at the same path.
+    let (place, aside) = (found.place.path(), world.dir.path().join("aside"));
+    std::fs::rename(&place, &aside).unwrap();
+    let copied = std::process::Command::new("cp")
+        .arg("-a")
+        .arg(&aside)
+        .arg(&place)
+        .status();
+    assert!(copied.unwrap().success());
+    let resume = async || {
+        let known = &world.known;
+        world.coordinator.resume_pending_restarts(known, true).await;
+    };
+    resume().await;
+    world.coordinator.drained().await;
+    assert!(!world.runs().exists() && world.phases().is_empty());
+    assert!(
+        place
+            .join(".baileys_quarantine")
+            .join(folder_record::NAME)
+            .exists()
+    );
+    // What the journal knows is due wherever its folder is now.
+    let store = &world.coordinator.ctx.store;
+    store.in_test().restarts().save(&state).unwrap();
+    world.resumed_until(|| world.runs().exists()).await;
+}

@@ -61,7 +61,7 @@ async fn ask(clock: &Clock, service: &Service) -> Observed {
 }
 
 /// What certainly stands in the way of a stop and a start of the service.
-pub(in crate::remediator::restart) async fn rerestart_obstacle(
+pub(in crate::remediator::restart) async fn restart_obstacle(
     clock: &Clock,
     service: &Service,
 ) -> Option<RestartObstacle> {

@@ -50,7 +50,7 @@ pub const NOT_HERE: [(&str, &str); 5] = [
 ];
 
 /// Commands that a page mentions by name only, so they are not run.
-pub const NAMED: [(&str, &str); 31] = [
+pub const NAMED: [(&str, &str); 30] = [
     ("systemctl reload", IN_A_TABLE),
     ("systemctl restart", "the way to deploy"),
     ("systemctl start", "what a `start` command uses"),

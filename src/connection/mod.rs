@@ -534,20 +534,20 @@ impl Connection {
 
     /// Folds what the sources said and what the files say.
     pub fn judge(&self, asked: Asked, inventory: &Inventory) -> Verdict {
-        let no_login = inventory.creds.shows_no_login();
-        self.judge_by(asked, inventory.newest_write(), no_login)
+        let awaits_login = inventory.creds.awaits_login();
+        self.judge_by(asked, inventory.newest_write(), awaits_login)
     }
 
     /// [`Connection::judge`] for a folder whose newest write is `newest_write`.
-    /// `no_login`: no login can be read in it, so that no socket proves that the bot has logged in.
+    /// `awaits_login`: it holds no login, so that a socket cannot be that of a bot that has logged in.
     pub fn judge_by(
         &self,
         mut asked: Asked,
         newest_write: Option<NewestWrite>,
-        no_login: bool,
+        awaits_login: bool,
     ) -> Verdict {
         let now = self.now();
-        sockets::for_the_login(&mut asked.evidence, no_login, self.looks_once);
+        sockets::for_the_login(&mut asked.evidence, awaits_login, self.looks_once);
         let mut evidence = discount_untrusted(asked.evidence, &asked.sightings, now);
         let gone = evidence.iter().any(|e| e.finding == Finding::Gone);
         let ended_by = asked.ended_by.filter(|_| gone);

@@ -227,15 +227,14 @@ fn says(found: &[TreeLook], port: u16, seen: &SeenSockets, now: Instant) -> Evid
     }
 }
 
-/// The same for a folder in which no login can be read, as while a bot shows a QR code, or with
-/// `creds: elsewhere`: no socket proves that the bot has logged in. And for a program that looks
-/// once. Pure.
-pub(super) fn for_the_login(evidence: &mut [Evidence], no_login: bool, looks_once: bool) {
+/// The same for a folder that awaits its login, as while a bot shows a QR code: no socket is that
+/// of a bot that has logged in. And for a program that looks once. Pure.
+pub(super) fn for_the_login(evidence: &mut [Evidence], awaits_login: bool, looks_once: bool) {
     for e in evidence.iter_mut().filter(|e| e.source == "sockets") {
         match e.finding {
-            Finding::Connected | Finding::Connecting if no_login => {
+            Finding::Connected | Finding::Connecting if awaits_login => {
                 e.finding = Finding::Connecting;
-                e.detail += ", but no creds.json shows a login";
+                e.detail += ", but creds.json is not logged in";
             }
             Finding::Connecting if looks_once => {
                 e.finding = Finding::Connected;

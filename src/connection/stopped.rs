@@ -121,7 +121,7 @@ impl Connection {
     pub fn is_back(&self, asked: Asked, inventory: &Inventory, since: Timestamp) -> bool {
         let now = self.now();
         let mut evidence = asked.evidence;
-        sockets::for_the_login(&mut evidence, inventory.creds.shows_no_login(), false);
+        sockets::for_the_login(&mut evidence, inventory.creds.awaits_login(), false);
         if let Some((_, event)) = asked.log {
             let new = |event: &LogEvent| event.at.is_some_and(|at| at.plus(TICK) >= since);
             let event = event.map(|event| event.filter(new));

@@ -503,26 +503,6 @@ fn what_a_socket_proves_to_a_program_that_stays_and_to_a_command() {
     }
     assert_eq!(judged(&stays, &[Finding::Connecting], true), open);
     assert_eq!(judged(&once, &[Finding::Connecting], true), connected);
-    // With `creds: elsewhere` the bot may show its QR code.
-    for finding in [Finding::Connected, Finding::Connecting] {
-        for connection in [&stays, &once] {
-            let asked = || Asked {
-                evidence: vec![Evidence::new("sockets", finding, "")],
-                ..process_is(Finding::Nothing)
-            };
-            let elsewhere = Inventory::new([], Creds::Missing);
-            let verdict = connection.judge(asked(), &elsewhere);
-            assert_eq!((verdict.state, verdict.is_unresolved()), open);
-            let since = connection.now();
-            assert!(!connection.is_back(asked(), &elsewhere, since));
-            // A probe proves it all the same.
-            let mut with_probe = asked();
-            let probe = Evidence::new("probe", Finding::Connected, "");
-            with_probe.evidence.push(probe);
-            let verdict = connection.judge(with_probe, &elsewhere);
-            assert_eq!(verdict.state, State::Connected);
-        }
-    }
     // What a source says against it is believed by neither.
     for young in [Finding::Connecting, Finding::Shared] {
         let against = [young, Finding::Disconnected];

@@ -136,6 +136,13 @@ impl Measured {
         }
     }
 
+    /// Whether no login is in the folder and one belongs there: the bot shows a QR code, or waits
+    /// for one.
+    pub fn awaits_login(&self) -> bool {
+        let is_missing = self.creds == Creds::Missing && self.creds_elsewhere != Some(true);
+        is_missing || self.creds.awaits_login()
+    }
+
     /// How many files of a kind there are, companions included.
     pub fn count(&self, kind: Kind) -> usize {
         self.kinds.get(&kind).map_or(0, |files| files.count)

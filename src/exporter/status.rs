@@ -149,8 +149,7 @@ pub async fn verdicts(snapshot: &Snapshot, connection: &Connection) -> Vec<Verdi
         }
         let (connection, places) = (connection.clone(), Arc::clone(&places));
         let (session, folder) = (view.session.clone(), view.place.clone());
-        let seen =
-            measured.map(|measured| (measured.newest_write, measured.creds.shows_no_login()));
+        let seen = measured.map(|measured| (measured.newest_write, measured.awaits_login()));
         tasks.spawn(async move {
             let _place = places.acquire().await;
             let look = verdict(&session, folder, seen, &connection);
@@ -176,10 +175,10 @@ async fn verdict(
     connection: &Connection,
 ) -> Verdict {
     let asked = connection.ask(session).await;
-    let Some((newest_write, no_login)) = seen else {
+    let Some((newest_write, awaits_login)) = seen else {
         return connection.judge_by(asked, None, true);
     };
-    let verdict = connection.judge_by(asked.clone(), newest_write, no_login);
+    let verdict = connection.judge_by(asked.clone(), newest_write, awaits_login);
     let is_negative = |e: &Evidence| e.finding.is_negative();
     if verdict.state != State::Disconnected && !verdict.evidence.iter().any(is_negative) {
         return verdict;
@@ -188,7 +187,7 @@ async fn verdict(
     let looks = BoundedBlocking::default();
     let scanned = looks.run_async(&path, move || newest_write_in(folder.open()?.as_fd()));
     match scanned.await.and_then(|scanned| scanned) {
-        Ok(newest_write) => connection.judge_by(asked, newest_write, no_login),
+        Ok(newest_write) => connection.judge_by(asked, newest_write, awaits_login),
         Err(_) => Verdict::unknown("folder", "it could not be looked at"),
     }
 }

@@ -132,11 +132,6 @@ impl Creds {
         self.facts().is_some_and(|facts| !facts.logged_in)
     }
 
-    /// Whether no login can be read in it: the bot may show a QR code, or keep its creds elsewhere.
-    pub fn shows_no_login(&self) -> bool {
-        *self == Creds::Missing || self.awaits_login()
-    }
-
     /// Whether a folder with this creds.json is an auth folder, whatever else it contains. A
     /// creds.json of another program does not make it one.
     pub const fn makes_an_auth_folder(&self) -> bool {

@@ -174,7 +174,7 @@ fn processes_that_are_gone_are_forgotten() {
 #[test]
 fn a_folder_without_a_login_and_a_program_that_looks_once() {
     use Finding::*;
-    for (source, finding, no_login, looks_once, expected) in [
+    for (source, finding, awaits_login, looks_once, expected) in [
         ("sockets", Connected, false, false, Connected),
         ("sockets", Connecting, false, false, Connecting),
         ("sockets", Connecting, false, true, Connected),
@@ -187,10 +187,10 @@ fn a_folder_without_a_login_and_a_program_that_looks_once() {
         ("probe", Connected, true, true, Connected),
     ] {
         let mut evidence = [Evidence::new(source, finding, "")];
-        for_the_login(&mut evidence, no_login, looks_once);
+        for_the_login(&mut evidence, awaits_login, looks_once);
         assert_eq!(
             evidence[0].finding, expected,
-            "{source} {finding:?} {no_login} {looks_once}"
+            "{source} {finding:?} {awaits_login} {looks_once}"
         );
     }
 }

@@ -688,6 +688,8 @@ fn the_real_pm2() {
         "--force",
     ]);
     world.wait_for_presence("bot", "running");
+    let shown = world.service("bot", &[]);
+    assert!(shown.detail.contains("cron_restart"), "{shown:?}");
     let report = world.service("bot", &["--stop"]);
     assert!(
         report.code == 2 && report.err.contains("cron_restart"),
@@ -709,7 +711,7 @@ fn the_real_pm2() {
     assert_eq!(states, ["stopped", "online"]);
     let report = world.service("bot", &["--stop"]);
     assert!(
-        report.code == 2 && report.err.contains("1 run and 1 are stopped"),
+        report.code == 2 && report.err.contains("some run and others are stopped"),
         "{report:?}"
     );
     assert_eq!(pm2.all("bot"), both, "both are as they were");
@@ -722,6 +724,59 @@ fn the_real_pm2() {
     }
     assert_eq!(pm2.daemon(), daemon);
     assert!(std::os::unix::net::UnixStream::connect(world.path("pm2/rpc.sock")).is_err());
+}
+
+/// After an upgrade of Node.js the interpreter of a process is gone. pm2 calls what it could not
+/// start `online`, and does nothing more.
+#[test]
+fn the_real_pm2_without_the_interpreter() {
+    let world = with_processes(
+        &["bot"],
+        "  - {allow_restart: true, pm2: {name: '{session}', home: DIR/pm2}, stop_timeout: 60s, gone_timeout: 10s}\n",
+    );
+    let pm2 = Pm2::new(world.root());
+    world.write("bot.js", BOT);
+    world.write("mode", "plain");
+    let node = testkit::process::find(&["node"]).unwrap();
+    let own = world.path("bin/v20-node");
+    std::os::unix::fs::symlink(&node, &own).unwrap();
+    let (script, interpreter) = (world.path("bot.js"), own.display().to_string());
+    let script = script.display().to_string();
+    let start = ["start", &script, "--name", "bot", "--interpreter"];
+    pm2.run(&[&start[..], &[&interpreter]].concat());
+    world.wait_for_presence("bot", "running");
+    let before = pm2.says("bot");
+
+    // It runs on, and is not stopped.
+    fs::remove_file(&own).unwrap();
+    let shown = world.service("bot", &[]);
+    assert!(shown.detail.contains("exec_interpreter"), "{shown:?}");
+    let report = world.service("bot", &["--stop"]);
+    assert!(
+        report.code == 2 && report.err.contains("exec_interpreter"),
+        "{report:?}"
+    );
+    assert_eq!(pm2.says("bot"), before);
+
+    // It ends in another way.
+    pm2.run(&["restart", "bot"]);
+    assert_eq!(pm2.says("bot"), ("online".to_owned(), 0));
+    assert_eq!(world.service("bot", &[]).presence, "gone");
+    let report = world.service("bot", &["--start"]);
+    assert_eq!(
+        (report.code, report.presence.as_str()),
+        (2, "gone"),
+        "{report:?}"
+    );
+    std::os::unix::fs::symlink(&node, &own).unwrap();
+    let report = world.service("bot", &["--start"]);
+    assert_eq!(
+        (report.code, report.presence.as_str()),
+        (0, "running"),
+        "{report:?}"
+    );
+    let after = pm2.says("bot");
+    assert!(after.0 == "online" && after.1 > 0 && after.1 != before.1);
 }
 
 /// `service` and `doctor` ask the same supervisor in the same way. Before, `service` called

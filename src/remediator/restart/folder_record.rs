@@ -46,20 +46,20 @@ struct RestartRecord {
     state_path: PathBuf,
     /// Where it was written. `None`: that could not be told.
     #[serde(default)]
-    written_in: Option<Whereabouts>,
+    written_in: Option<RecordPlace>,
     restart: Restart,
 }
 
 /// A folder of a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-struct Whereabouts {
+struct RecordPlace {
     /// The machine, by a hash of its id. `None` where it has no id, as in many containers.
     machine: Option<String>,
     /// The number of the folder in its file system. That of its device may change at each boot.
     inode: u64,
 }
 
-impl Whereabouts {
+impl RecordPlace {
     /// Blocks.
     fn of(folder: BorrowedFd<'_>) -> Option<Self> {
         Some(Self {
@@ -85,7 +85,7 @@ fn machine(file: &Path) -> Option<String> {
 
 impl RestartRecord {
     /// Whether the remediator of this state directory has written it in this folder.
-    fn is_own(&self, state_path: &Path, here: Option<&Whereabouts>) -> bool {
+    fn is_own(&self, state_path: &Path, here: Option<&RecordPlace>) -> bool {
         self.state_path == state_path && here.is_some() && self.written_in.as_ref() == here
     }
 }
@@ -94,7 +94,7 @@ impl RestartRecord {
 pub fn write(folder: &Arc<LockedFolder>, state_path: &Path, state: &Restart) -> Result<(), String> {
     let record = RestartRecord {
         state_path: state_path.to_owned(),
-        written_in: Whereabouts::of(folder.fd()),
+        written_in: RecordPlace::of(folder.fd()),
         restart: state.clone(),
     };
     put(&made_quarantine(folder)?, NAME, &record)
@@ -161,7 +161,7 @@ fn unlink<const N: usize>(folder: &Arc<LockedFolder>, names: [&str; N]) -> Resul
 ///
 /// Errors: the folder does not answer, or cannot be opened.
 pub fn read(found: &Found, state_path: &Path) -> io::Result<Option<Restart>> {
-    let read = read_json_in::<RestartRecord, _>(found, NAME, Whereabouts::of)?;
+    let read = read_json_in::<RestartRecord, _>(found, NAME, RecordPlace::of)?;
     let Some((record, here)) = read else {
         return Ok(None);
     };

@@ -219,7 +219,8 @@ fn assert_each_is_told(timeline: &Timeline, pages: &[&Message], step: u64) {
             assert!(
                 pages
                     .iter()
-                    .any(|page| page.at <= began + within + step && page.firing.contains(alert)),
+                    .any(|page| (began..=began + within + step).contains(&page.at)
+                        && page.firing.contains(alert)),
                 "since {began} s {alert:?} is in no page: {pages:?}"
             );
         }

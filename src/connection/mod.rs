@@ -532,6 +532,11 @@ impl Connection {
         doubts
     }
 
+    /// Whether the process of this session is named after it.
+    pub fn has_process_named_after(&self, session: &SessionName) -> bool {
+        self.settings.processes.names_session(session)
+    }
+
     /// Folds what the sources said and what the files say.
     pub fn judge(&self, asked: Asked, inventory: &Inventory) -> Verdict {
         let awaits_login = inventory.creds.awaits_login();

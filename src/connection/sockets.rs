@@ -126,9 +126,6 @@ impl SeenSockets {
     }
 
     fn note(&self, pid: u32, seen: &ProcessConnections, now: Instant) -> SocketSign {
-        if seen.inodes.is_empty() && !seen.is_whole {
-            return SocketSign::Unseen;
-        }
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let since = |then: Instant| now.saturating_duration_since(then);
         if all
@@ -141,7 +138,11 @@ impl SeenSockets {
         }
         let process = all.by_process.entry((pid, seen.started));
         let process = process.or_insert_with(|| ProcessSockets::new(now));
-        process.note(&seen.inodes, now)
+        match process.note(&seen.inodes, now) {
+            // Its connection may be among those that cannot be seen.
+            SocketSign::Nothing | SocketSign::Lost(_) if !seen.is_whole => SocketSign::Unseen,
+            sign => sign,
+        }
     }
 }
 

@@ -163,16 +163,21 @@ fn the_quiet_window() {
     );
 }
 
-/// BuilderBot writes its message store every 10 seconds, connected or not.
+/// BuilderBot writes its message store every 10 seconds, connected or not. The exporter leaves it
+/// out; a clean-up does not.
 #[test]
-fn a_message_store_that_is_written_is_no_veto() {
+fn a_message_store_that_is_written_vetoes_clean_ups_only() {
     let now = Timestamp::from_secs(1_000_000);
     let of = |name: &str| {
         let found = [
             written_entry("creds.json", now.minus(QUIET)),
             written_entry(name, now),
         ];
-        let newest = Inventory::new(found, Creds::Missing).newest_write();
+        let inventory = Inventory::new(found, Creds::Missing);
+        let newest = inventory.newest_write();
+        assert_eq!(writes(newest, now, QUIET, None).finding, Finding::Writing);
+        assert!(files_written_after(newest, Some(now.minus(QUIET))).is_some());
+        let newest = inventory.newest_key_write();
         let vetoes = files_written_after(newest, Some(now.minus(QUIET)));
         (writes(newest, now, QUIET, None), vetoes)
     };

@@ -226,6 +226,12 @@ impl Services {
         }
     }
 
+    /// Whether the entry of this session holds its name, so that its process is of this one.
+    pub fn names_session(&self, session: &SessionName) -> bool {
+        let rule = self.rule_of(session);
+        rule.is_some_and(|(_, rule)| rule.spec.templates().iter().any(|text| text.has_subject()))
+    }
+
     /// A sentence for each entry that stands for several of these sessions by default.
     pub fn shared_entries(&self, all: &SessionNames) -> Vec<String> {
         let rules = self.rules.iter().enumerate();

@@ -53,11 +53,13 @@ pub struct ConnectionReading {
 }
 
 impl LatestVerdicts {
-    /// Takes the verdicts of one round, and forgets the sessions that are not in it.
+    /// Takes the verdicts of one round, and forgets the sessions that are not in it. `is_named`:
+    /// whether the process of a session is named after it, so that it runs for this one only.
     pub fn note<'a>(
         &mut self,
         round: impl Iterator<Item = (&'a SessionName, &'a Verdict)>,
         now: Instant,
+        is_named: &dyn Fn(&SessionName) -> bool,
     ) {
         let round: Vec<_> = round.collect();
         let mut sharing: HashMap<&str, usize> = HashMap::new();
@@ -84,7 +86,7 @@ impl LatestVerdicts {
                     true => Some(false),
                     false => runs.map(|_| true),
                 },
-                ran_at: runs.map(|_| now).or(ran_at),
+                ran_at: runs.filter(|_| is_named(session)).map(|_| now).or(ran_at),
                 restarts: counted(known, verdict.process_look().as_ref()),
             };
             (session.clone(), latest)

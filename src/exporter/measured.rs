@@ -16,7 +16,7 @@ use crate::policy::{
 pub struct Measured {
     /// Its files.
     pub files: FileTotals,
-    /// See [`Inventory::newest_write`].
+    /// See [`Inventory::newest_key_write`].
     pub newest_write: Option<NewestWrite>,
     /// Its files by kind; every kind that it holds.
     pub kinds: BTreeMap<Kind, FileTotals>,
@@ -117,7 +117,7 @@ impl Measured {
         let kinds = of_kind.map(|files| (files[0].kind(), FileTotals::of(files)));
         Self {
             files: FileTotals::of(inventory.files()),
-            newest_write: inventory.newest_write(),
+            newest_write: inventory.newest_key_write(),
             kinds: kinds.collect(),
             login: LoginFolder::of(inventory, now),
             batches,

@@ -388,6 +388,7 @@ impl Exporter {
                 &latest,
                 &snapshot,
                 &verdicts(&snapshot, &connection).await,
+                &connection,
                 self.clock.now(),
             );
             self.save_sightings().await;
@@ -490,7 +491,7 @@ impl Exporter {
         };
         let verdicts = verdicts(&snapshot, &connection).await;
         if connection.has_sources() {
-            note(&latest, &snapshot, &verdicts, self.clock.now());
+            note(&latest, &snapshot, &verdicts, &connection, self.clock.now());
         }
         let half_monitored = self.half_monitored();
         let rows = lay_out(&snapshot, &verdicts, &half_monitored);
@@ -524,8 +525,15 @@ pub fn keeps_state(settings: &Settings) -> bool {
 }
 
 /// Keeps the verdicts for the metrics.
-fn note(latest: &Latest, snapshot: &Snapshot, verdicts: &[Verdict], now: Instant) {
+fn note(
+    latest: &Latest,
+    snapshot: &Snapshot,
+    verdicts: &[Verdict],
+    connection: &Connection,
+    now: Instant,
+) {
     let sessions = snapshot.sessions.iter().map(|view| &view.session);
     let mut latest = latest.lock().unwrap_or_else(PoisonError::into_inner);
-    latest.note(sessions.zip(verdicts), now);
+    let is_named = |session: &SessionName| connection.has_process_named_after(session);
+    latest.note(sessions.zip(verdicts), now, &is_named);
 }

@@ -14,7 +14,7 @@ use crate::cli::examples::{counted, grouped};
 use crate::cli::{exit_codes, table};
 use crate::connection::{Connection, Evidence, State, Verdict};
 use crate::folder::discovery::few_of_each;
-use crate::folder::scan::newest_write_in;
+use crate::folder::scan::newest_key_write_in;
 use crate::folder::{BoundedBlocking, Creds, FolderPath, NewestWrite, SessionName, Timestamp};
 use crate::logs::overview::HALF_MONITORED;
 use crate::logs::{Pattern, Severity};
@@ -185,7 +185,7 @@ async fn verdict(
     }
     let path = folder.path();
     let looks = BoundedBlocking::default();
-    let scanned = looks.run_async(&path, move || newest_write_in(folder.open()?.as_fd()));
+    let scanned = looks.run_async(&path, move || newest_key_write_in(folder.open()?.as_fd()));
     match scanned.await.and_then(|scanned| scanned) {
         Ok(newest_write) => connection.judge_by(asked, newest_write, awaits_login),
         Err(_) => Verdict::unknown("folder", "it could not be looked at"),

@@ -144,8 +144,7 @@ impl SessionActivity {
     }
 }
 
-/// The newest write to a folder that tells of the bot's connection. A message store tells
-/// nothing of it; see [`NameParts::is_message_store`].
+/// The newest write to a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NewestWrite {
     /// The modification time.
@@ -155,8 +154,9 @@ pub struct NewestWrite {
 }
 
 impl NewestWrite {
-    /// A write at the time `at` to a file of this name. `None` for a message store.
-    pub fn of(name: NameParts<'_>, at: Timestamp) -> Option<Self> {
+    /// A write at the time `at` to a file of this name that may hold keys. `None` for a message
+    /// store.
+    pub fn to_keys(name: NameParts<'_>, at: Timestamp) -> Option<Self> {
         let kind = name.kind;
         (!name.is_message_store()).then_some(Self { at, kind })
     }
@@ -421,12 +421,22 @@ impl Inventory {
             .count()
     }
 
-    /// The newest write to a file that may hold keys. `None` where there is no such file.
+    /// The newest write to any file: a clean-up waits for all of them. `None` where there is no
+    /// file.
     pub fn newest_write(&self) -> Option<NewestWrite> {
-        let writes = self.readable().filter_map(|entry| {
-            let at = entry.stamp.modified;
-            NewestWrite::of(entry.name.parts(), at)
+        let writes = self.readable().map(|entry| NewestWrite {
+            at: entry.stamp.modified,
+            kind: entry.kind(),
         });
+        writes.max()
+    }
+
+    /// The newest write to a file that may hold keys: only such a write shows that a bot is
+    /// connected. `None` where there is no such file.
+    pub fn newest_key_write(&self) -> Option<NewestWrite> {
+        let writes = self
+            .readable()
+            .filter_map(|entry| NewestWrite::to_keys(entry.name.parts(), entry.stamp.modified));
         writes.max()
     }
 

@@ -221,17 +221,17 @@ pub fn scan(fd: BorrowedFd<'_>, cache: &mut ReadCache) -> io::Result<Inventory> 
     Ok(inventory)
 }
 
-/// The newest write to the folder behind `fd`, as [`Inventory::newest_write`] gives it; no file
+/// The newest write to the folder behind `fd`, as [`Inventory::newest_key_write`] gives it; no file
 /// is read.
 ///
 /// Errors: the listing itself failed.
-pub fn newest_write_in(fd: BorrowedFd<'_>) -> io::Result<Option<NewestWrite>> {
+pub fn newest_key_write_in(fd: BorrowedFd<'_>) -> io::Result<Option<NewestWrite>> {
     let mut newest = None;
     list(fd, |name, _| {
         match stat(fd, name) {
             Ok(None | Some((Shape::Directory, _))) => {}
             Ok(Some((_, stamp))) => {
-                let write = NewestWrite::of(parse_name(name.to_bytes()), stamp.modified);
+                let write = NewestWrite::to_keys(parse_name(name.to_bytes()), stamp.modified);
                 newest = newest.max(write);
             }
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),

@@ -358,6 +358,28 @@ pub fn hours() -> Evaluation {
             .alone(),
         ),
     ];
+    let removed_again = scenario(
+        31,
+        "device_removed, paired again, and removed again within an hour",
+        Bot {
+            state: Some(|at, _| match at {
+                60..75 | 100.. => 'd',
+                _ => 'c',
+            }),
+            more: vec![
+                (REMOVED, removed_twice),
+                (REMOVAL_REPORTS, removed_twice),
+                (REMOVED_AT, |at, _| match at {
+                    ..60 => None,
+                    60..100 => Some(3600),
+                    _ => Some(6000),
+                }),
+            ],
+            ..Bot::of(31, |_, _| 90)
+        }
+        .alone(),
+    );
+    let scenarios = scenarios.into_iter().chain([removed_again]).collect();
     Evaluation {
         step_minutes: 1,
         hours: 9,
@@ -373,6 +395,11 @@ fn crosses(at: i64, index: i64) -> i64 {
 /// Crosses 180 within an hour, each session 2 minutes after the one before, up to 190.
 fn crosses_180(at: i64, index: i64) -> i64 {
     90 + ((at - BEGIN - 2 * index) * 105 / 60).clamp(0, 100)
+}
+
+/// Removed at the 60th minute, paired again at the 75th, and removed again at the 100th.
+fn removed_twice(at: i64, _: i64) -> Option<i64> {
+    Some(i64::from(at >= BEGIN) + i64::from(at >= 100))
 }
 
 /// 40 exporters and remediators, without their bots.

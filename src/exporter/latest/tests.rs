@@ -31,7 +31,11 @@ fn an_old_verdict_tells_nothing() {
     let mut latest = LatestVerdicts::default();
     let before = latest.of(&session, at);
     assert_eq!((before.state, before.is_unresolved), (State::Unknown, None));
-    latest.note([(&session, &probe(Finding::Connected))].into_iter(), at);
+    latest.note(
+        [(&session, &probe(Finding::Connected))].into_iter(),
+        at,
+        &|_| true,
+    );
     let after = |seconds| {
         let reading = latest.of(&session, at + Duration::from_secs(seconds));
         (reading.state, reading.is_unresolved)
@@ -46,7 +50,7 @@ fn a_verdict_is_unresolved_if_a_source_that_was_asked_did_not_settle_it() {
     let (session, at) = (name("a"), Instant::now());
     let reading = |verdict: &Verdict| {
         let mut latest = LatestVerdicts::default();
-        latest.note([(&session, verdict)].into_iter(), at);
+        latest.note([(&session, verdict)].into_iter(), at, &|_| true);
         latest.of(&session, at).is_unresolved
     };
     assert_eq!(reading(&probe(Finding::Connected)), Some(false));
@@ -70,7 +74,7 @@ fn each_other_process_is_a_restart() {
     let (session, at) = (name("a"), Instant::now());
     let mut latest = LatestVerdicts::default();
     let mut see = |verdict: &Verdict| {
-        latest.note([(&session, verdict)].into_iter(), at);
+        latest.note([(&session, verdict)].into_iter(), at, &|_| true);
         latest.of(&session, at).restarts
     };
     assert_eq!(see(&probe(Finding::Connected)), None);
@@ -98,7 +102,9 @@ fn what_its_supervisor_counts_is_a_restart_too() {
             }),
             ..Evidence::new("process", Finding::NoAnswer, "")
         };
-        latest.note([(&session, &fold(vec![evidence]))].into_iter(), at);
+        latest.note([(&session, &fold(vec![evidence]))].into_iter(), at, &|_| {
+            true
+        });
         let reading = latest.of(&session, at);
         (reading.restarts, reading.state, reading.process_running)
     };
@@ -119,7 +125,7 @@ fn a_process_of_several_sessions_is_no_session_s_own() {
         (&other, &own),
         (&none, &silent),
     ];
-    latest.note(round.into_iter(), at);
+    latest.note(round.into_iter(), at, &|_| true);
     let own = |session| latest.of(session, at).process_running;
     assert_eq!(
         [own(&main), own(&sub), own(&other), own(&none)],
@@ -143,7 +149,7 @@ fn a_shared_connection_counts_once_it_has_lasted() {
         assert_eq!(by_probe, findings.contains(&Finding::Shared));
         let verdict = fold(findings.into_iter().map(sockets).collect());
         let mut latest = LatestVerdicts::default();
-        latest.note([(&session, &verdict)].into_iter(), at);
+        latest.note([(&session, &verdict)].into_iter(), at, &|_| true);
         assert_eq!(latest.of(&session, at).has_shared_connection, has);
         let later = at + VERDICT_FOR + Duration::from_secs(1);
         assert!(!latest.of(&session, later).has_shared_connection);
@@ -162,7 +168,7 @@ fn a_process_that_has_ended_does_not_run() {
         let others = others.iter().map(|other| Evidence::new("log", *other, ""));
         let verdict = fold(others.chain([process]).collect());
         let mut latest = LatestVerdicts::default();
-        latest.note([(&session, &verdict)].into_iter(), at);
+        latest.note([(&session, &verdict)].into_iter(), at, &|_| true);
         latest.of(&session, at).process_running
     };
     use Finding::*;
@@ -185,18 +191,27 @@ fn a_process_that_ran_a_moment_ago_has_run_lately() {
         latest.has_run_lately(&session, at + Duration::from_secs(seconds))
     };
     assert!(!lately(&latest, 0));
-    latest.note([(&session, &runs("1", 0))].into_iter(), at);
+    latest.note([(&session, &runs("1", 0))].into_iter(), at, &|_| true);
     assert!(lately(&latest, 0) && lately(&latest, 300));
     latest.note(
         [(&session, &probe(Finding::Connected))].into_iter(),
         at + Duration::from_secs(100),
+        &|_| true,
     );
     assert!(lately(&latest, 300) && !lately(&latest, 301));
     // A process of several sessions is none of its own.
     let both = runs("2", 0);
     let mut shared = LatestVerdicts::default();
-    shared.note([(&session, &both), (&other, &both)].into_iter(), at);
+    shared.note(
+        [(&session, &both), (&other, &both)].into_iter(),
+        at,
+        &|_| true,
+    );
     assert!(!lately(&shared, 0));
-    latest.note([(&other, &both)].into_iter(), at);
+    latest.note([(&other, &both)].into_iter(), at, &|_| true);
     assert!(!lately(&latest, 0), "it is no session any more");
+    // A process that is not named after the session may go on without it.
+    let mut unnamed = LatestVerdicts::default();
+    unnamed.note([(&session, &runs("3", 0))].into_iter(), at, &|_| false);
+    assert!(!lately(&unnamed, 0));
 }

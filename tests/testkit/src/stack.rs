@@ -559,6 +559,7 @@ impl Stack {
                 ("group_wait: 10m", "group_wait: 1s", 1),
                 // Long enough to see the alert before it is answered, also on a busy machine.
                 ("group_wait: 10s", "group_wait: 3s", 1),
+                ("group_interval: 5m", "group_interval: 2s", 1),
                 ("group_interval: 1m", "group_interval: 2s", 1),
                 ("group_interval: 12h", "group_interval: 2s", 2),
                 ("group_interval: 1d", "group_interval: 2s", 1),

@@ -446,6 +446,51 @@ fn a_start_command_that_does_not_exist() {
     assert_eq!(world.calls("stop"), 0);
 }
 
+/// `docker` with a task of a swarm, whose bot is that of `sv`.
+const SWARM: &str = r#"
+case $1 in
+inspect)
+    echo "{\"id\":\"0123456789abcdef\",\"name\":\"/bot\",\"state\":{\"Status\":\"running\",\"Running\":true,\"Restarting\":false,\"Pid\":$(cat bot.pid)},\"auto_remove\":false,\"labels\":{\"com.docker.swarm.task.id\":\"x\"}}"
+    ;;
+*) echo "$1" >>called ;;
+esac
+"#;
+
+/// What its supervisor would start again is not stopped, and is cleaned once it is disconnected.
+#[test]
+fn a_bot_that_would_not_stay_stopped() {
+    let (mut world, before) = testkit::supervised_bot!();
+    let dir = world.root().display().to_string();
+    world.stand_in("docker", SWARM);
+    let yaml = r#"
+connection: {command: [sh, DIR/sv, ask], timeout: 30s, quiet: 1s, trust: ["*"]}
+armed: {look_every: 1s}
+processes:
+  - docker: {container: bot}
+    allow_restart: true
+"#;
+    fs::write(world.path("config.yml"), yaml.replace("DIR", &dir)).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    world.start_by(&["env", &format!("PATH={dir}/bin:{path}")]);
+    world.start();
+    let run = no_bot_is_stopped(&world, &before, "not_restartable");
+    let detail = run["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("a task of a swarm") && detail.contains("the bot is connected"),
+        "{detail}"
+    );
+    let armed = world.status()["armed"][0].clone();
+    assert_eq!(armed["action"], "emergency", "{armed}");
+    // It is disconnected, and its process runs.
+    world.mark("offline");
+    world.wait("it is cleaned", || match world.ended()? {
+        run if run["status"] == "done" => Ok(()),
+        run => Err(run.to_string()),
+    });
+    assert!(world.moved(&before) > 100);
+    assert_eq!(world.read("called"), "", "nothing was stopped or started");
+}
+
 /// A glob that is written wrongly, or an entry behind one that takes every session.
 #[test]
 fn an_entry_of_processes_that_no_session_uses_is_named() {

@@ -81,7 +81,8 @@ shift
 for unit; do :; done
 if [ "$unit" = api.service ]; then
   # Asked about because a stop of the bot would take it along.
-  [ "$*" = "show --property=ActiveState -- api.service" ] && { cat api; exit 0; }
+  [ "$*" = "show --property=Id,ActiveState,RequiredBy,RequisiteOf,BoundBy,ConsistsOf,PropagatesStopTo -- multi-user.target api.service" ] &&
+    { printf 'Id=multi-user.target\nActiveState=active\n\nId=api.service\n'; cat api; exit 0; }
   exit 5
 fi
 if [ "$unit" != bot@7.service ]; then

@@ -18,14 +18,7 @@ use crate::lines::{CHUNK, Cursor, MAX_LINE};
 pub(crate) fn has_content_of(listed: &Listed, known: &Checkpoint) -> io::Result<bool> {
     let file = open_same(&listed.path, listed.stat.id)?;
     if !is_gzip(&listed.path) {
-        let size = file.metadata()?.len();
-        let head = head_of_file(&file)?;
-        // A writer that kept its position when a log was truncated leaves a hole of zeros. Every
-        // such file begins with the same bytes.
-        let is_hole = head.iter().all(|byte| *byte == 0);
-        let is_shorter = size < known.offset && !is_hole;
-        return Ok(known.head.begins(&head)
-            && (is_shorter || tail_matches(&file, known.offset, known.tail)));
+        return repeats(&file, known);
     }
     let mut stream = MultiGzDecoder::new(file);
     let mut bytes = vec![0; FINGERPRINT_BYTES];
@@ -55,6 +48,17 @@ pub(crate) fn has_content_of(listed: &Listed, known: &Checkpoint) -> io::Result<
     // Read to the end: this shows that the gzip file is complete.
     io::copy(&mut stream, &mut io::sink())?;
     Ok(bytes.len() < tail || known.tail.begins(&bytes))
+}
+
+/// [`has_content_of`] for an open file that is not compressed.
+pub(crate) fn repeats(file: &File, known: &Checkpoint) -> io::Result<bool> {
+    let size = file.metadata()?.len();
+    let head = head_of_file(file)?;
+    // A writer that kept its position when a log was truncated leaves a hole of zeros. Every such
+    // file begins with the same bytes.
+    let is_hole = head.iter().all(|byte| *byte == 0);
+    let is_shorter = size < known.offset && !is_hole;
+    Ok(known.head.begins(&head) && (is_shorter || tail_matches(file, known.offset, known.tail)))
 }
 
 /// Where to begin in a file whose present lines are not wanted: after its last newline, so that a

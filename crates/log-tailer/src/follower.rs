@@ -15,13 +15,14 @@ use clock::Clock;
 
 use crate::checkpoint::{Changes, Checkpoint, FileState, Saved, Statistics};
 use crate::file::FileId;
+use crate::fingerprint::Fingerprint;
 use crate::lines::Consumer;
 use crate::paths::{LogGlob, PathsProvider};
 use crate::rotation::RotationIndex;
 use crate::sink::{Progress, Sink};
 use crate::table::FileTable;
 use crate::time::{after, before, until};
-use crate::watcher::{Look, Taken};
+use crate::watcher::{FileWatcher, Look, Taken};
 
 /// How long a sweep waits for a rotation that is incomplete, or for a file that it missed because
 /// it was renamed during the listing.
@@ -352,18 +353,15 @@ impl<C: Consumer> Follower<C> {
         self.rotated = true;
         let file = self.files.get_mut(row)?;
         let old = file.checkpoint.clone();
-        file.rewind();
         if old.path != old.origin {
-            // A rotated file was overwritten, perhaps with a copy of its log.
-            let log = self
-                .files
-                .rows(|other| other.is_log() && other.checkpoint.path == old.origin);
-            if let (Some(log), Some(file)) = (log.first(), self.files.get_mut(row)) {
-                file.copy_of = Some(*log);
-                file.grew_at = self.clock.now();
+            let is_log =
+                |other: &FileWatcher| other.is_log() && other.checkpoint.path == old.origin;
+            if let Some(log) = self.files.rows(is_log).first() {
+                self.overwritten(row, *log);
                 return None;
             }
         }
+        self.files.get_mut(row)?.rewind();
         // The log keeps the inode.
         let orphan = Checkpoint {
             state: FileState::Orphan,
@@ -372,6 +370,40 @@ impl<C: Consumer> Follower<C> {
             ..old
         };
         Some(self.files.add(orphan, self.clock.now()))
+    }
+
+    /// Handles a rotated file that holds other bytes now: perhaps a copy of its log, or another
+    /// generation that got its inode and its name after it was deleted. What was known of it is
+    /// kept, because a compressed copy of it may be found.
+    fn overwritten(&mut self, row: i64, log: i64) {
+        let now = self.clock.wall();
+        let Some(file) = self.files.get_mut(row) else {
+            return;
+        };
+        let was_read = file.seen.is_some_and(|seen| seen.size <= file.read_to);
+        let (listed, renamed, open) = (file.listed, file.renamed, file.file.take());
+        let new = Checkpoint {
+            state: FileState::Live,
+            offset: 0,
+            skipping: false,
+            head: Fingerprint::default(),
+            tail: Fingerprint::default(),
+            since: now,
+            ..file.checkpoint.clone()
+        };
+        self.files.detach(row, now);
+        if was_read && let Some(file) = self.files.get_mut(row) {
+            file.set_state(FileState::Done, now);
+        }
+        let row = match open {
+            Some(open) => self.files.add_open(new, open, self.clock.now()),
+            None => self.files.add(new, self.clock.now()),
+        };
+        if let Some(file) = self.files.get_mut(row) {
+            file.listed = listed;
+            file.renamed = renamed;
+            file.copy_of = Some(log);
+        }
     }
 }
 

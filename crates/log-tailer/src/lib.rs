@@ -17,6 +17,7 @@
 //! | its name leads to another inode, or to none | reads on through the descriptor; reads the new inode from 0 |
 //! | unknown files beside it, named as its rotations and written since the last look | reads copies of an orphan from its offset, others from 0 |
 //! | a new file that begins with the bytes of a log and is named as its rotation | a copy in progress: waits until the log is truncated |
+//! | a compressed file that begins with the bytes of a file that was not read yet | waits until that file is read |
 //!
 //! Two kinds of lines are lost: lines written after a copy was made and before the log was
 //! truncated, and lines of files that are deleted before they are read.

@@ -10,7 +10,7 @@ use clock::Clock;
 use crate::checkpoint::{Checkpoint, FileState};
 use crate::content::has_content_of;
 use crate::file::{FileId, Listed, Stat, open_log, open_same, read_full_at};
-use crate::fingerprint::{FINGERPRINT_BYTES, Fingerprint};
+use crate::fingerprint::{FINGERPRINT_BYTES, Fingerprint, head_of_file};
 use crate::lines::{Consumer, Cursor, Drained, Feed};
 use crate::rotation::is_rotation_of;
 
@@ -262,6 +262,23 @@ impl FileWatcher {
         match &self.file {
             Some(file) => file.try_clone(),
             None => open_log(&self.checkpoint.path),
+        }
+    }
+
+    /// Whether a file of which nothing was read begins with these bytes now, or they with it. Also
+    /// if it was renamed just now or deleted: the next look decides.
+    pub(crate) fn may_begin_like(&self, head: &[u8]) -> bool {
+        let own = match &self.file {
+            Some(file) => head_of_file(file),
+            None => open_same(&self.checkpoint.path, self.checkpoint.id)
+                .and_then(|file| head_of_file(&file)),
+        };
+        match own {
+            Ok(own) => {
+                let shared = own.len().min(head.len());
+                shared > 0 && own[..shared] == head[..shared]
+            }
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
         }
     }
 

@@ -9,7 +9,7 @@ use flate2::read::MultiGzDecoder;
 use super::retire::LAST_LINE_AFTER;
 use super::{Follower, TICK, after, until};
 use crate::checkpoint::{Checkpoint, FileState};
-use crate::content::{has_content_of, is_prefix};
+use crate::content::{has_content_of, is_prefix, repeats};
 use crate::file::{Listed, Stat, is_compressed, is_gzip, open_log, open_same};
 use crate::fingerprint::{
     FINGERPRINT_BYTES, Fingerprint, content_head_of, head_of_file, tail_before, tail_matches,
@@ -71,7 +71,7 @@ impl<C: Consumer> Follower<C> {
     }
 
     /// Whether a file has the content of another known file of the same log. `None` if it cannot be
-    /// read to its end.
+    /// read to its end, or if it may be a copy of a file that is followed and was not read yet.
     pub(super) fn is_known_content(
         &self,
         listed: &Listed,
@@ -85,8 +85,15 @@ impl<C: Consumer> Follower<C> {
         for (_, file) in self.files.iter() {
             let known = &file.checkpoint;
             let may_be = packed || !file.renamed;
-            if !may_be || known.head.len == 0 || !known.head.begins(head) || known.origin != origin
-            {
+            if !may_be || known.origin != origin {
+                continue;
+            }
+            if known.head.len == 0 {
+                // Its lines count when it is read, and must not count from here as well.
+                certain &= !(file.is_live() && file.may_begin_like(head));
+                continue;
+            }
+            if !known.head.begins(head) {
                 continue;
             }
             match has_content_of(listed, known) {
@@ -233,6 +240,11 @@ impl<C: Consumer> Follower<C> {
             };
             let path = copy.checkpoint.path.clone();
             match self.judge_copy(row) {
+                // It is not saved. If no glob lists it, only its time shows after a restart that it
+                // was not read.
+                Ok(CopyVerdict::Wait) if !copy.listed => {
+                    self.unfinished.insert(copy.checkpoint.origin.clone());
+                }
                 Ok(CopyVerdict::Wait) => {}
                 Ok(CopyVerdict::Copy) => self.remember_copy(row),
                 Ok(CopyVerdict::Other) => {
@@ -266,18 +278,29 @@ impl<C: Consumer> Follower<C> {
         if head.is_empty() {
             return Ok(CopyVerdict::Wait);
         }
-        let Some(log) = log.filter(|log| log.is_live()) else {
-            // Its log was read to the end.
-            return Ok(CopyVerdict::Copy);
-        };
         let orphaned = self.files.iter().any(|(_, other)| {
-            other.checkpoint.state == FileState::Orphan
-                && other.checkpoint.origin == log.checkpoint.origin
-                && other.checkpoint.head.begins(&head)
+            let known = &other.checkpoint;
+            known.state == FileState::Orphan
+                && known.origin == copy.checkpoint.origin
+                && known.head.len > 0
+                && known.head.begins(&head)
         });
         if orphaned {
             return Ok(CopyVerdict::Wait);
         }
+        let Some(log) = log.filter(|log| log.is_live()) else {
+            // Its log is gone. That log may have been another file than was thought, so only the
+            // content shows whether this is a copy of what was read.
+            let of_log = log.filter(|log| log.checkpoint.head.len > 0);
+            let is_copy = match of_log {
+                Some(log) if repeats(&file, &log.checkpoint)? => true,
+                _ => self.known_copy(&copy.checkpoint, &file, None).is_some(),
+            };
+            return Ok(match is_copy {
+                true => CopyVerdict::Copy,
+                false => CopyVerdict::Other,
+            });
+        };
         let shared = head.len().min(log.head().len());
         if shared > 0 && head[..shared] != log.head()[..shared] {
             return Ok(CopyVerdict::Other);

@@ -4,6 +4,7 @@ use super::retire::{LAST_LINE_AFTER, REMEMBERED, RETIRED_LOOK};
 use std::path::Path;
 
 mod many;
+mod packed;
 
 use super::*;
 use crate::file::Stat;

@@ -44,7 +44,7 @@ pub struct LogEvent {
 /// A close that may be that of another connection, unless the process that wrote it has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DoubtedClose {
-    /// When.
+    /// The time of the close.
     pub at: Timestamp,
     /// The number by which the process that wrote it knows itself. `None`: the line names none, and
     /// the log is of this session alone.

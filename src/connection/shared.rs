@@ -2,8 +2,8 @@
 //! so that it calls one disconnected, or its process gone, proves nothing of the others, and says
 //! nothing against it. A connection that it reports only keeps files: a stop of one bot would not
 //! end it, and it is no reason not to start the bot again.
-//! That a probe is asked about several sessions is a mistake, of which `check-config` warns. That
-//! several sessions have one process is none: see [`of_one_process`].
+//! A probe that is asked about several sessions is a mistake, and `check-config` warns of it. One
+//! process of several sessions is not: see [`of_one_process`].
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -77,8 +77,8 @@ impl ProblemLog {
 }
 
 /// Finds auth folders. Remembers those it has seen, so that a folder whose creds.json
-/// vanishes stays a session for as long as the directory is there; and longer where
-/// [`Discovery::survey_keeping`] is told so.
+/// vanishes stays a session for as long as the directory is there, or while the
+/// caller of [`Discovery::survey_keeping`] keeps it.
 #[derive(Debug)]
 pub struct Discovery {
     sources: Vec<SessionsPath>,
@@ -168,7 +168,7 @@ impl Discovery {
         for (index, (source, last)) in self.sources.iter().zip(&mut self.last).enumerate() {
             let walk = Walk::new(round, &self.looker, &self.filter, last, explains);
             let walked = walk.walk(source);
-            // A root that is gone is told of as such, and not for each of its sessions.
+            // A missing root is reported once, and not for each of its sessions.
             let is_unseen = is_unseen(&walked.skipped);
             let may_stay = |one: &Candidate| !is_unseen || is_source(source, &one.route);
             if walked.candidates != *last {
@@ -227,8 +227,8 @@ impl Discovery {
         survey
     }
 
-    /// Keeps those whose directory is missing. Not one that was found elsewhere, and not one whose
-    /// directory is there: it was left out for a reason.
+    /// Keeps the sessions whose directory is missing. If the session was found elsewhere, or its
+    /// directory is there, the walk left it out for a reason.
     fn keep(&mut self, gone: Vec<(usize, Candidate)>, round: &mut Round) {
         for (index, one) in gone {
             let Found { session, place } = &one.found;

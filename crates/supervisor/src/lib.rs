@@ -131,8 +131,8 @@ pub struct Observed {
     /// systemd, docker and podman do not count restarts that a person asks for; pm2 counts most
     /// of them. `None` where the supervisor does not tell.
     pub restarts: Option<u64>,
-    /// Where the observation is [`Observation::Unknown`], what is known all the same. `None` where
-    /// the supervisor could not be asked, or was not understood: the process may run.
+    /// What an [`Observation::Unknown`] still shows. `None` if the supervisor could not be asked, or
+    /// its answer was not understood: the process may run.
     pub absence: Option<Absence>,
 }
 
@@ -162,7 +162,7 @@ impl Observed {
         Self::without(Some(Absence::HasNone), why)
     }
 
-    /// Unknown, and why as a sentence. With it, what is known all the same.
+    /// Unknown: why, as a sentence, and what is known nevertheless.
     pub(crate) fn without(absence: Option<Absence>, why: impl Into<String>) -> Self {
         Self {
             absence,
@@ -170,8 +170,8 @@ impl Observed {
         }
     }
 
-    /// Whether its supervisor has answered, and has no such process. `false` where it runs, and
-    /// where the supervisor does not tell.
+    /// Whether its supervisor has answered that it has no such process. `false` if it runs, or if
+    /// the answer does not say.
     pub fn is_absent(&self) -> bool {
         self.absence == Some(Absence::HasNone)
     }

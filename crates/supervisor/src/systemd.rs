@@ -23,7 +23,7 @@ const PROPERTIES: &str = "--property=LoadState,ActiveState,SubState,MainPID,Cont
 /// A unit, and what its stop takes along: the names are those of [`STOPPED_ALONG`].
 const ALONG: &str =
     "--property=Id,ActiveState,RequiredBy,RequisiteOf,BoundBy,ConsistsOf,PropagatesStopTo";
-/// So many units are asked for what their stop takes along.
+/// At most this many units are asked what their stop takes along.
 const MAX_ALONG: usize = 256;
 /// Units that systemd stops along with this one, and does not start again with it.
 const STOPPED_ALONG: [&str; 5] = [
@@ -150,8 +150,8 @@ impl Supervisor for Systemd {
     async fn stop(&self, call: CallOptions) -> Result<(), CallError> {
         let not_called = CallError::NotCalled;
         let state = self.show(QUERY_TIMEOUT).await.map_err(not_called)?;
-        // What it may have left running is for the next look. What could not be started again is
-        // told of one that is down as well.
+        // The next look finds what the unit may have left running. The caller learns that a unit
+        // could not be started again even if it is down already.
         let is_down = matches!(state.judge(Some(false)), Observation::Gone { .. });
         let obstacle = match is_down {
             true => state.obstacle_at(QUERY_TIMEOUT).await,
@@ -294,7 +294,7 @@ impl UnitState {
         match self.value("LoadState")? {
             "not-found" => Some(Absence::HasNone),
             _ if !is_down || !has_none("MainPID") || !has_none("ControlPID") => None,
-            // A person has forbidden that it runs.
+            // A person has masked it.
             "masked" => Some(Absence::HasNone),
             "loaded" | "bad-setting" | "error" => Some(Absence::RunsNone),
             _ => None,
@@ -356,7 +356,7 @@ impl UnitState {
         names.map(str::to_owned).collect()
     }
 
-    /// An answer about several units: that about each.
+    /// Splits an answer about several units into one for each.
     fn of_each(&self) -> Vec<Self> {
         let blocks = self
             .0
@@ -383,10 +383,10 @@ impl UnitState {
     /// Whether it is down because someone asked for that.
     fn was_asked_to_stop(&self) -> bool {
         let is = |key, value| self.value(key) == Some(value);
-        // Of a start that was skipped the other values are older.
+        // If systemd skipped the last start, the other values belong to an earlier one.
         is("ConditionResult", "yes")
             && is("AssertResult", "yes")
-            // It ends with such a unit, without a request.
+            // Otherwise the end of that other unit also stops it.
             && is("BindsTo", "")
             && self.stops_alone()
             // It has run since the boot.
@@ -394,9 +394,9 @@ impl UnitState {
             && (self.stop_came_first() || self.would_have_restarted())
     }
 
-    /// Whether systemd has unloaded it since it ran, as it does with a unit that is not enabled: it
-    /// reads the file again for the answer, and knows no times. A unit that ends by itself is
-    /// started again, or failed and stays loaded: someone has stopped this one.
+    /// Whether systemd has unloaded it since it ran, as it does with a stopped unit that is not
+    /// enabled: it then knows no times. A unit that ends by itself is started again, or has failed
+    /// and stays loaded. So someone has stopped this one, or has run `systemctl reset-failed`.
     fn was_unloaded(&self) -> bool {
         let is = |key, value| self.value(key) == Some(value);
         is("ActiveState", "inactive")
@@ -409,10 +409,10 @@ impl UnitState {
             && self.stops_alone()
     }
 
-    /// Whether systemd began to stop it before its main process ended. Where a process ends of
-    /// itself, systemd notes that first. Measured with systemd 252, 120 such ends and 60 stops: the end was
-    /// noted at least 98 microseconds before the unit left `active`, and at a stop at least 124
-    /// after it. `tests/systemd_stops.rs` repeats it for each kind of unit.
+    /// Whether systemd began to stop it before its main process ended. If a process ends by
+    /// itself, systemd records that first. Measured with systemd 252: in 120 such ends the process
+    /// had ended at least 98 microseconds before the unit left `active`, and in 60 stops at least
+    /// 124 after it. `tests/systemd_stops.rs` checks the order for each kind of unit.
     fn stop_came_first(&self) -> bool {
         let is = |key, value| self.value(key) == Some(value);
         let at = |key| self.number::<u64>(key).filter(|at| *at > 0);
@@ -426,16 +426,16 @@ impl UnitState {
         let (Some(begun), Some(active), Some(started), Some(left), Some(ended)) = times else {
             return false;
         };
-        // All of its last start: one that failed before it was active leaves the older times.
+        // All times must belong to the last start: one that failed early keeps the older times.
         let is_of_last_start = begun <= active && active <= left && started < left;
         let results = ["success", "exit-code", "signal", "core-dump"];
         let is_of_a_stop = results.into_iter().any(|result| is("Result", result))
-            // Its time to stop was over, and not its time to run.
+            // TimeoutStopSec ended it, not RuntimeMaxSec.
             || is("Result", "timeout") && is("RuntimeMaxUSec", "infinity");
         is_of_last_start
             && left < ended
             && is_of_a_stop
-            // It may announce its own end, or lose its name on the bus.
+            // Such a unit may report its own stop, or leave the bus.
             && is("NotifyAccess", "none")
             && self.value("Type").is_some_and(|kind| kind != "dbus")
             && is("StopWhenUnneeded", "no")

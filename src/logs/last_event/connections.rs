@@ -37,12 +37,12 @@ pub(super) enum LogWord {
 /// Which process a close names as the one that wrote it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum CloseWriter {
-    /// It names one, and not by a number.
+    /// It names a process, but not by its number.
     #[default]
     Unknown,
-    /// It names none.
+    /// It names no process.
     Unnamed,
-    /// It names this number, which is that in its own PID namespace.
+    /// Its number in its own PID namespace.
     Pid(u32),
 }
 

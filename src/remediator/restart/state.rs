@@ -261,6 +261,23 @@ pub struct Times {
     pub retry: Duration,
 }
 
+#[cfg(test)]
+impl Times {
+    /// Each of them is this long.
+    pub fn all(span: Duration) -> Self {
+        Self {
+            stop: span,
+            gone: span,
+            start: span,
+            shows: span,
+            connect: span,
+            sockets: span,
+            clean: span,
+            retry: span,
+        }
+    }
+}
+
 /// Identifies a restart: its service, its run in the journal and the time of the decision.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RestartId(String, i64, i64);

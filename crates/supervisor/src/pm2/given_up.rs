@@ -1,5 +1,5 @@
-//! What has no process and which pm2 will not start again, although it says `waiting restart`,
-//! `online` or `launching`.
+//! Entries that pm2 will not start again, although it says `waiting restart`, `online` or
+//! `launching`: they have no process.
 //!
 //! pm2 says `waiting restart` at every end of a process with `restart_delay` or `exp_backoff_restart_delay`, also
 //! where it starts nothing: after too many restarts, with `autorestart: false`, and after a code
@@ -8,8 +8,8 @@
 //! process has ended. So a second look, after that time, decides.
 //!
 //! Where pm2 cannot run the interpreter, or the machine has no process left, it says `online`, or
-//! in cluster mode `launching`, and names no process. It does nothing more about that. Both name
-//! the process from its first moment, so a second look is only to be sure.
+//! in cluster mode `launching`, and names no process. It never tries again. A start that
+//! works names its process from the first moment, so the second look only makes sure.
 
 use std::sync::Arc;
 use std::time::Duration;

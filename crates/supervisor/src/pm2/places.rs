@@ -52,7 +52,7 @@ impl Place {
             Self::OneOf(paths) => paths.iter().all(|path| is_missing_under(&root, path)),
             Self::OfDaemon => {
                 let exe = fs::read_link(format!("/proc/{daemon}/exe"));
-                // Of a file that was removed the kernel says so. One of the same name may be there.
+                // The kernel marks a removed file. Another one may have its name now.
                 exe.is_ok_and(|exe| {
                     let exe = exe.to_string_lossy();
                     let former = exe.strip_suffix(" (deleted)").map(Path::new);

@@ -11,9 +11,9 @@ use procfs::process::{FDTarget, Process};
 
 use super::{ProcDir, ProcessInfo};
 
-/// Of one tree, at most so many processes are looked at.
+/// At most this many processes of one tree are looked at.
 const MOST_PROCESSES: usize = 128;
-/// Of one process, at most so many threads are asked for what they have started.
+/// At most this many threads of one process are asked what they have started.
 const MOST_THREADS: usize = 256;
 
 /// The established TCP connections to one port of a process and of all that it has started.

@@ -82,17 +82,7 @@ fn the_call_of_another_restart_counts_and_that_of_the_own_does_not() {
         boot: 1,
         at: Duration::from_secs(100),
     };
-    let second = Duration::from_secs(1);
-    let times = Times {
-        stop: second,
-        gone: second,
-        start: second,
-        shows: second,
-        connect: second,
-        sockets: second,
-        clean: second,
-        retry: second,
-    };
+    let times = Times::all(Duration::from_secs(1));
     let restart = |decided_ns| Restart::new("bot", "bot", 1, Trigger::Emergency, decided_ns, times);
     let mut state = restart(1);
     state.call = Some(Call::new(1, CallKind::Start, now, Duration::from_secs(60)));
@@ -137,17 +127,7 @@ fn a_record_that_came_with_a_copy_of_the_folder_is_not_resumed() {
     let record = |found: &Found| found.place.path().join(QUARANTINE_DIR).join(NAME);
     fs::create_dir(own.place.path()).unwrap();
     let state_path = Path::new("/var/lib/baileys_remediator");
-    let second = Duration::from_secs(1);
-    let times = Times {
-        stop: second,
-        gone: second,
-        start: second,
-        shows: second,
-        connect: second,
-        sockets: second,
-        clean: second,
-        retry: second,
-    };
+    let times = Times::all(Duration::from_secs(1));
     let mut state = Restart::new("bot", "bot", 1, Trigger::Emergency, 1, times);
     state.phase = crate::remediator::restart::state::Phase::Down;
     let folder = LockedFolder::lock(&own.place).unwrap();

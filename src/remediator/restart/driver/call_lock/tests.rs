@@ -5,17 +5,7 @@ use super::*;
 use crate::remediator::restart::state::{Call, CallKind, Now, Times, Trigger};
 
 fn intended(id: u64) -> Restart {
-    let second = Duration::from_secs(1);
-    let times = Times {
-        stop: second,
-        gone: second,
-        start: second,
-        shows: second,
-        connect: second,
-        sockets: second,
-        clean: second,
-        retry: second,
-    };
+    let times = Times::all(Duration::from_secs(1));
     let mut state = Restart::new("bots", "a", 1, Trigger::Emergency, 7, times);
     state.call = Some(Call {
         id,
